@@ -1,0 +1,108 @@
+"""HeyHi takes the arguments given to `run.py`, and at the end launches something.
+
+What is listed in `__all__` is public; everything else may change. A name is imported from its module
+when it is first used: `import heyhi` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heyhi.environment import (
+        get_job_env,
+        get_slurm_job_id,
+        get_slurm_master,
+        is_adhoc,
+        is_master,
+        is_on_slurm,
+        log_git_status,
+        maybe_init_requeue_handler,
+        save_result_in_cwd,
+    )
+    from heyhi.errors import ConfigError, HeyhiError
+    from heyhi.experiments import (
+        MODES,
+        get_default_exp_dir,
+        maybe_launch,
+        parse_args_and_maybe_launch,
+        reset_slurm_cache,
+    )
+    from heyhi.loading import (
+        conf_get,
+        conf_is_set,
+        conf_set,
+        conf_to_dict,
+        conf_with_overrides,
+        flatten_cfg,
+        load_config,
+        load_proto_message,
+        load_root_config,
+        save_config,
+    )
+    from heyhi.log import setup_logging
+
+    CONF_ROOT: Path
+    PROJ_ROOT: Path
+
+__all__ = [
+    "CONF_ROOT",
+    "MODES",
+    "PROJ_ROOT",
+    "ConfigError",
+    "HeyhiError",
+    "conf_get",
+    "conf_is_set",
+    "conf_set",
+    "conf_to_dict",
+    "conf_with_overrides",
+    "flatten_cfg",
+    "get_default_exp_dir",
+    "get_job_env",
+    "get_slurm_job_id",
+    "get_slurm_master",
+    "is_adhoc",
+    "is_master",
+    "is_on_slurm",
+    "load_config",
+    "load_proto_message",
+    "load_root_config",
+    "log_git_status",
+    "maybe_init_requeue_handler",
+    "maybe_launch",
+    "parse_args_and_maybe_launch",
+    "reset_slurm_cache",
+    "save_config",
+    "save_result_in_cwd",
+    "setup_logging",
+]
+
+_HOMES = {
+    "conf": ["CONF_ROOT", "PROJ_ROOT"],
+    "environment": [
+        "get_job_env", "get_slurm_job_id", "get_slurm_master", "is_adhoc", "is_master", "is_on_slurm",
+        "log_git_status", "maybe_init_requeue_handler", "save_result_in_cwd",
+    ],
+    "errors": ["ConfigError", "HeyhiError"],
+    "experiments": [
+        "MODES", "get_default_exp_dir", "maybe_launch", "parse_args_and_maybe_launch",
+        "reset_slurm_cache",
+    ],
+    "loading": [
+        "conf_get", "conf_is_set", "conf_set", "conf_to_dict", "conf_with_overrides", "flatten_cfg",
+        "load_config", "load_proto_message", "load_root_config", "save_config",
+    ],
+    "log": ["setup_logging"],
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"heyhi.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

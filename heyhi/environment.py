@@ -1,0 +1,154 @@
+"""What a task may ask about its job: where it runs, its rank, and what to do when Slurm ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heyhi.errors import LaunchError
+
+if TYPE_CHECKING:
+    from submitit import JobEnvironment
+
+__all__ = [
+    "get_job_env",
+    "get_slurm_job_id",
+    "get_slurm_master",
+    "is_adhoc",
+    "is_master",
+    "is_on_slurm",
+    "log_git_status",
+    "maybe_init_requeue_handler",
+    "save_result_in_cwd",
+]
+
+
+def get_job_env() -> "JobEnvironment":
+    """The place of this process in its job (job id, rank, node), as submitit's JobEnvironment.
+
+    Off Slurm: a job of one local task.
+    """
+    import submitit
+
+    if not is_on_slurm():
+        os.environ.setdefault("SUBMITIT_EXECUTOR", "local")
+        os.environ.setdefault("SUBMITIT_LOCAL_JOB_ID", "1")
+    return submitit.JobEnvironment()
+
+
+def is_on_slurm() -> bool:
+    """Whether this process was started by Slurm."""
+    return "SLURM_PROCID" in os.environ
+
+
+def is_master() -> bool:
+    """Whether this is rank 0 of its job, which alone writes the run's files; True off Slurm."""
+    return os.environ.get("SLURM_PROCID", "0") == "0"
+
+
+def get_slurm_job_id() -> str:
+    """The job id as squeue shows it: `123`, or `123_4` in an array. Raises LaunchError off Slurm."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    if array and task:
+        return f"{array}_{task}"
+    if "SLURM_JOB_ID" not in os.environ:
+        raise LaunchError("not in a Slurm job: SLURM_JOB_ID is not set")
+    return os.environ["SLURM_JOB_ID"]
+
+
+def get_slurm_master() -> str:
+    """The name of the first host of the job; `localhost` off Slurm."""
+    nodes = os.environ.get("SLURM_JOB_NODELIST")
+    if not nodes:
+        return "localhost"
+    command = ["scontrol", "show", "hostnames", nodes]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.split()[0]
+
+
+def is_adhoc() -> bool:
+    """Whether the current folder is that of an adhoc run."""
+    return "adhoc" in Path.cwd().parts
+
+
+def log_git_status(base_path_for_logging: str | os.PathLike[str] | None = None) -> None:
+    """Log the commit of the running code; the master writes what differs from it to workdir.diff,
+    in `base_path_for_logging` or else in the current folder. What git cannot say is logged."""
+    import logging
+
+    from heyhi.project import find_project
+
+    logger = logging.getLogger(__name__)
+    root = find_project().root
+    try:
+        logger.info("git commit %s", _git(root, "rev-parse", "HEAD").strip())
+        difference = _git(root, "diff", "HEAD")
+    except (OSError, subprocess.CalledProcessError) as problem:
+        logger.error("no git status of %s: %s", root, problem)
+        return
+    if difference and is_master():
+        from heyhi.runs import write_whole
+
+        path = Path(base_path_for_logging or Path.cwd()) / "workdir.diff"
+        write_whole(path, difference)
+        logger.info("the code differs from the commit: %s", path)
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, check=True)
+    return os.fsdecode(done.stdout)
+
+
+def maybe_init_requeue_handler(master_callback: Callable[[], None] | None = None) -> None:
+    """On Slurm, let the job be requeued into the same folder when its time is up; else do nothing.
+
+    Slurm sends USR1 before the end: the master calls `master_callback` (what it raises is logged) and
+    requeues the job; all ranks leave. TERM, which comes with preemption, is left to USR1.
+    """
+    if not is_on_slurm():
+        return
+    if is_master():
+        signal.signal(signal.SIGUSR1, lambda *_: _requeue(master_callback))
+        signal.signal(signal.SIGTERM, lambda *_: _log("SIGTERM is ignored: USR1 requeues"))
+    else:
+        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
+
+
+def _requeue(callback: Callable[[], None] | None) -> None:
+    import logging
+
+    job = get_slurm_job_id()
+    _log(f"SIGUSR1: job {job} is to be requeued")
+    if callback is not None:
+        try:
+            callback()
+        except Exception:  # the job is requeued whatever its callback does
+            logging.getLogger(__name__).exception("the callback before the requeue failed")
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    sys.exit(-1)
+
+
+def _log(text: str) -> None:
+    import logging
+
+    logging.getLogger(__name__).info(text)
+
+
+def save_result_in_cwd(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function like `f` that also writes what it returns to result.json here, on the master."""
+    import functools
+
+    @functools.wraps(f)
+    def saving(*args: Any, **kwargs: Any) -> Any:
+        from heyhi import results
+        from heyhi.runs import Run
+
+        value = f(*args, **kwargs)
+        if is_master():
+            results.write(Run("", Path.cwd()), value)
+        return value
+
+    return saving

@@ -1,0 +1,68 @@
+"""Everything that can go wrong on purpose. Only `cli` and `commands` catch these.
+
+    HeyhiError                 exit status 1
+    ├── UsageError             2  the command line asks for something that cannot be
+    ├── ProjectError           2  the project's folder, schemas or generated modules
+    ├── ConfigError            2  a config, an include or an override (also a ValueError)
+    ├── RefusedError           2  it could be done, but would lose or repeat work
+    └── LaunchError            1  the request is right, the machine cannot carry it out
+
+A message says where, what, and what to do next: `where: problem`.
+"""
+
+__all__ = [
+    "ConfigError",
+    "HeyhiError",
+    "LaunchError",
+    "ProjectError",
+    "RefusedError",
+    "UsageError",
+    "did_you_mean",
+]
+
+
+class HeyhiError(Exception):
+    """The base class: a message for a person, and the exit status it leads to."""
+
+    exit_status = 1
+
+
+class UsageError(HeyhiError):
+    """The command line asks for something that cannot be."""
+
+    exit_status = 2
+
+
+class ProjectError(HeyhiError):
+    """The project's folder, its schemas or its generated modules are not as they must be."""
+
+    exit_status = 2
+
+
+class ConfigError(HeyhiError, ValueError):
+    """A config, an include or an override is wrong; `where` names the place, `problem` the rest."""
+
+    exit_status = 2
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}" if where else problem)
+        self.where = where
+        self.problem = problem
+
+
+class RefusedError(HeyhiError):
+    """What was asked for would lose or repeat work; the message says how to insist."""
+
+    exit_status = 2
+
+
+class LaunchError(HeyhiError):
+    """The request is right, but this machine cannot carry it out now."""
+
+
+def did_you_mean(word: str, known: "list[str]") -> str:
+    """A clause `; did you mean 'a', 'b'?` with the names nearest to `word`, or an empty text."""
+    import difflib  # here: only a mistake pays for it
+
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    return f"; did you mean {', '.join(map(repr, near))}?" if near else ""

@@ -1,0 +1,243 @@
+"""Launching from Python: the entry of run.py, `maybe_launch`, and a run folder as an object.
+
+The names and signatures are those of the original HeyHi, so that its projects run on this one.
+"""
+
+import enum
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from heyhi import cli, launch, runs, slurm
+from heyhi.compose import compose, find_base
+from heyhi.errors import UsageError
+from heyhi.job import Main, claimed
+from heyhi.plan import Action, Mode, make_plan
+from heyhi.project import find_project
+from heyhi.protos import load_messages
+from heyhi.runs import EXP_ID_PATTERN, Run
+
+__all__ = [
+    "EXP_ID_PATTERN",
+    "MODES",
+    "ExperimentDir",
+    "Status",
+    "get_all_runing_job_ids",
+    "get_default_exp_dir",
+    "get_exp_dir",
+    "get_exp_id",
+    "handle_dst",
+    "maybe_launch",
+    "parse_args_and_maybe_launch",
+    "reset_slurm_cache",
+]
+
+MODES = tuple(mode.value for mode in Mode)
+
+
+class Status(enum.IntEnum):
+    """What a run is; QUEUED counts as RUNNING here, and UNKNOWN too, as neither may be touched."""
+
+    NOT_STARTED = 1
+    DONE = 2
+    DEAD = 3
+    RUNNING = 4
+
+
+_STATUS = {
+    runs.Status.NOT_STARTED: Status.NOT_STARTED,
+    runs.Status.QUEUED: Status.RUNNING,
+    runs.Status.RUNNING: Status.RUNNING,
+    runs.Status.UNKNOWN: Status.RUNNING,
+    runs.Status.DONE: Status.DONE,
+    runs.Status.DEAD: Status.DEAD,
+}
+
+_queue: dict[str, str] | None = None
+
+
+def _ask_queue_once() -> dict[str, str]:
+    """What squeue says, asked once until `reset_slurm_cache`."""
+    global _queue
+    if _queue is None:
+        _queue = slurm.ask_queue()
+    return _queue or {}
+
+
+def reset_slurm_cache() -> None:
+    """Ask squeue again the next time."""
+    global _queue
+    _queue = None
+
+
+def get_all_runing_job_ids() -> frozenset[str]:
+    """The ids of this user's jobs in Slurm's queue, running or waiting; asked once a process."""
+    return frozenset(_ask_queue_once())
+
+
+class ExperimentDir:
+    """A run by its folder."""
+
+    def __init__(self, exp_path: str | os.PathLike[str], exp_id: str = "") -> None:
+        self.exp_path = Path(exp_path)
+        self.exp_id = exp_id
+        self._run = Run(exp_id or str(exp_path), Path(os.path.abspath(exp_path)))
+
+    @property
+    def job_id_path(self) -> Path:
+        """Where the id of its job is."""
+        return self._run.jobid
+
+    @property
+    def result_path(self) -> Path:
+        """Where its result is, or will be."""
+        return self._run.result
+
+    @property
+    def slurm_path(self) -> Path:
+        """A folder for what Slurm writes."""
+        return self._run.folder / "slurm"
+
+    def maybe_get_job_id(self) -> str | None:
+        """The id of its job; None if it was not started."""
+        state = self._state()
+        return state.job.text if state.job else None
+
+    def save_job_id(self, id: str) -> None:
+        """Record the id of its job."""
+        runs.write_whole(self._run.jobid, id)
+
+    def get_status(self) -> Status:
+        """What it is now."""
+        return _STATUS[self._state().status]
+
+    def is_done(self) -> bool:
+        """Whether its result is there."""
+        return self.get_status() is Status.DONE
+
+    def is_started(self) -> bool:
+        """Whether it was ever started."""
+        return self.get_status() is not Status.NOT_STARTED
+
+    def is_running(self) -> bool:
+        """Whether its job lives, or may live."""
+        return self.get_status() is Status.RUNNING
+
+    def kill_and_prune(self, silent: bool = False) -> None:
+        """End its job, and remove the folder. Raises HeyhiError if the job cannot be ended."""
+        state = self._state()
+        if not silent:
+            print(f"{self._run.folder}: {state.status.value}: removed", file=sys.stderr)
+        if state.status in (runs.Status.QUEUED, runs.Status.RUNNING):
+            launch.kill(self._run, state)
+        with claimed(self._run) as got:
+            if not got:
+                raise UsageError(f"{self._run.folder}: its job lives; nothing was removed")
+            launch.wipe(self._run)
+            shutil.rmtree(self._run.folder)
+
+    def _state(self) -> runs.RunState:
+        state = runs.read_state(self._run)
+        if state.job is not None and state.job.local is None:
+            state = runs.read_state(self._run, _ask_queue_once() if _queue is None else _queue)
+        return state
+
+
+def get_exp_dir(project_name: str) -> Path:
+    """Where the runs of a project are: `$HH_EXP_DIR`, or `~/results/<project_name>`."""
+    chosen = os.environ.get("HH_EXP_DIR")
+    return Path(chosen) if chosen else Path.home() / "results" / project_name
+
+
+def get_default_exp_dir() -> Path:
+    """Where the runs of this project are."""
+    return find_project().experiment_root
+
+
+def get_exp_id(
+    config_path: str | os.PathLike[str],
+    overrides: Sequence[str],
+    adhoc: bool,
+    exp_id_pattern: str | None = None,
+) -> str:
+    """The id of a run: its path below the experiment root. Raises ConfigError."""
+    project = find_project()
+    invocation = cli.Invocation(os.fspath(config_path), tuple(overrides), adhoc=adhoc, pattern=exp_id_pattern)
+    meta_class = load_messages(project)
+    base = find_base(invocation.cfg, project)
+    composition = compose(base, overrides, project, meta_class)
+    return cli.launch_of(invocation, project, composition, base).run.id
+
+
+def handle_dst(exp_handle: ExperimentDir, mode: str, force: bool = False) -> bool:
+    """Make a run folder ready as `mode` says, wiping it if so, and whether the run is to be started.
+
+    `force` is not needed: nothing is asked.
+    """
+    plan = make_plan(exp_handle._state(), Mode(mode))
+    if plan.action in (Action.RESTART, Action.KILL_RESTART):
+        exp_handle.kill_and_prune(silent=force)
+    return plan.action not in (Action.SKIP, Action.REFUSE)
+
+
+def maybe_launch(
+    main: Main,
+    *,
+    exp_root: str | os.PathLike[str] | None,
+    overrides: Sequence[str],
+    cfg: Path,
+    mode: str,
+    checkpoint: str = "DEFAULT",
+    adhoc: bool = False,
+    exp_id_pattern_override: str | None = None,
+    force: bool = False,
+    log_level: str = "INFO",
+) -> ExperimentDir:
+    """Do what `run.py` does with these arguments, in this process; the run's folder.
+
+    Raises HeyhiError, and what the task raises. A run that is done, or that lives, is left as it is.
+    """
+    project = find_project()
+    invocation = cli.Invocation(
+        os.fspath(cfg),
+        tuple(overrides),
+        mode=mode,
+        adhoc=adhoc,
+        force=force,
+        checkpoint=checkpoint,
+        pattern=exp_id_pattern_override,
+        log_level=log_level,
+        experiment_root=Path(os.path.abspath(exp_root)) if exp_root is not None else None,
+        argv=("-c", os.fspath(cfg), *overrides),
+    )
+    meta_class = load_messages(project)
+    base = find_base(invocation.cfg, project)
+    composition = compose(base, overrides, project, meta_class)
+    report = cli.start(main, invocation, project, meta_class, composition, base)
+    if report.outcome is not None and report.outcome.failure is not None:
+        raise report.outcome.failure
+    return ExperimentDir(report.launch.run.folder, report.launch.run.id)
+
+
+def parse_args_and_maybe_launch(main: Main) -> None:
+    """The whole of run.py: take its arguments, and launch what they ask for, or say why not.
+
+    `main` is called as main(cfg=<frozen config of the task>, task=<its name>, log_level=<text>).
+    Leaves with the exit status if it is not 0.
+    """
+    script = sys.modules["__main__"].__file__ if main.__module__ == "__main__" else None
+    status = cli.run(main, sys.argv[1:], script)
+    if status:
+        sys.exit(status)
+
+
+PROJECT_NAME: str
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PROJECT_NAME":
+        return find_project().name
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

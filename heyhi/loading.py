@@ -1,0 +1,230 @@
+"""Configs for Python: load one by its path, and ask, change or save what was loaded.
+
+cfg = heyhi.load_config("conf/c02_sup_train/sl.prototxt", ["lr=0.1"])
+cfg.train.lr                    0.1, typed and read-only
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from google.protobuf.message import Message
+
+from heyhi import config, fields, prototxt
+from heyhi.compose import compose, compose_message, find_base
+from heyhi.config import Frozen, editable, freeze
+from heyhi.errors import ConfigError
+from heyhi.overrides import parse_override, split_key
+from heyhi.project import Project, find_project
+from heyhi.protos import load_message_types, load_messages
+
+__all__ = [
+    "conf_get",
+    "conf_is_set",
+    "conf_set",
+    "conf_to_dict",
+    "conf_with_overrides",
+    "flatten_cfg",
+    "load_config",
+    "load_proto_message",
+    "load_root_config",
+    "load_root_proto_message",
+    "overrides_to_dict",
+    "save_config",
+]
+
+_AnyPath = str | os.PathLike[str]
+
+
+def load_proto_message(
+    config_path: _AnyPath,
+    overrides: Sequence[str] = (),
+    *,
+    msg_class: type[Any] | None = None,
+    extra_include_dirs: Sequence[_AnyPath] = (),
+) -> Any:
+    """Compose the config at a path, as an editable message.
+
+    `msg_class` is its type, editable or frozen; without it the file is a MetaCfg, or else of the one
+    type of the project's schemas that it fits. Overrides of a MetaCfg are relative to its task, as on
+    the command line. Raises ConfigError.
+    """
+    project = find_project()
+    meta_class = load_messages(project)
+    path = find_base(os.fspath(config_path), project)
+    dirs = [Path(os.path.abspath(folder)) for folder in extra_include_dirs]
+    cls = _editable_class(msg_class) if msg_class is not None else _class_of_file(path, project)
+    if cls is meta_class:
+        return compose(path, overrides, project, meta_class, extra_dirs=dirs).meta
+    return compose_message(path, overrides, project, cls, extra_dirs=dirs)
+
+
+def load_config(
+    config_path: _AnyPath,
+    overrides: Sequence[str] = (),
+    *,
+    msg_class: type[Any] | None = None,
+    extra_include_dirs: Sequence[_AnyPath] = (),
+) -> Any:
+    """Compose the config at a path, frozen. See `load_proto_message`."""
+    return freeze(
+        load_proto_message(config_path, overrides, msg_class=msg_class, extra_include_dirs=extra_include_dirs)
+    )
+
+
+def load_root_config(
+    config_path: _AnyPath,
+    overrides: Sequence[str] = (),
+    *,
+    extra_include_dirs: Sequence[_AnyPath] = (),
+) -> Any:
+    """Compose a base config, as `run.py -c` does: a frozen MetaCfg. Raises ConfigError."""
+    return load_config(
+        config_path,
+        overrides,
+        msg_class=load_messages(find_project()),
+        extra_include_dirs=extra_include_dirs,
+    )
+
+
+def load_root_proto_message(
+    config_path: _AnyPath,
+    overrides: Sequence[str],
+    extra_include_dirs: Sequence[_AnyPath] = (),
+) -> tuple[str, Any]:
+    """Compose a base config: the name of its task, and the editable MetaCfg. Raises ConfigError."""
+    meta = load_proto_message(
+        config_path,
+        overrides,
+        msg_class=load_messages(find_project()),
+        extra_include_dirs=extra_include_dirs,
+    )
+    return meta.WhichOneof("task"), meta
+
+
+def _editable_class(cls: type[Any]) -> type[Message]:
+    return cast(type[Message], cls._editable_class if issubclass(cls, Frozen) else cls)
+
+
+def _class_of_file(path: Path, project: Project) -> type[Message]:
+    """MetaCfg if the file is one; else the only type that it fits. Raises ConfigError."""
+    meta_class = load_messages(project)
+    try:
+        prototxt.read(path, meta_class, project.root)
+        return meta_class
+    except ConfigError as problem:
+        fitting = types_that_fit(path, project)
+        if not fitting:
+            raise problem
+    if len(fitting) > 1:
+        names = ", ".join(cls.DESCRIPTOR.name for cls in fitting)
+        raise ConfigError(prototxt.display(path), f"fits several types ({names}): give msg_class")
+    return fitting[0]
+
+
+def types_that_fit(path: Path, project: Project) -> list[type[Message]]:
+    """The types of the project's schemas that the text of a file can be read as."""
+    fitting = []
+    for cls in load_message_types(project):
+        try:
+            prototxt.read(path, cls, project.root)
+        except ConfigError:
+            continue
+        fitting.append(cls)
+    return fitting
+
+
+# ---- What was loaded ----------------------------------------------------------------------------
+
+
+def flatten_cfg(cfg: Any, *, with_all: bool = True) -> dict[str, Any]:
+    """Dotted path -> value, elements of lists and maps one by one; see `heyhi.config.flatten`."""
+    return config.flatten(cfg, with_all=with_all)
+
+
+def save_config(cfg: Any, path: _AnyPath) -> None:
+    """Write a config, frozen or not, as text; the file is whole at any moment."""
+    from heyhi.runs import write_whole
+
+    write_whole(Path(path), prototxt.write_text(editable(cfg)))
+
+
+def conf_to_dict(cfg: Any, include_defaults: bool = False) -> dict[str, Any]:
+    """The config in protobuf's JSON mapping, with the names of the schema.
+
+    In this mapping 64-bit integers are strings and bytes are base64; `cfg.to_dict()` has them as they
+    are. include_defaults fills in the explicit defaults of the schema.
+    """
+    from google.protobuf import json_format
+
+    message = editable(cfg)
+    if include_defaults:
+        message = config.with_defaults(message)
+    return json_format.MessageToDict(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=include_defaults,
+    )
+
+
+def conf_is_set(cfg: Any, path: str) -> bool:
+    """Whether the scalar at a dotted path is set. Raises ConfigError if there is no such scalar."""
+    message: Any = editable(cfg)
+    names = split_key(path)
+    try:
+        for name in names[:-1]:
+            if fields.find(message, name, ()).kind != "message":
+                raise ValueError(f"{name} is no message")
+            message = getattr(message, name)
+        field = fields.find(message, names[-1], names[:-1])
+    except ValueError as problem:
+        raise ConfigError(path, str(problem)) from None
+    if field.kind != "scalar":
+        raise ConfigError(path, f"is a {field.kind}: only of a scalar it can be said that it is set")
+    return bool(message.HasField(names[-1]))
+
+
+def conf_get(cfg: Any, path: str) -> Any:
+    """The value at a dotted path; the config is not changed. Raises AttributeError."""
+    for name in path.split("."):
+        cfg = getattr(cfg, name)
+    return cfg
+
+
+def conf_set(cfg: Any, path: str, value: Any) -> None:
+    """Set a field of an editable message, as the override `path=value` does; None clears it."""
+    text = "NULL" if value is None else _override_text(value)
+    try:
+        fields.set_text(cfg, split_key(path), text)
+    except ValueError as problem:
+        raise ConfigError(path, str(problem)) from None
+
+
+def _override_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        from google.protobuf import text_encoding
+
+        return str(text_encoding.CEscape(value, as_utf8=False))
+    return str(value)
+
+
+def conf_with_overrides(cfg: Any, overrides: Sequence[str]) -> Any:
+    """A frozen copy of a config with scalar overrides done to it, in the order given.
+
+    Their paths are those of `cfg` itself: of a MetaCfg they begin with the task. Raises ConfigError.
+    """
+    message = freeze(editable(cfg)).to_editable()
+    for typed in overrides:
+        override = parse_override(typed)
+        try:
+            fields.set_text(message, split_key(override.key), override.text)
+        except ValueError as problem:
+            raise ConfigError(override.where, str(problem)) from None
+    return freeze(message)
+
+
+def overrides_to_dict(overrides: Sequence[str]) -> dict[str, str]:
+    """Key -> text of each override; of a key given twice the last one. Raises ConfigError."""
+    parsed = [parse_override(typed) for typed in overrides]
+    return {override.key: override.text for override in parsed}

@@ -1,0 +1,105 @@
+"""The override language, as text: `key=value`.
+
+    optimizer.lr=0.1        sets a field              key ("optimizer", "lr")
+    tags.-1=new             appends to a list         key ("tags", "-1")
+    env."a.b"=1             a map key that needs quotes (a JSON string)
+    optimizer=NULL          clears
+    encoder.mlp=SELECT      chooses a message, and leaves it as it is
+    Ilauncher=big           includes a config; also `I.launcher=big`, and `I=big` for the task itself
+
+What needs the schema to tell (is `Iterations` a field?) is told in `fields` and `compose`.
+"""
+
+import re
+from typing import NamedTuple
+
+from heyhi.errors import ConfigError
+
+__all__ = [
+    "NULL",
+    "SELECT",
+    "Override",
+    "escape_word",
+    "join_key",
+    "parse_override",
+    "split_key",
+    "unescape_word",
+]
+
+NULL = "NULL"
+SELECT = "SELECT"
+
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_KEY = re.compile(rf'((?:{_QUOTED}|[^="])*)=', re.DOTALL)
+_PART = re.compile(rf'({_QUOTED}|[^."]+)(?:\.|\Z)', re.DOTALL)
+_BARE_PART = re.compile(r"[A-Za-z0-9_+-]+\Z")
+_ESCAPED_WORD = re.compile(r"\\+(?:NULL|SELECT)\Z")
+
+
+class Override(NamedTuple):
+    """One change of a config: `key=text`, and how it was typed."""
+
+    key: str
+    text: str
+    typed: str
+
+    @property
+    def where(self) -> str:
+        """How an error names this override."""
+        return f"override {self.typed!r}"
+
+
+def parse_override(typed: str) -> Override:
+    """Split `--key=value` at its first `=` outside quotes; leading dashes do not count."""
+    stripped = typed.lstrip("-")
+    match = _KEY.match(stripped)
+    if not match or not match[1]:
+        raise ConfigError(f"override {typed!r}", "expected key=value")
+    return Override(match[1], stripped[match.end() :], typed)
+
+
+def split_key(key: str) -> tuple[str, ...]:
+    """The parts of a dotted key, quotes undone; raises ValueError with what is wrong."""
+    parts = []
+    position = 0
+    while position < len(key):
+        match = _PART.match(key, position)
+        if not match:
+            raise ValueError(f"bad key {key!r}: expected names with dots between them")
+        parts.append(_unquote(match[1]))
+        position = match.end()
+    if not parts or key.endswith("."):
+        raise ValueError(f"bad key {key!r}: a name is missing")
+    return tuple(parts)
+
+
+def join_key(parts: "tuple[str, ...]") -> str:
+    """The dotted key of these parts, quoted where needed: the inverse of `split_key`."""
+    return ".".join(part if _BARE_PART.match(part) else _quote(part) for part in parts)
+
+
+def escape_word(text: str) -> str:
+    r"""A text as an override's value: `NULL`, `SELECT` and their escaped forms gain a backslash."""
+    return "\\" + text if text in (NULL, SELECT) or _ESCAPED_WORD.match(text) else text
+
+
+def unescape_word(text: str) -> str:
+    r"""The text an override's value stands for: `\NULL` is the text NULL, all else is itself."""
+    return text[1:] if _ESCAPED_WORD.match(text) else text
+
+
+def _quote(part: str) -> str:
+    import json
+
+    return json.dumps(part, ensure_ascii=False)
+
+
+def _unquote(part: str) -> str:
+    if not part.startswith('"'):
+        return part
+    import json
+
+    try:
+        return str(json.loads(part, strict=False))
+    except ValueError:
+        raise ValueError(f"bad quoted name {part} in the key") from None

@@ -1,0 +1,70 @@
+"""Decide, purely: what a run is (status) x what the user allows (mode) -> what will be done (action)."""
+
+import enum
+from typing import NamedTuple
+
+from heyhi.runs import RunState, Status
+
+__all__ = ["Action", "Mode", "Plan", "make_plan"]
+
+
+class Mode(enum.Enum):
+    """What the user allows to be done to a run."""
+
+    GENTLE_START = "gentle_start"
+    START_RESTART = "start_restart"
+    START_CONTINUE = "start_continue"
+    RESTART = "restart"
+    DRYRUN = "dryrun"
+
+
+class Action(enum.Enum):
+    """What will be done to a run."""
+
+    SKIP = "skip"
+    START = "start"
+    CONTINUE = "start in place"
+    RESTART = "wipe, start"
+    KILL_RESTART = "kill, wipe, start"
+    REFUSE = "refuse"
+
+
+class Plan(NamedTuple):
+    """A decision not yet carried out, and why."""
+
+    action: Action
+    reason: str
+    state: RunState
+
+    @property
+    def loses_work(self) -> bool:
+        """Whether carrying it out wipes a result, or a job that lives."""
+        was_done = self.action is Action.RESTART and self.state.status is Status.DONE
+        return was_done or self.action is Action.KILL_RESTART
+
+
+_ALIVE = (Status.QUEUED, Status.RUNNING)
+
+_ACTIONS: dict[Mode, dict[Status, Action]] = {
+    Mode.GENTLE_START: {Status.NOT_STARTED: Action.START},
+    Mode.START_RESTART: {Status.NOT_STARTED: Action.START, Status.DEAD: Action.RESTART},
+    Mode.START_CONTINUE: {Status.NOT_STARTED: Action.START, Status.DEAD: Action.CONTINUE},
+    Mode.RESTART: {
+        Status.NOT_STARTED: Action.START,
+        **dict.fromkeys(_ALIVE, Action.KILL_RESTART),
+        Status.UNKNOWN: Action.REFUSE,
+        **dict.fromkeys((Status.DONE, Status.DEAD), Action.RESTART),
+    },
+    Mode.DRYRUN: {},
+}
+
+
+def make_plan(state: RunState, mode: Mode) -> Plan:
+    """What `mode` does to a run in this state."""
+    action = _ACTIONS[mode].get(state.status, Action.SKIP)
+    return Plan(action, f"{_describe(state)}: {action.value}", state)
+
+
+def _describe(state: RunState) -> str:
+    job = f" ({state.job.text})" if state.job and state.status in (*_ALIVE, Status.UNKNOWN) else ""
+    return f"{state.status.value}{job}"

@@ -1,0 +1,116 @@
+"""The project: a folder with `conf/` (schemas and configs) and `run.py` (its tasks).
+
+<root>/conf/conf.proto      where MetaCfg is
+<root>/conf/common          where includes are looked up
+<root>/pyproject.toml       [tool.heyhi] project = "name"
+$HH_EXP_DIR                 the experiment root; default ~/results/<name>
+"""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from heyhi.errors import ProjectError
+
+__all__ = ["Project", "find_project"]
+
+
+class Project(NamedTuple):
+    """The folder of a project. Paths are absolute."""
+
+    root: Path
+
+    @property
+    def conf(self) -> Path:
+        """Where schemas and configs are."""
+        return self.root / "conf"
+
+    @property
+    def common(self) -> Path:
+        """Where chunks for includes are."""
+        return self.root / "conf" / "common"
+
+    @property
+    def name(self) -> str:
+        """`project` of `[tool.heyhi]` in pyproject.toml; by default the folder's name."""
+        import tomllib
+
+        path = self.root / "pyproject.toml"
+        try:
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return self.root.name
+        except (OSError, ValueError) as problem:
+            raise ProjectError(f"{path}: cannot be read: {problem}") from None
+        name = settings.get("tool", {}).get("heyhi", {}).get("project", self.root.name)
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ProjectError(f"{path}: [tool.heyhi] project must be a name, not {name!r}")
+        return name
+
+    @property
+    def experiment_root(self) -> Path:
+        """Where run folders are: `$HH_EXP_DIR`, or `~/results/<name>`."""
+        chosen = os.environ.get("HH_EXP_DIR")
+        if chosen:
+            return Path(os.path.abspath(os.path.expanduser(chosen)))
+        try:
+            return Path.home() / "results" / self.name
+        except RuntimeError:
+            raise ProjectError("no home folder: set HH_EXP_DIR to where results shall be") from None
+
+    def put_on_path(self) -> None:
+        """Make `import conf...` and `import run` find this project, whatever else is installed."""
+        root = str(self.root)
+        if root not in sys.path:
+            sys.path.insert(0, root)
+        package = sys.modules.get("conf")
+        if package is None:
+            # A folder without __init__.py loses against any installed package of that name.
+            package = sys.modules["conf"] = ModuleType("conf")
+            package.__path__ = [str(self.conf)]
+        elif str(self.conf) not in package.__path__:
+            raise ProjectError(
+                f"{self.conf}: another project's conf is loaded ({list(package.__path__)}); "
+                "use one process for each project"
+            )
+
+
+def find_project(script: "str | None" = None) -> Project:
+    """The project of the running `run.py`, or of `$HEYHI_PROJECT`, or the nearest one above the cwd.
+
+    `script` is the path of that run.py; without it, the running program's main module is tried.
+    """
+    if script is None:
+        script = getattr(sys.modules.get("__main__"), "__file__", None)
+        candidate = Path(os.path.abspath(script)).parent if script else None
+        if candidate is not None and _is_project(candidate):
+            return Project(candidate)
+        return _project_of_environment() or _project_above_cwd()
+    root = Path(os.path.abspath(script)).parent
+    if not _is_project(root):
+        raise ProjectError(f"{root}: no conf/conf.proto here; a project keeps its schemas in conf/")
+    return Project(root)
+
+
+def _is_project(folder: Path) -> bool:
+    return (folder / "conf" / "conf.proto").is_file()
+
+
+def _project_of_environment() -> "Project | None":
+    chosen = os.environ.get("HEYHI_PROJECT")
+    if not chosen:
+        return None
+    root = Path(os.path.abspath(os.path.expanduser(chosen)))
+    if not _is_project(root):
+        raise ProjectError(f"HEYHI_PROJECT={chosen}: no conf/conf.proto there")
+    return Project(root)
+
+
+def _project_above_cwd() -> Project:
+    cwd = Path.cwd()
+    for folder in (cwd, *cwd.parents):
+        if _is_project(folder):
+            return Project(folder)
+    raise ProjectError(f"{cwd}: no conf/conf.proto here or above; go to a project, or set HEYHI_PROJECT")

@@ -1,0 +1,43 @@
+"""The tasks of this project. `python run.py -c CFG` calls the one that CFG is for."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import heyhi
+
+if TYPE_CHECKING:
+    from conf import conf_cfgs
+
+
+def play_games(cfg: "conf_cfgs.PlayGamesTask") -> dict[str, Any]:
+    from tasks.play_games import play_games
+
+    return play_games(cfg)
+
+
+def train(cfg: "conf_cfgs.TrainTask") -> dict[str, Any]:
+    from tasks.train import train
+
+    return train(cfg)
+
+
+def compare_agents(cfg: "conf_cfgs.CompareAgentsTask") -> dict[str, Any]:
+    from tasks.compare_agents import compare_agents
+
+    return compare_agents(cfg)
+
+
+TASKS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "play_games": play_games,
+    "train": train,
+    "compare_agents": compare_agents,
+}
+
+
+def main(cfg: Any, task: str, log_level: str) -> dict[str, Any]:
+    heyhi.setup_logging(console_level=log_level)
+    return TASKS[task](cfg)
+
+
+if __name__ == "__main__":
+    heyhi.parse_args_and_maybe_launch(main)

@@ -1,0 +1,33 @@
+import pytest
+
+from heyhi.plan import Mode, make_plan
+from heyhi.runs import RunState, Status
+
+# The table of the README: what each mode (rows) does to a run (columns).
+DECISIONS = """
+                NOT_STARTED  QUEUED        RUNNING       UNKNOWN  DONE     DEAD
+gentle_start    START        SKIP          SKIP          SKIP     SKIP     SKIP
+start_restart   START        SKIP          SKIP          SKIP     SKIP     RESTART
+start_continue  START        SKIP          SKIP          SKIP     SKIP     CONTINUE
+restart         START        KILL_RESTART  KILL_RESTART  REFUSE   RESTART  RESTART
+dryrun          SKIP         SKIP          SKIP          SKIP     SKIP     SKIP
+"""
+
+_HEAD, *_ROWS = [line.split() for line in DECISIONS.strip().splitlines()]
+_CASES = [(mode, status, action) for mode, *row in _ROWS for status, action in zip(_HEAD, row, strict=True)]
+
+
+@pytest.mark.parametrize(("mode", "status", "action"), _CASES, ids=[f"{m}-{s}" for m, s, _ in _CASES])
+def test_action(mode: str, status: str, action: str) -> None:
+    plan = make_plan(RunState(Status[status]), Mode(mode))
+    assert plan.action.name == action
+    assert status in plan.reason
+
+
+def test_only_a_wiped_result_and_a_killed_job_lose_work() -> None:
+    losing = {
+        (mode, status)
+        for mode, status, _ in _CASES
+        if make_plan(RunState(Status[status]), Mode(mode)).loses_work
+    }
+    assert losing == {("restart", "DONE"), ("restart", "RUNNING"), ("restart", "QUEUED")}

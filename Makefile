@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: protos setup demo test check bench lock clean help
+.PHONY: protos setup demo test test-kill check fix bench lock profiles clean help
 
 protos: $(READY)  ## Bring the generated modules of conf/ up to date (the default)
 	@$(BIN)/heyhi protos
@@ -21,21 +21,29 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: protos  ## Play games, train two models, let them play (under two minutes)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash workflows/demo.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --profile profiles/local --config batch=workflows/demo.sh
+	@echo
+	@$(BIN)/python -m tasks.show_scores
 
 test: protos  ## The tests (under ten minutes)
-	$(BIN)/pytest
+	@$(BIN)/pytest -n auto
+
+test-kill: protos  ## Kill drivers and jobs at random moments, 100 rounds (under fifteen minutes)
+	@HEYHI_KILL_ROUNDS=$${HEYHI_KILL_ROUNDS:-100} $(BIN)/pytest -n 2 -s tests/test_kill.py
 
 check: protos  ## Formats, lint, types, layers, reproducible generated modules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/snakefmt --check Snakefile workflows
+	$(BIN)/python -m tests.check_lint
 	$(BIN)/python -m tests.check_protos
 
-fix: $(READY)  ## Format, and mend what ruff can
+fix: protos  ## Format, and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile workflows
 
 bench: protos  ## Measure, side by side with others
 	$(BIN)/python -m bench
@@ -44,9 +52,14 @@ lock: $(READY)  ## Make requirements.lock anew from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --group dev pyproject.toml -o requirements.lock
 
+profiles: protos  ## Let plain `snakemake --profile local` and `--profile slurm` find the profiles here
+	@mkdir -p "$${XDG_CONFIG_HOME:-$$HOME/.config}/snakemake"
+	@for name in local slurm; do \
+	    ln -sfnv "$(CURDIR)/profiles/$$name" "$${XDG_CONFIG_HOME:-$$HOME/.config}/snakemake/$$name"; done
+
 clean:  ## Remove .venv, the generated modules and caches (no results)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	rm -f conf/*_pb2.py conf/*_pb2.pyi conf/*_cfgs.py conf/*_cfgs.pyi conf/.heyhi_protos.lock
+	rm -rf conf/*_pb2.py conf/*_pb2.pyi conf/*_cfgs.py conf/*_cfgs.pyi conf/.heyhi_protos*
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

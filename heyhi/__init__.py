@@ -5,11 +5,15 @@ when it is first used: `import heyhi` costs nothing.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
     from pathlib import Path
 
+    from heyhi.builder import Batch
+    from heyhi.cli import parse_args_and_maybe_launch
     from heyhi.environment import (
         get_job_env,
         get_slurm_job_id,
@@ -22,13 +26,7 @@ if TYPE_CHECKING:
         save_result_in_cwd,
     )
     from heyhi.errors import ConfigError, HeyhiError
-    from heyhi.experiments import (
-        MODES,
-        get_default_exp_dir,
-        maybe_launch,
-        parse_args_and_maybe_launch,
-        reset_slurm_cache,
-    )
+    from heyhi.experiments import MODES, get_default_exp_dir, maybe_launch, reset_slurm_cache
     from heyhi.loading import (
         conf_get,
         conf_is_set,
@@ -50,6 +48,7 @@ __all__ = [
     "CONF_ROOT",
     "MODES",
     "PROJ_ROOT",
+    "Batch",
     "ConfigError",
     "HeyhiError",
     "conf_get",
@@ -79,16 +78,15 @@ __all__ = [
 ]
 
 _HOMES = {
+    "builder": ["Batch"],
+    "cli": ["parse_args_and_maybe_launch"],
     "conf": ["CONF_ROOT", "PROJ_ROOT"],
     "environment": [
         "get_job_env", "get_slurm_job_id", "get_slurm_master", "is_adhoc", "is_master", "is_on_slurm",
         "log_git_status", "maybe_init_requeue_handler", "save_result_in_cwd",
     ],
     "errors": ["ConfigError", "HeyhiError"],
-    "experiments": [
-        "MODES", "get_default_exp_dir", "maybe_launch", "parse_args_and_maybe_launch",
-        "reset_slurm_cache",
-    ],
+    "experiments": ["MODES", "get_default_exp_dir", "maybe_launch", "reset_slurm_cache"],
     "loading": [
         "conf_get", "conf_is_set", "conf_set", "conf_to_dict", "conf_with_overrides", "flatten_cfg",
         "load_config", "load_proto_message", "load_root_config", "save_config",
@@ -106,3 +104,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _ConfFinder:
+    """Whoever imports `conf`, even before a config is loaded, finds fresh modules of the project."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> "ModuleSpec | None":
+        if name != "conf":
+            return None
+        from heyhi.protos import conf_spec
+
+        return conf_spec()
+
+
+if _ConfFinder not in sys.meta_path:
+    sys.meta_path.insert(0, _ConfFinder)

@@ -2,145 +2,170 @@
 
 Most overrides commute: these are sorted, by the number of dots, then by text. Where order changes the
 outcome the order given stays. Two overrides do not commute if one's path is inside the other's, or if
-their paths part at two members of one oneof (choosing one clears the other). So lists with one canonical
-form compose the same.
+their paths part at two members of one oneof (choosing one clears the other). Elements of a list come by
+their index: the first must be there before the second can be. So lists with one canonical form compose
+the same, and the form itself composes.
 """
 
 import heapq
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 
 from google.protobuf.descriptor import Descriptor
 
-from heyhi.fields import fields_of, map_value
-from heyhi.overrides import NULL
+from heyhi.errors import ConfigError
+from heyhi.fields import steps
+from heyhi.overrides import NULL, Override
 
-__all__ = ["Change", "Clash", "canonical_order", "find_oneof_clash"]
-
-_Path = tuple[str, ...]
+__all__ = ["Change", "canonical_order"]
 
 
 class Change(NamedTuple):
-    """One override: the path it acts on, its canonical text, and whether it includes."""
+    """What one override did: the path it acts on, and its canonical key and value."""
 
-    path: _Path
-    text: str
+    override: Override
+    path: tuple[str, ...]
+    key: str
+    value: str
     is_include: bool
 
+    @property
+    def text(self) -> str:
+        """The override in its canonical spelling."""
+        return f"{self.key}={self.value}"
 
-class Clash(NamedTuple):
-    """Two overrides that choose different members of one oneof."""
+    @property
+    def rank(self) -> tuple[int, str, str]:
+        """Where it comes among overrides that commute."""
+        return self.key.count("."), self.key, self.value
 
-    second: str
-    problem: str
+
+class _Oneof(NamedTuple):
+    """A step of a route: its members meet here."""
+
+    name: str
+
+
+# The path of a change with each oneof as a step of its own; the index of a list's element is an int.
+_Route = tuple[str | int | _Oneof, ...]
+_Routed = tuple[_Route, Change]
 
 
 def canonical_order(descriptor: Descriptor, changes: Sequence[Change]) -> tuple[str, ...]:
-    """The texts of the changes in canonical order."""
-    routes = [_route(descriptor, change) for change in changes]
-    roots = _conflict_roots(routes)
-    groups: dict[_Path, list[str]] = {}
-    for change, route in zip(changes, routes, strict=True):
-        groups.setdefault(_group(route, roots), []).append(change.text)
-    if len(groups) == len(changes):
-        return tuple(sorted((change.text for change in changes), key=_sort_key))
-    return tuple(_merge(list(groups.values())))
+    """The texts of the changes in canonical order; a value that a later one replaced is left out.
+
+    Raises ConfigError if two of them choose different members of one oneof.
+    """
+    routed = [(_route(descriptor, change), change) for change in changes]
+    _refuse_two_members(routed)
+    ordered = _arrange(routed, _conflicts([route for route, _ in routed]), 1)
+    return tuple(change.text for change in ordered)
 
 
-def _sort_key(text: str) -> tuple[int, str, str]:
-    key, _, value = text.partition("=")
-    return key.count("."), key, value
+def _arrange(routed: list[_Routed], conflicts: set[_Route], start: int) -> list[Change]:
+    """The changes in canonical order; their routes are the same up to `start`."""
+    if len(routed) == 1:
+        return [routed[0][1]]
+    chains: dict[_Route, list[_Routed]] = {}
+    for entry in routed:
+        route = entry[0]
+        chains.setdefault(route[: _free_steps(route, conflicts, start)], []).append(entry)
+    return _merge([_chain(common, chain, conflicts) for common, chain in chains.items()])
 
 
-def _merge(groups: list[list[str]]) -> list[str]:
-    """All texts, each group in its own order: again and again the smallest of those that come next."""
-    heads = [(_sort_key(group[0]), index, 0) for index, group in enumerate(groups)]
+def _free_steps(route: _Route, conflicts: set[_Route], start: int) -> int:
+    """How many steps the route goes until order matters."""
+    for length in range(start, len(route)):
+        if isinstance(route[length], int) or route[:length] in conflicts:
+            return length
+    return len(route)
+
+
+def _chain(common: _Route, chain: list[_Routed], conflicts: set[_Route]) -> list[Change]:
+    """Changes that do not commute, in the order that counts; the steps they share are `common`."""
+    if common in conflicts:
+        return [change for _, change in chain]
+    if len(chain[0][0]) == len(common):
+        return _what_counts([change for _, change in chain])
+    elements: dict[int, list[_Routed]] = {}
+    for entry in chain:
+        index = entry[0][len(common)]
+        assert isinstance(index, int), "only the elements of a list stop a route there"
+        elements.setdefault(index, []).append(entry)
+    start = len(common) + 1
+    return [change for index in sorted(elements) for change in _arrange(elements[index], conflicts, start)]
+
+
+def _what_counts(changes: list[Change]) -> list[Change]:
+    """Of values for one field the last one, and a NULL after it: clearing leaves what is around it."""
+    if changes[0].is_include:
+        return changes
+    values = [change for change in changes if change.value != NULL]
+    last = changes[-1]
+    return [values[-1], last] if values and last.value == NULL else [last]
+
+
+def _merge(chains: list[list[Change]]) -> list[Change]:
+    """All changes, each chain in its own order: again and again the smallest of those that come next."""
+    heads = [(chain[0].rank, number, 0) for number, chain in enumerate(chains)]
     heapq.heapify(heads)
     merged = []
     while heads:
-        _, index, position = heapq.heappop(heads)
-        merged.append(groups[index][position])
-        if position + 1 < len(groups[index]):
-            following = groups[index][position + 1]
-            heapq.heappush(heads, (_sort_key(following), index, position + 1))
+        _, number, position = heads[0]
+        chain = chains[number]
+        merged.append(chain[position])
+        position += 1
+        if position < len(chain):
+            heapq.heapreplace(heads, (chain[position].rank, number, position))
+        else:
+            heapq.heappop(heads)
     return merged
 
 
 # ---- What does not commute ----------------------------------------------------------------------
 
 
-@cache
-def _oneofs(descriptor: Descriptor) -> dict[str, str]:
-    """Field -> its oneof."""
-    return {
-        field.name: field.containing_oneof.name
-        for field in descriptor.fields
-        if field.containing_oneof is not None
-    }
-
-
-def _route(descriptor: Descriptor, change: Change) -> _Path:
-    """The path with each oneof as a step of its own, so that its members meet in one place."""
+def _route(descriptor: Descriptor, change: Change) -> _Route:
     # Includes always come before scalars: the two kinds never meet.
-    route = ["I" if change.is_include else ""]
-    at: Descriptor | None = descriptor
-    waiting = list(change.path)
-    while waiting:
-        name = waiting.pop(0)
-        if at is None:
-            route.append(name)
-            continue
-        oneof = _oneofs(at).get(name)
-        route += [name] if oneof is None else [f"|{oneof}", name]
-        field = fields_of(at)[name]
-        at = field.descriptor.message_type
-        if field.kind == "map":
-            at = map_value(field.descriptor).message_type
-        if field.kind in ("map", "list") and waiting:
-            route.append(waiting.pop(0))
+    route: list[str | int | _Oneof] = ["I" if change.is_include else ""]
+    for field, part in steps(descriptor, change.path):
+        if (oneof := field.descriptor.containing_oneof) is not None:
+            route.append(_Oneof(oneof.name))
+        route.append(field.name)
+        if part is not None:
+            route.append(int(part) if field.kind == "list" else part)
     return tuple(route)
 
 
-def _conflict_roots(routes: list[_Path]) -> set[_Path]:
+def _conflicts(routes: list[_Route]) -> set[_Route]:
     """The places below which the order given must stay."""
     ends = set(routes)
-    roots: set[_Path] = set()
-    members: dict[_Path, str] = {}
+    found: set[_Route] = set()
+    members: dict[_Route, str | int | _Oneof] = {}
     for route in routes:
         for length in range(1, len(route)):
             start, following = route[:length], route[length]
             if start in ends:
-                roots.add(start)
-            if start[-1].startswith("|") and members.setdefault(start, following) != following:
-                roots.add(start)
-    return roots
+                found.add(start)
+            if isinstance(start[-1], _Oneof) and members.setdefault(start, following) != following:
+                found.add(start)
+    return found
 
 
-def _group(route: _Path, roots: set[_Path]) -> _Path:
-    """The outermost root that the route goes through, else the route itself."""
-    for length in range(1, len(route)):
-        if route[:length] in roots:
-            return route[:length]
-    return route
-
-
-def find_oneof_clash(descriptor: Descriptor, changes: Sequence[Change]) -> Clash | None:
-    """The first two scalar overrides that set different members of one oneof, if there are any."""
-    first: dict[_Path, tuple[str, str]] = {}
-    for change in changes:
-        if change.is_include or change.text.endswith(f"={NULL}"):
+def _refuse_two_members(routed: list[_Routed]) -> None:
+    """Scalars that choose two members of one oneof are a mistake; an include may be overridden."""
+    chosen: dict[_Route, tuple[str | int | _Oneof, Change]] = {}
+    for route, change in routed:
+        if change.is_include or change.value == NULL:
             continue
-        route = _route(descriptor, change)
         for position, step in enumerate(route):
-            if not step.startswith("|"):
+            if not isinstance(step, _Oneof):
                 continue
             member = route[position + 1]
-            known, text = first.setdefault(route[: position + 1], (member, change.text))
+            known, first = chosen.setdefault(route[: position + 1], (member, change))
             if known != member:
-                return Clash(
-                    change.text,
-                    f"chooses {member!r} of oneof {step[1:]!r}, and {text!r} chooses {known!r}; "
+                raise ConfigError(
+                    change.override.where,
+                    f"chooses {member!r} of oneof {step.name!r}, and {first.text!r} chooses {known!r}; "
                     "only one of them can be set",
                 )
-    return None

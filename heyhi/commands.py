@@ -3,19 +3,31 @@
 heyhi protos              schemas -> conf/*_pb2.py and *_cfgs.py
 heyhi pp CFG [overrides]  show a composed config
 heyhi validate            compose every config under conf/, and say all that is wrong
+
+heyhi plan BATCH [--mode MODE] [--all] [--json]
+                          what is pending of a batch, and why; nothing is started
+heyhi start BATCH [--mode MODE] [--profile NAME] [--force] [--detach]
+                          carry it out; detached, without a living terminal
+heyhi stop                end the drivers of this experiment root, and the jobs that they started here
+
+A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin.
 """
 
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from heyhi import prototxt
 from heyhi.cli import load
-from heyhi.compose import compose, compose_message
-from heyhi.errors import ConfigError, HeyhiError, UsageError, did_you_mean
+from heyhi.compose import Composer
+from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
+from heyhi.invocation import Mode, Parser, one_of
 from heyhi.loading import types_that_fit
 from heyhi.project import Project, find_project
-from heyhi.protos import generate, load_messages
+from heyhi.protos import generate, load_message_types, load_messages
 
 __all__ = ["main"]
 
@@ -30,13 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[0] not in _COMMANDS:
             hint = did_you_mean(words[0], list(_COMMANDS))
             raise UsageError(f"no command {words[0]!r}{hint or '; see heyhi --help'}")
-        return _COMMANDS[words[0]](words[1:])
+        if words[1:] in (["-h"], ["--help"]):
+            print(__doc__.strip())
+            return 0
+        status = _COMMANDS[words[0]](words[1:])
+        sys.stdout.flush()
+        return status
     except HeyhiError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return problem.exit_status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the reader left, as `head` does)
+        return 0
 
 
 def protos(words: Sequence[str]) -> int:
@@ -60,39 +80,109 @@ def validate(words: Sequence[str]) -> int:
     """Compose every config under conf/; status 2 if any is wrong."""
     _no_more(words, "validate")
     project = find_project()
-    load_messages(project)
+    composer = Composer(project, load_messages(project))
     paths = sorted(project.conf.rglob("*.prototxt"))
-    problems = [problem for path in paths if (problem := _problem_of(path, project))]
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+    problems = [str(problem) for path in paths if (problem := _problem_of(path, project, composer))]
+    # What is wrong in a chunk is wrong in all that include it: it is said once.
+    for text in dict.fromkeys(problems):
+        print(f"error: {text}", file=sys.stderr)
     print(f"{len(paths)} configs, {len(problems)} with errors")
     return 2 if problems else 0
 
 
-def _problem_of(path: Path, project: Project) -> ConfigError | None:
+def plan(words: Sequence[str]) -> int:
+    """List what is pending of a batch."""
+    from heyhi import listing
+    from heyhi.agenda import make_agenda, read_states
+    from heyhi.batch import read_batch
+
+    asked = _batch_parser("plan").parse_args(list(words))
+    batch = read_batch(asked.batch, find_project())
+    agenda = make_agenda(batch, asked.mode, read_states(batch))
+    show = listing.json_lines if asked.json else listing.lines
+    print("\n".join(show(agenda, every=asked.all)))
+    return 0
+
+
+def start(words: Sequence[str]) -> int:
+    """Carry a batch out."""
+    from heyhi import drivers
+
+    asked = _batch_parser("start").parse_args(list(words))
+    project = find_project()
+    script = os.path.abspath(asked.batch) if asked.batch != "-" else _script_of_stdin(project)
+    command = drivers.command(project, script, asked.profile, asked.mode.value, force=asked.force)
+    return drivers.start(project, command, detach=True) if asked.detach else drivers.become(command)
+
+
+def _script_of_stdin(project: Project) -> str:
+    """Lines on stdin as a script: a driver reads them once it is another process."""
+    from heyhi import drivers
+    from heyhi.batch import lines_of_stdin
+
+    lines = [shlex.join(["python", str(line.run_py), *line.argv]) for line in lines_of_stdin(project).lines]
+    return drivers.write_script(project, "\n".join([f"cd {shlex.quote(os.getcwd())}", *lines, ""]))
+
+
+def stop(words: Sequence[str]) -> int:
+    """End all drivers of the experiment root."""
+    from heyhi import drivers
+
+    _no_more(words, "stop")
+    living = drivers.alive(find_project())
+    problems = 0
+    for driver in living:
+        try:
+            drivers.stop(driver)
+            print(f"stopped: {driver.batch}", flush=True)
+        except LaunchError as problem:
+            print(f"error: {problem}", file=sys.stderr)
+            problems += 1
+    if not living:
+        print("no driver lives")
+    return 1 if problems else 0
+
+
+def _batch_parser(command: str) -> Parser:
+    parser = Parser(prog=f"heyhi {command}", allow_abbrev=False)
+    parser.add_argument("batch", metavar="BATCH")
+    parser.add_argument("--mode", type=one_of({mode.value: mode for mode in Mode}), default=Mode.GENTLE_START)
+    if command == "plan":
+        parser.add_argument("--all", action="store_true", help="also what is done")
+        parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    else:
+        parser.add_argument("--profile", default="local")
+        parser.add_argument("--force", action="store_true", help="wipe what is done or alive without asking")
+        parser.add_argument("--detach", action="store_true", help="go on without this terminal")
+    return parser
+
+
+def _problem_of(path: Path, project: Project, composer: Composer) -> ConfigError | None:
     """What is wrong with a config, or with a chunk that others include."""
-    is_chunk = project.common in path.parents
+    meta_class = load_messages(project)
     try:
-        compose(path, (), project, load_messages(project))
+        composer.compose(path, ())
         return None
     except ConfigError as problem:
         fitting = types_that_fit(path, project)
+        if meta_class in fitting and prototxt.read(path, meta_class, project.root).ListFields():
+            return problem
         if not fitting:
-            return _nearest_problem(path, project) if is_chunk else problem
-    first: ConfigError | None = None
-    for cls in fitting:
-        try:
-            compose_message(path, (), project, cls)
-            return None
-        except ConfigError as problem:
-            first = first or problem
-    return first
+            return _nearest_problem(path, project) if project.common in path.parents else problem
+    problems = [_problem_of_chunk(path, composer, cls) for cls in fitting]
+    return None if None in problems else problems[0]
+
+
+def _problem_of_chunk(path: Path, composer: Composer, cls: type[Any]) -> ConfigError | None:
+    try:
+        composer.load(path, cls)  # of what it leaves out, whoever includes it says what is required
+        return None
+    except ConfigError as problem:
+        return problem
 
 
 def _nearest_problem(path: Path, project: Project) -> ConfigError:
     """The error of the type that a chunk fits furthest: most likely the one that was meant."""
-    from heyhi.protos import load_message_types
-
     found: list[tuple[tuple[int, ...], ConfigError]] = []
     for cls in load_message_types(project):
         try:
@@ -108,7 +198,14 @@ def _no_more(words: Sequence[str], command: str) -> None:
         raise UsageError(f"heyhi {command} takes no arguments, not {words[0]!r}")
 
 
-_COMMANDS = {"protos": protos, "pp": pp, "validate": validate}
+_COMMANDS = {
+    "protos": protos,
+    "pp": pp,
+    "validate": validate,
+    "plan": plan,
+    "start": start,
+    "stop": stop,
+}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a task may ask about its job: where it runs, its rank, and what to do when Slurm ends it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,12 +32,16 @@ def get_job_env() -> "JobEnvironment":
 
     Off Slurm: a job of one local task.
     """
-    import submitit
+    if is_on_slurm():
+        # Not `submitit.JobEnvironment()`: a Slurm job may have inherited the variables of a local one.
+        from submitit.slurm.slurm import SlurmJobEnvironment
 
-    if not is_on_slurm():
-        os.environ.setdefault("SUBMITIT_EXECUTOR", "local")
-        os.environ.setdefault("SUBMITIT_LOCAL_JOB_ID", "1")
-    return submitit.JobEnvironment()
+        return SlurmJobEnvironment()
+    from submitit.local.local import LocalJobEnvironment
+
+    os.environ.setdefault("SUBMITIT_EXECUTOR", "local")
+    os.environ.setdefault("SUBMITIT_LOCAL_JOB_ID", "1")
+    return LocalJobEnvironment()
 
 
 def is_on_slurm() -> bool:
@@ -61,12 +66,9 @@ def get_slurm_job_id() -> str:
 
 def get_slurm_master() -> str:
     """The name of the first host of the job; `localhost` off Slurm."""
-    nodes = os.environ.get("SLURM_JOB_NODELIST")
-    if not nodes:
-        return "localhost"
-    command = ["scontrol", "show", "hostnames", nodes]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.split()[0]
+    nodes = os.environ.get("SLURM_JOB_NODELIST") or "localhost"
+    # The first of each bracket: rack[1-2]n[07,09],login -> rack1n07. Compute nodes need no scontrol for it.
+    return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", nodes).partition(",")[0]
 
 
 def is_adhoc() -> bool:
@@ -76,30 +78,24 @@ def is_adhoc() -> bool:
 
 def log_git_status(base_path_for_logging: str | os.PathLike[str] | None = None) -> None:
     """Log the commit of the running code; the master writes what differs from it to workdir.diff,
-    in `base_path_for_logging` or else in the current folder. What git cannot say is logged."""
+    in `base_path_for_logging` or else in the current folder. What goes wrong is logged, no more."""
     import logging
 
+    from heyhi.git import GitError, git
     from heyhi.project import find_project
+    from heyhi.runs import write_whole
 
     logger = logging.getLogger(__name__)
     root = find_project().root
+    path = Path(base_path_for_logging or Path.cwd()) / "workdir.diff"
     try:
-        logger.info("git commit %s", _git(root, "rev-parse", "HEAD").strip())
-        difference = _git(root, "diff", "HEAD")
-    except (OSError, subprocess.CalledProcessError) as problem:
+        logger.info("git commit %s", git(root, "rev-parse", "--verify", "HEAD").strip())
+        difference = git(root, "diff", "--no-ext-diff", "--no-color", "HEAD")
+        if difference and is_master():
+            write_whole(path, difference)
+            logger.info("the code differs from the commit: %s", path)
+    except (GitError, OSError) as problem:
         logger.error("no git status of %s: %s", root, problem)
-        return
-    if difference and is_master():
-        from heyhi.runs import write_whole
-
-        path = Path(base_path_for_logging or Path.cwd()) / "workdir.diff"
-        write_whole(path, difference)
-        logger.info("the code differs from the commit: %s", path)
-
-
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=root, capture_output=True, check=True)
-    return os.fsdecode(done.stdout)
 
 
 def maybe_init_requeue_handler(master_callback: Callable[[], None] | None = None) -> None:

@@ -10,6 +10,9 @@
 A message says where, what, and what to do next: `where: problem`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "ConfigError",
     "HeyhiError",
@@ -18,6 +21,8 @@ __all__ = [
     "RefusedError",
     "UsageError",
     "did_you_mean",
+    "shortened",
+    "told_at",
 ]
 
 
@@ -66,3 +71,19 @@ def did_you_mean(word: str, known: "list[str]") -> str:
 
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     return f"; did you mean {', '.join(map(repr, near))}?" if near else ""
+
+
+def shortened(text: str) -> str:
+    """A text that was typed, as a message shows it: at most 60 characters."""
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@contextmanager
+def told_at(where: object) -> Iterator[None]:
+    """A ValueError inside becomes a ConfigError at this place; its text is only made then."""
+    try:
+        yield
+    except ConfigError:
+        raise  # it knows its own place
+    except ValueError as problem:
+        raise ConfigError(str(where), str(problem)) from None

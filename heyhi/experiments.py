@@ -4,6 +4,7 @@ The names and signatures are those of the original HeyHi, so that its projects r
 """
 
 import enum
+import functools
 import os
 import shutil
 import sys
@@ -11,12 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import Message
+
 from heyhi import cli, launch, runs, slurm
-from heyhi.compose import compose, find_base
-from heyhi.errors import UsageError
+from heyhi.compose import compose
+from heyhi.draft import Draft, make_draft
+from heyhi.errors import RefusedError, UsageError
+from heyhi.includes import find_base
+from heyhi.invocation import Invocation, Mode
 from heyhi.job import Main, claimed
-from heyhi.plan import Action, Mode, make_plan
-from heyhi.project import find_project
+from heyhi.plan import Action, make_plan
+from heyhi.project import Project, find_project
 from heyhi.protos import load_messages
 from heyhi.runs import EXP_ID_PATTERN, Run
 
@@ -31,7 +37,6 @@ __all__ = [
     "get_exp_id",
     "handle_dst",
     "maybe_launch",
-    "parse_args_and_maybe_launch",
     "reset_slurm_cache",
 ]
 
@@ -56,26 +61,21 @@ _STATUS = {
     runs.Status.DEAD: Status.DEAD,
 }
 
-_queue: dict[str, str] | None = None
 
-
-def _ask_queue_once() -> dict[str, str]:
-    """What squeue says, asked once until `reset_slurm_cache`."""
-    global _queue
-    if _queue is None:
-        _queue = slurm.ask_queue()
-    return _queue or {}
+@functools.cache
+def _queue() -> dict[str, str] | None:
+    """What squeue says, asked once until `reset_slurm_cache`; None: no answer."""
+    return slurm.ask_queue()
 
 
 def reset_slurm_cache() -> None:
     """Ask squeue again the next time."""
-    global _queue
-    _queue = None
+    _queue.cache_clear()
 
 
 def get_all_runing_job_ids() -> frozenset[str]:
     """The ids of this user's jobs in Slurm's queue, running or waiting; asked once a process."""
-    return frozenset(_ask_queue_once())
+    return frozenset(_queue() or ())
 
 
 class ExperimentDir:
@@ -127,29 +127,37 @@ class ExperimentDir:
         return self.get_status() is Status.RUNNING
 
     def kill_and_prune(self, silent: bool = False) -> None:
-        """End its job, and remove the folder. Raises HeyhiError if the job cannot be ended."""
+        """End its job, and remove the folder. Raises HeyhiError if the job may live on."""
         state = self._state()
+        if state.status is runs.Status.UNKNOWN:
+            raise RefusedError(f"{self._run.folder}: {state.detail}; it is not removed on a guess")
+        if not self._run.folder.exists():
+            return
         if not silent:
             print(f"{self._run.folder}: {state.status.value}: removed", file=sys.stderr)
         if state.status in (runs.Status.QUEUED, runs.Status.RUNNING):
             launch.kill(self._run, state)
         with claimed(self._run) as got:
             if not got:
-                raise UsageError(f"{self._run.folder}: its job lives; nothing was removed")
+                raise RefusedError(f"{self._run.folder}: its job lives; nothing was removed")
             launch.wipe(self._run)
             shutil.rmtree(self._run.folder)
 
     def _state(self) -> runs.RunState:
         state = runs.read_state(self._run)
-        if state.job is not None and state.job.local is None:
-            state = runs.read_state(self._run, _ask_queue_once() if _queue is None else _queue)
+        if state.status is runs.Status.UNKNOWN and state.job is not None and state.job.local is None:
+            state = runs.read_state(self._run, _queue())
         return state
 
 
 def get_exp_dir(project_name: str) -> Path:
     """Where the runs of a project are: `$HH_EXP_DIR`, or `~/results/<project_name>`."""
     chosen = os.environ.get("HH_EXP_DIR")
-    return Path(chosen) if chosen else Path.home() / "results" / project_name
+    return _absolute(chosen) if chosen else Path.home() / "results" / project_name
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def get_default_exp_dir() -> Path:
@@ -164,23 +172,33 @@ def get_exp_id(
     exp_id_pattern: str | None = None,
 ) -> str:
     """The id of a run: its path below the experiment root. Raises ConfigError."""
-    project = find_project()
-    invocation = cli.Invocation(os.fspath(config_path), tuple(overrides), adhoc=adhoc, pattern=exp_id_pattern)
+    invocation = Invocation(os.fspath(config_path), tuple(overrides), adhoc=adhoc, pattern=exp_id_pattern)
+    return _draft_of(invocation, find_project(), None)[0].run.id
+
+
+def _draft_of(invocation: Invocation, project: Project, root: Path | None) -> tuple[Draft, type[Message]]:
     meta_class = load_messages(project)
     base = find_base(invocation.cfg, project)
-    composition = compose(base, overrides, project, meta_class)
-    return cli.launch_of(invocation, project, composition, base).run.id
+    composition = compose(base, invocation.overrides, project, meta_class)
+    return make_draft(invocation, project, composition, base, root or project.experiment_root), meta_class
 
 
 def handle_dst(exp_handle: ExperimentDir, mode: str, force: bool = False) -> bool:
     """Make a run folder ready as `mode` says, wiping it if so, and whether the run is to be started.
 
-    `force` is not needed: nothing is asked.
+    With `force` nothing is said; asked is never. Raises HeyhiError if a job that has to end may live on.
     """
-    plan = make_plan(exp_handle._state(), Mode(mode))
-    if plan.action in (Action.RESTART, Action.KILL_RESTART):
+    plan = make_plan(exp_handle._state(), _mode(mode))
+    if plan.action in (Action.RESTART, Action.KILL_RESTART, Action.REFUSE):
         exp_handle.kill_and_prune(silent=force)
-    return plan.action not in (Action.SKIP, Action.REFUSE)
+    return plan.action is not Action.SKIP
+
+
+def _mode(text: str) -> Mode:
+    try:
+        return Mode(text)
+    except ValueError:
+        raise UsageError(f"no such mode {text!r}; one of {', '.join(MODES)}") from None
 
 
 def maybe_launch(
@@ -198,40 +216,36 @@ def maybe_launch(
 ) -> ExperimentDir:
     """Do what `run.py` does with these arguments, in this process; the run's folder.
 
-    Raises HeyhiError, and what the task raises. A run that is done, or that lives, is left as it is.
+    Raises HeyhiError, and what the task raises. A run that is done, or that lives, is left as it is,
+    unless `mode` says restart: then `force` is needed where nobody can be asked.
     """
-    project = find_project()
-    invocation = cli.Invocation(
+    invocation = Invocation(
         os.fspath(cfg),
         tuple(overrides),
-        mode=mode,
+        chosen_mode=_mode(mode),
         adhoc=adhoc,
         force=force,
         checkpoint=checkpoint,
         pattern=exp_id_pattern_override,
         log_level=log_level,
-        experiment_root=Path(os.path.abspath(exp_root)) if exp_root is not None else None,
-        argv=("-c", os.fspath(cfg), *overrides),
+        argv=_argv(os.fspath(cfg), mode, checkpoint, adhoc, exp_id_pattern_override, overrides),
     )
-    meta_class = load_messages(project)
-    base = find_base(invocation.cfg, project)
-    composition = compose(base, overrides, project, meta_class)
-    report = cli.start(main, invocation, project, meta_class, composition, base)
+    root = _absolute(exp_root) if exp_root is not None else None
+    draft, meta_class = _draft_of(invocation, find_project(), root)
+    report = cli.start(main, invocation, draft, meta_class)
     if report.outcome is not None and report.outcome.failure is not None:
         raise report.outcome.failure
-    return ExperimentDir(report.launch.run.folder, report.launch.run.id)
+    return ExperimentDir(draft.run.folder, draft.run.id)
 
 
-def parse_args_and_maybe_launch(main: Main) -> None:
-    """The whole of run.py: take its arguments, and launch what they ask for, or say why not.
-
-    `main` is called as main(cfg=<frozen config of the task>, task=<its name>, log_level=<text>).
-    Leaves with the exit status if it is not 0.
-    """
-    script = sys.modules["__main__"].__file__ if main.__module__ == "__main__" else None
-    status = cli.run(main, sys.argv[1:], script)
-    if status:
-        sys.exit(status)
+def _argv(
+    cfg: str, mode: str, checkpoint: str, adhoc: bool, pattern: str | None, overrides: Sequence[str]
+) -> tuple[str, ...]:
+    """The command line that does the same."""
+    flags = ["-c", cfg, f"--mode={mode}", f"--checkpoint={checkpoint}"]
+    flags += ["--adhoc"] if adhoc else []
+    flags += [f"--out={pattern}"] if pattern is not None else []
+    return (*flags, *overrides)
 
 
 PROJECT_NAME: str

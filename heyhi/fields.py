@@ -4,51 +4,52 @@
     agents.0.name           of the first element; an index equal to the length, or -1, appends
     env.PATH                the value of a map's key
 
-Values are read strictly, by one table of types, and written back in one canonical spelling, so that
-two spellings of one value (`.1`, `0.10`) are one text.
+What was set is told in one canonical spelling: an append by its index, a key and a value as
+`scalars` writes them.
 """
 
-import math
 import re
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple, cast
 
-from google.protobuf import text_encoding
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
-from heyhi.errors import did_you_mean
-from heyhi.overrides import NULL, SELECT, escape_word, join_key, unescape_word
+from heyhi.errors import did_you_mean, shortened
+from heyhi.overrides import NULL, SELECT, join_key
+from heyhi.scalars import Scalar, python_value, scalar_of, unicode_text
 
 __all__ = [
+    "DEEPEST",
     "Field",
-    "enum_of",
+    "Path",
+    "copy_of",
     "fields_of",
-    "file_name",
     "find",
+    "in_oneof",
     "inner_type",
     "is_map",
+    "key_text",
     "map_key",
     "map_value",
     "mounted",
-    "paths_below",
-    "scalar_of",
+    "no_field",
+    "oneofs_of",
+    "scalar_value",
     "set_text",
-    "shortest_float",
+    "settled",
+    "steps",
     "type_of",
 ]
 
 Path = tuple[str, ...]
 
+# Protobuf reads back no message that is nested deeper than 100; the task and the MetaCfg take some.
+DEEPEST = 90
 
-class Scalar(NamedTuple):
-    """How values of one type are read from text (ValueError says what is right) and written."""
-
-    name: str
-    read: Callable[[str], Any]
-    write: Callable[[Any], str]
+_INDEX = re.compile(r"(?:-1|[0-9]{1,9})\Z")
 
 
 class Field(NamedTuple):
@@ -59,144 +60,7 @@ class Field(NamedTuple):
     descriptor: FieldDescriptor
 
 
-# ---- Scalars ------------------------------------------------------------------------------------
-
-_INT = re.compile(r"\s*[+-]?[0-9]+\s*\Z")
-_FLOAT = re.compile(
-    r"\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)\s*\Z", re.I
-)
-_BOOLS = {"true": True, "1": True, "false": False, "0": False}
-
-
-def shortest_float(value: float) -> float:
-    """The double with the fewest digits that is `value` in 32 bits: 0.1, not 0.10000000149011612."""
-    if math.isinf(value) or math.isnan(value):
-        return value
-    exact = struct.pack("<f", value)
-    for digits in range(6, 9):
-        short = float(f"{value:.{digits}g}")
-        try:
-            if struct.pack("<f", short) == exact:
-                return short
-        except OverflowError:  # rounded up beyond the largest float
-            continue
-    return float(f"{value:.9g}")
-
-
-def _int_type(name: str, bits: int, signed: bool) -> Scalar:
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-
-    def read(text: str) -> int:
-        if not _INT.match(text):
-            raise ValueError(f"expected a whole number ({name}), not {text!r}")
-        if not low <= (value := _long_int(text)) <= high:
-            raise ValueError(f"{_short(text)} is out of range: {name} goes from {low} to {high}")
-        return value
-
-    return Scalar(name, read, str)
-
-
-def _long_int(text: str) -> int:
-    # Python refuses to read more than 4,300 digits; far fewer are out of every range.
-    return int(text) if len(text) < 1000 else 1 << 1000
-
-
-def _float_type(name: str, code: str, shortest: Callable[[float], float]) -> Scalar:
-    def read(text: str) -> float:
-        if not _FLOAT.match(text):
-            raise ValueError(f"expected a number ({name}), not {_short(text)!r}")
-        value = float(text)
-        try:
-            stored = float(struct.unpack(code, struct.pack(code, value))[0])
-        except OverflowError:
-            stored = math.inf
-        if math.isinf(stored) and "inf" not in text.lower():
-            raise ValueError(f"{_short(text)} is too large for a {name}")
-        if stored == 0 and re.search("[1-9]", re.split("[eE]", text)[0]):
-            raise ValueError(f"{_short(text)} is too small for a {name}: it would become 0")
-        return stored
-
-    return Scalar(name, read, lambda value: repr(shortest(value)))
-
-
-def _read_bool(text: str) -> bool:
-    value = _BOOLS.get(text.strip().lower())
-    if value is None:
-        raise ValueError(f"expected true or false, not {_short(text)!r}")
-    return value
-
-
-def _read_string(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"expected valid unicode text, not {_short(text)!r}") from None
-    return unescape_word(text)
-
-
-def _read_bytes(text: str) -> bytes:
-    try:
-        return bytes(text_encoding.CUnescape(unescape_word(text)))
-    except ValueError as problem:
-        raise ValueError(f"expected bytes, escaped as in C, not {_short(text)!r}: {problem}") from None
-
-
-def _write_bytes(value: bytes) -> str:
-    return escape_word(text_encoding.CEscape(value, as_utf8=False))
-
-
-def _enum_type(enum: EnumDescriptor) -> Scalar:
-    names = {value.name: value.number for value in enum.values}
-    numbers = {str(value.number): value.number for value in enum.values}
-
-    def read(text: str) -> int:
-        value = names.get(text, numbers.get(text))
-        if value is None:
-            hint = did_you_mean(text, list(names))
-            raise ValueError(f"expected one of {', '.join(names)}, not {_short(text)!r}{hint}")
-        return value
-
-    return Scalar(enum.name, read, lambda value: enum.values_by_number[value].name)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-_SCALARS = {
-    FieldDescriptor.TYPE_INT32: _int_type("int32", 32, True),
-    FieldDescriptor.TYPE_SINT32: _int_type("sint32", 32, True),
-    FieldDescriptor.TYPE_SFIXED32: _int_type("sfixed32", 32, True),
-    FieldDescriptor.TYPE_INT64: _int_type("int64", 64, True),
-    FieldDescriptor.TYPE_SINT64: _int_type("sint64", 64, True),
-    FieldDescriptor.TYPE_SFIXED64: _int_type("sfixed64", 64, True),
-    FieldDescriptor.TYPE_UINT32: _int_type("uint32", 32, False),
-    FieldDescriptor.TYPE_FIXED32: _int_type("fixed32", 32, False),
-    FieldDescriptor.TYPE_UINT64: _int_type("uint64", 64, False),
-    FieldDescriptor.TYPE_FIXED64: _int_type("fixed64", 64, False),
-    FieldDescriptor.TYPE_FLOAT: _float_type("float", "<f", shortest_float),
-    FieldDescriptor.TYPE_DOUBLE: _float_type("double", "<d", float),
-    FieldDescriptor.TYPE_BOOL: Scalar("bool", _read_bool, lambda value: str(value).lower()),
-    FieldDescriptor.TYPE_STRING: Scalar("string", _read_string, escape_word),
-    FieldDescriptor.TYPE_BYTES: Scalar("bytes", _read_bytes, _write_bytes),
-}
-
-
-def enum_of(field: FieldDescriptor) -> EnumDescriptor:
-    """The enum of a field of that type."""
-    assert field.enum_type is not None, f"{field.full_name} is no enum"
-    return field.enum_type
-
-
-@cache
-def scalar_of(field: FieldDescriptor) -> Scalar:
-    """The type of a scalar field, or of one element of a list of scalars."""
-    if field.type == FieldDescriptor.TYPE_ENUM:
-        return _enum_type(enum_of(field))
-    return _SCALARS[field.type]
-
-
-# ---- Fields of a message ------------------------------------------------------------------------
+# ---- The fields of a type -------------------------------------------------------------------------
 
 
 def type_of(message: Message | type[Message]) -> Descriptor:
@@ -204,9 +68,11 @@ def type_of(message: Message | type[Message]) -> Descriptor:
     return cast(Descriptor, message.DESCRIPTOR)
 
 
-def file_name(field: FieldDescriptor) -> str:
-    """The schema that a field is in."""
-    return str(cast(Any, field).file.name)  # the type stubs do not know it
+def copy_of(message: Message) -> Message:
+    """A message of the same type and content, to change."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
 
 
 def inner_type(field: FieldDescriptor) -> Descriptor:
@@ -242,7 +108,100 @@ def _kind(field: FieldDescriptor) -> str:
     return "scalar" if field.message_type is None else "message"
 
 
-def paths_below(descriptor: Descriptor, seen: tuple[str, ...] = ()) -> Iterator[str]:
+def oneofs_of(descriptor: Descriptor) -> list[OneofDescriptor]:
+    """The oneofs of a message type, but for those that `optional` of proto3 makes."""
+    return [oneof for oneof in descriptor.oneofs if not _is_synthetic(oneof)]
+
+
+def in_oneof(field: FieldDescriptor) -> bool:
+    """Whether a field is a member of a oneof."""
+    return field.containing_oneof is not None and not _is_synthetic(field.containing_oneof)
+
+
+def _is_synthetic(oneof: OneofDescriptor) -> bool:
+    return len(oneof.fields) == 1 and oneof.name == f"_{oneof.fields[0].name}"
+
+
+def scalar_value(message: Message, name: str, field: FieldDescriptor) -> Any:
+    """What a scalar field reads as: None (of a bool, False) if it is unset and has no default."""
+    is_unset = field.has_presence and not message.HasField(name)
+    if is_unset and (in_oneof(field) or not field.has_default_value):
+        return False if field.type == FieldDescriptor.TYPE_BOOL else None
+    return python_value(field, getattr(message, name))
+
+
+# ---- A path -------------------------------------------------------------------------------------
+
+
+def steps(descriptor: Descriptor, path: Path) -> Iterator[tuple[Field, str | None]]:
+    """The fields that a (right) path goes through, each with the index or the key that follows it."""
+    at: Descriptor | None = descriptor
+    rest = iter(path)
+    for name in rest:
+        assert at is not None, "a scalar is the end of a path"
+        field = fields_of(at)[name]
+        yield field, next(rest, None) if field.kind in ("list", "map") else None
+        at = _type_below(field)
+
+
+def _type_below(field: Field) -> Descriptor | None:
+    """The type of what a path goes on in; None if it ends here."""
+    if field.kind == "map":
+        return map_value(field.descriptor).message_type
+    return field.descriptor.message_type
+
+
+def settled(descriptor: Descriptor, path: Path) -> Path | None:
+    """The one spelling of a path, known from the schema alone: map keys as they are stored. None if it
+    goes through a list: which element is meant depends on what is there.
+
+    What is wrong with a path stays as it is, for `set_text` to tell.
+    """
+    done: Path = ()
+    at: Descriptor | None = descriptor
+    while path and at is not None and path[0] in fields_of(at):
+        field = fields_of(at)[path[0]]
+        done, path, at = (*done, path[0]), path[1:], _type_below(field)
+        if path and field.kind == "list":
+            return None
+        if path and field.kind == "map":
+            try:
+                done = (*done, _map_key(field.descriptor, path[0], done)[1])
+            except ValueError:
+                break
+            path = path[1:]
+    return (*done, *path)
+
+
+def find(message: Message, name: str, done: Path) -> Field:
+    """The field of that name; `done` is the path so far. Raises ValueError with names like it."""
+    fields = fields_of(type_of(message))
+    if name in fields:
+        return fields[name]
+    for oneof in type_of(message).oneofs:
+        if oneof.name == name:
+            members = ", ".join(member.name for member in oneof.fields)
+            raise ValueError(f"{join_key((*done, name))} is a oneof; name its member: {members}")
+    raise ValueError(no_field(type_of(message), name, done))
+
+
+def no_field(descriptor: Descriptor, name: str, done: Path = ()) -> str:
+    """What is wrong with a name that is no field of the message at the path `done`, and what was meant:
+    a field further down of just that name, else names like it here, else one of all its fields."""
+    owner = f"{join_key(done)} ({descriptor.name})" if done else descriptor.name
+    problem = f"{owner} has no field {shortened(name)!r}"
+    below = [path for path in _paths_below(descriptor) if path.split(".")[-1] == name]
+    if below:
+        full = [join_key((*done, *path.split("."))) for path in below[:3]]
+        return f"{problem}; did you mean {', '.join(map(repr, full))}?"
+    known = list(fields_of(descriptor))
+    hint = did_you_mean(name, known)
+    if hint and done:
+        hint = hint.replace(" '", f" '{join_key(done)}.")
+    return problem + (hint or f"; its fields: {', '.join(known) or 'none'}")
+
+
+def _paths_below(descriptor: Descriptor, seen: tuple[str, ...] = ()) -> Iterator[str]:
     """Every dotted path from this type down; a type inside itself is entered once."""
     for field in fields_of(descriptor).values():
         yield field.name
@@ -250,7 +209,7 @@ def paths_below(descriptor: Descriptor, seen: tuple[str, ...] = ()) -> Iterator[
             continue
         inner = inner_type(field.descriptor)
         if inner.full_name not in seen:
-            for path in paths_below(inner, (*seen, descriptor.full_name)):
+            for path in _paths_below(inner, (*seen, descriptor.full_name)):
                 yield f"{field.name}.{path}"
 
 
@@ -262,6 +221,8 @@ def set_text(message: Message, path: Path, text: str) -> tuple[Path, str]:
 
     Raises ValueError with the field's full path, what is wrong and what would be right.
     """
+    if len(path) > DEEPEST:
+        raise ValueError(f"{shortened(join_key(path))} is nested too deeply: more than {DEEPEST} levels")
     return _set(message, path, (), text)
 
 
@@ -270,38 +231,23 @@ def _set(message: Message, path: Path, done: Path, text: str) -> tuple[Path, str
     return _SETTERS[field.kind](message, field, path[1:], (*done, field.name), text)
 
 
-def find(message: Message, name: str, done: Path) -> Field:
-    """The field of that name; `done` is the path so far. Raises ValueError with names like it."""
-    fields = fields_of(type_of(message))
-    if name in fields:
-        return fields[name]
-    full = join_key((*done, name))
-    if name in message.DESCRIPTOR.oneofs_by_name:
-        members = [member.name for member in message.DESCRIPTOR.oneofs_by_name[name].fields]
-        raise ValueError(f"{full} is a oneof; name its member: {', '.join(members)}")
-    raise ValueError(f"{message.DESCRIPTOR.name} has no field {name!r}" + _near(type_of(message), name, done))
-
-
-def _near(descriptor: Descriptor, name: str, done: Path) -> str:
-    """A hint: fields further down of just that name, else names like it here, else all names."""
-    below = [path for path in paths_below(descriptor) if path.split(".")[-1] == name]
-    if below:
-        full = [join_key((*done, *path.split("."))) for path in below[:3]]
-        return f"; did you mean {', '.join(map(repr, full))}?"
-    known = list(fields_of(descriptor))
-    return did_you_mean(name, known) or f"; its fields: {', '.join(known) or 'none'}"
-
-
 def _set_scalar(message: Message, field: Field, rest: Path, done: Path, text: str) -> tuple[Path, str]:
-    scalar = scalar_of(field.descriptor)
-    if rest:
-        raise ValueError(f"{join_key(done)} is a {scalar.name}; it has no field {rest[0]!r}")
+    scalar = _scalar_at_end(field.descriptor, rest, done)
     if text == NULL:
         message.ClearField(field.name)
         return done, NULL
     value = _read(scalar, text, done)
     setattr(message, field.name, value)
     return done, scalar.write(value)
+
+
+def _scalar_at_end(field: FieldDescriptor, rest: Path, done: Path, hint: str = "") -> Scalar:
+    """The type of a scalar, which is the end of a path: nothing may be left of it."""
+    scalar = scalar_of(field)
+    if rest:
+        hint = hint or f"it has no field {shortened(rest[0])!r}"
+        raise ValueError(f"{join_key(done)} is of type {scalar.name}; {hint}")
+    return scalar
 
 
 def _read(scalar: Scalar, text: str, done: Path) -> Any:
@@ -318,7 +264,9 @@ def _set_message(message: Message, field: Field, rest: Path, done: Path, text: s
             inner = type(inner)()  # NULL creates nothing; a bad path is an error all the same
         return _set(inner, rest, done, text)
     if text == NULL:
-        message.ClearField(field.name)
+        # upb clears the chosen member of a oneof, where it is told to clear another one.
+        if message.HasField(field.name):
+            message.ClearField(field.name)
     elif text == SELECT:
         inner.SetInParent()
     else:
@@ -331,26 +279,21 @@ def _not_a_scalar(field: FieldDescriptor, done: Path, text: str) -> ValueError:
     inner = next(iter(fields_of(field.message_type)), None)
     below = f"set its fields ({key}.{inner}=...), " if inner else ""
     return ValueError(
-        f"{key} is a message ({inner_type(field).name}), it cannot be {_short(text)!r}: "
+        f"{key} is a message ({inner_type(field).name}), it cannot be {shortened(text)!r}: "
         f"{below}choose it with {key}=SELECT, or clear it with {key}=NULL"
     )
 
 
 def _set_list(message: Message, field: Field, rest: Path, done: Path, text: str) -> tuple[Path, str]:
     if not rest:
-        if text == NULL:
-            message.ClearField(field.name)
-            return done, NULL
         key = join_key(done)
-        raise ValueError(f"{key} is a list: set {key}.0=..., append with {key}.-1=..., or {key}=NULL")
+        return _clear(message, field, done, text, f"set {key}.0=..., append with {key}.-1=..., or {key}=NULL")
     elements = getattr(message, field.name)
     index = _index(rest[0], len(elements), done)
     done = (*done, str(index))
     if field.descriptor.message_type is not None:
         return _set_element(elements, index, rest[1:], done, text, field)
-    scalar = scalar_of(field.descriptor)
-    if rest[1:]:
-        raise ValueError(f"{join_key(done)} is a {scalar.name}; it has no field {rest[1]!r}")
+    scalar = _scalar_at_end(field.descriptor, rest[1:], done)
     _refuse_null(text, done)
     value = _read(scalar, text, done)
     if index == len(elements):
@@ -360,14 +303,26 @@ def _set_list(message: Message, field: Field, rest: Path, done: Path, text: str)
     return done, scalar.write(value)
 
 
+def _clear(message: Message, field: Field, done: Path, text: str, hint: str) -> tuple[Path, str]:
+    """All that can be done to a list or a map as a whole."""
+    if text != NULL:
+        raise ValueError(f"{join_key(done)} is a {field.kind}: {hint}")
+    message.ClearField(field.name)
+    return done, NULL
+
+
 def _set_element(
     elements: Any, index: int, rest: Path, done: Path, text: str, field: Field
 ) -> tuple[Path, str]:
     if not rest and text != SELECT:
         _refuse_null(text, done)
         raise _not_a_scalar(field.descriptor, done, text)
-    element = elements.add() if index == len(elements) else elements[index]
-    return _set(element, rest, done, text) if rest else (done, text)
+    is_new = index == len(elements)
+    element = GetMessageClass(inner_type(field.descriptor))() if is_new else elements[index]
+    changed = _set(element, rest, done, text) if rest else (done, text)
+    if is_new and text != NULL:  # NULL creates nothing; a bad path is an error all the same
+        elements.append(element)
+    return changed
 
 
 def _refuse_null(text: str, done: Path) -> None:
@@ -378,65 +333,70 @@ def _refuse_null(text: str, done: Path) -> None:
 
 
 def _index(text: str, length: int, done: Path) -> int:
-    if re.fullmatch(r"-1|[0-9]{1,9}", text):
+    if _INDEX.match(text):
         index = length if text == "-1" else int(text)
         if index <= length:
             return index
-    valid = f"0 to {length - 1}" if length else "no"
+    valid = f"0 to {length - 1} to change, " if length else ""
     raise ValueError(
-        f"{join_key(done)} has {length} elements: bad index {_short(text)!r}; "
-        f"valid are {valid} to change, {length} or -1 to append"
+        f"{join_key(done)} has {length} element{'' if length == 1 else 's'}: bad index {shortened(text)!r}; "
+        f"valid are {valid}{length} or -1 to append"
     )
 
 
 def _set_map(message: Message, field: Field, rest: Path, done: Path, text: str) -> tuple[Path, str]:
     if not rest:
-        if text == NULL:
-            message.ClearField(field.name)
-            return done, NULL
-        raise ValueError(f"{join_key(done)} is a map: set {join_key(done)}.<key>=..., or clear it with NULL")
-    key, key_text = _map_key(field.descriptor, rest[0], done)
-    of_values = map_value(field.descriptor)
-    done = (*done, key_text)
+        return _clear(message, field, done, text, f"set {join_key(done)}.<key>=..., or clear it with NULL")
+    key, part = _map_key(field.descriptor, rest[0], done)
+    done, rest = (*done, part), rest[1:]
     entries = getattr(message, field.name)
-    if of_values.message_type is not None:
-        return _set_map_message(entries, key, of_values, rest[1:], done, text)
-    scalar = scalar_of(of_values)
-    if rest[1:]:
-        raise ValueError(f"{join_key(done)} is a {scalar.name}; a key with a dot needs quotes")
-    if text == NULL:
+    if not rest and text == NULL:
         if key in entries:
             del entries[key]
         return done, NULL
-    value = _read(scalar, text, done)
-    entries[key] = value
+    of_values = map_value(field.descriptor)
+    if of_values.message_type is not None:
+        return _set_entry(entries, key, of_values, rest, done, text)
+    scalar = _scalar_at_end(of_values, rest, done, "a key with a dot needs quotes")
+    value = entries[key] = _read(scalar, text, done)
     return done, scalar.write(value)
 
 
-def _set_map_message(
+def _set_entry(
     entries: Any, key: Any, value: FieldDescriptor, rest: Path, done: Path, text: str
 ) -> tuple[Path, str]:
-    if text == NULL and (not rest or key not in entries):
-        if rest:
-            _set(entries.GetEntryClass()().value, rest, done, text)  # only to check the path
-        elif key in entries:
-            del entries[key]
-        return done + rest, NULL
-    if rest:
-        return _set(entries[key], rest, done, text)
-    if text != SELECT:
+    if not rest and text != SELECT:
         raise _not_a_scalar(value, done, text)
-    entries.get_or_create(key)
-    return done, text
+    is_new = key not in entries
+    entry = GetMessageClass(inner_type(value))() if is_new else entries[key]
+    changed = _set(entry, rest, done, text) if rest else (done, text)
+    if is_new and text != NULL:
+        entries[key].CopyFrom(entry)
+    return changed
 
 
 def _map_key(field: FieldDescriptor, text: str, done: Path) -> tuple[Any, str]:
-    key = map_key(field)
-    if key.type == FieldDescriptor.TYPE_STRING:
-        return text, text
-    scalar = scalar_of(key)
-    value = _read(scalar, text, done)
+    scalar = _key_type(field)
+    if scalar is None:
+        return unicode_text(text), text
+    try:
+        value = scalar.read(text)
+    except ValueError as problem:
+        raise ValueError(f"a key of {join_key(done)}: {problem}") from None
     return value, scalar.write(value)
+
+
+def key_text(field: FieldDescriptor, key: Any) -> str:
+    """A key of a map as a part of a path."""
+    scalar = _key_type(field)
+    return str(key) if scalar is None else scalar.write(key)
+
+
+@cache
+def _key_type(field: FieldDescriptor) -> Scalar | None:
+    """How keys of a map are read; None if they are texts, which are taken as they are."""
+    key = map_key(field)
+    return None if key.type == FieldDescriptor.TYPE_STRING else scalar_of(key)
 
 
 _SETTERS = {
@@ -450,15 +410,16 @@ _SETTERS = {
 # ---- Where an include merges --------------------------------------------------------------------
 
 
-def mounted(message: Message, path: Path) -> Message:
-    """The message at `path`, to merge something into; it is marked as set only when merged into.
+def mounted(message: Message, path: Path) -> tuple[Message, Path]:
+    """The message at `path`, to merge something into, and its canonical path; it is marked as set only
+    when merged into.
 
     Raises ValueError if there is no such field, or if it is not a message.
     """
     done: Path = ()
     while path:
         field = find(message, path[0], done)
-        done, path = (*done, path[0]), path[1:]
+        done, path = (*done, field.name), path[1:]
         if field.descriptor.message_type is None:
             raise ValueError(f"{join_key(done)} is no message: nothing can be included there")
         inner = getattr(message, field.name)
@@ -467,12 +428,17 @@ def mounted(message: Message, path: Path) -> Message:
             continue
         if not path:
             raise ValueError(f"{join_key(done)} is a {field.kind}: include into one of its elements")
-        if field.kind == "list":
-            index = _index(path[0], len(inner), done)
-            message = inner.add() if index == len(inner) else inner[index]
-        else:
-            if map_value(field.descriptor).message_type is None:
-                raise ValueError(f"{join_key(done)} is a map of scalars: nothing can be included there")
-            message = inner[_map_key(field.descriptor, path[0], done)[0]]
-        done, path = (*done, path[0]), path[1:]
-    return message
+        message, part = _mounted_element(inner, field, path[0], done)
+        done, path = (*done, part), path[1:]
+    return message, done
+
+
+def _mounted_element(elements: Any, field: Field, part: str, done: Path) -> tuple[Message, str]:
+    """An element of a list or map of messages, made if it is not there, and its canonical name."""
+    if field.kind == "list":
+        index = _index(part, len(elements), done)
+        return (elements.add() if index == len(elements) else elements[index]), str(index)
+    if map_value(field.descriptor).message_type is None:
+        raise ValueError(f"{join_key(done)} is a map of scalars: nothing can be included there")
+    key, part = _map_key(field.descriptor, part, done)
+    return elements[key], part

@@ -5,27 +5,30 @@
 A job reads what was composed and never composes: what ran is what is on disk.
 """
 
+import errno
 import os
 import signal
-import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import prototxt, results, runs
+from heyhi import claim, prototxt, results, runs
 from heyhi.config import freeze
-from heyhi.log import copy_output_to
-from heyhi.project import Project
+from heyhi.log import say
 from heyhi.runs import Run
 
-__all__ = ["Main", "Outcome", "claimed", "execute"]
+__all__ = ["Main", "Outcome", "Output", "claimed", "execute"]
 
 # A project's entry: main(cfg=<frozen task config>, task=<its name>, log_level=<text>) -> result.
 Main = Callable[..., Any]
+# Sends what a job prints to its log, or copies it there.
+Output = Callable[[Path], AbstractContextManager[None]]
 
 
 class Outcome(NamedTuple):
@@ -62,38 +65,71 @@ _ASKED_TO_END = (KeyboardInterrupt, _Terminated)
 def claimed(run: Run) -> Iterator[bool]:
     """Hold the claim of a run, if no other process has it; the folder is made if need be."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    got = runs.take_lock(run)
+    got = claim.take(run.lock, runs.this_process().text)
     try:
+        if got:
+            runs.remove_partials(run)
         yield got
     finally:
         if got:
-            runs.drop_lock(run)
+            claim.drop(run.lock)
 
 
-def execute(run: Run, main: Main, project: Project, meta_class: type[Message], level: str) -> Outcome:
-    """Call the task of a claimed, frozen run in its folder, and write its result or its error."""
+def execute(run: Run, main: Main, meta_class: type[Message], level: str, output: Output) -> Outcome:
+    """Call the task of a claimed, frozen run in its folder, and write its result or its error.
+
+    `output` says where what it prints goes, given the run's log.
+    """
     run.error.unlink(missing_ok=True)
     runs.write_whole(run.jobid, runs.this_process().text)
     start = _note_start(run)
-    with _signals_as_exceptions(), _inside(run):
-        outcome = _call(run, main, project, meta_class, level)
-    outcome = _record(run, outcome)
-    _note_end(run, start, outcome)
+    before = set(threading.enumerate())
+    with _signals_end_the_task() as task_is_over, _inside(run, output):
+        outcome = _call(run, main, meta_class, level, task_is_over)
+        outcome = _record(run, outcome)
+        _note_end(run, start, outcome)
+        _show_failure(outcome)
+        _join(set(threading.enumerate()) - before)
     return outcome
 
 
-def _call(run: Run, main: Main, project: Project, meta_class: type[Message], level: str) -> Outcome:
+def _call(
+    run: Run,
+    main: Main,
+    meta_class: type[Message],
+    level: str,
+    task_is_over: Callable[[], None],
+) -> Outcome:
     pid = os.getpid()
     try:
-        meta: Any = freeze(prototxt.read(run.config_meta, meta_class, project.root))
-        outcome = Outcome(main(cfg=meta.task, task=meta.which_task, log_level=level), None)
+        # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
+        text = run.config_meta.read_text(encoding="utf-8")
+        meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
+        value = main(cfg=meta.task, task=meta.which_task, log_level=level)
+        task_is_over()
+        outcome = Outcome(value, None)
     except BaseException as failure:  # whatever it is, it belongs to the run
+        task_is_over()
         outcome = Outcome(None, _without_our_frames(failure))
     if os.getpid() != pid:
         os._exit(1)  # a child that the task forked came back this way: the run is not its own
-    if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
-        traceback.print_exception(outcome.failure)
     return outcome
+
+
+def _show_failure(outcome: Outcome) -> None:
+    if outcome.failure is None or isinstance(outcome.failure, _ASKED_TO_END):
+        return
+    try:
+        traceback.print_exception(outcome.failure)
+    except (OSError, ValueError):
+        pass  # nobody reads any more; it is on record
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    """Wait for the threads that the task leaves behind: as long as they work, the run is claimed."""
+    for thread in threads:
+        if not thread.daemon:
+            thread.join()
 
 
 def _without_our_frames(failure: BaseException) -> BaseException:
@@ -106,35 +142,45 @@ def _without_our_frames(failure: BaseException) -> BaseException:
 
 def _record(run: Run, outcome: Outcome) -> Outcome:
     """Write what the task returned, or why it returned nothing. A result is never dropped."""
-    # A second Ctrl-C waits: what took weeks to compute is about to be written.
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        failure = outcome.failure or _write_result(run, outcome.value)
-        if failure is not None:
-            runs.write_whole(run.error, "".join(traceback.format_exception(failure)))
-        return Outcome(outcome.value, failure)
-    except OSError as problem:
-        print(f"{run.error}: cannot be written: {problem.strerror}", file=sys.stderr)
-        return Outcome(outcome.value, failure)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    failure = outcome.failure or _write_result(run, outcome.value)
+    if failure is not None:
+        text = "".join(traceback.format_exception(failure)).encode(errors="backslashreplace")
+        try:
+            _refuse_if_lost(run)
+            runs.write_whole(run.error, text)
+            if run.result.exists():  # written by the task itself: it would make the run DONE
+                os.replace(run.result, run.folder / "result.json.of-the-task")
+        except OSError as problem:
+            say(f"{run.error}: cannot be written: {problem.strerror}. {failure}")
+    return Outcome(outcome.value, failure)
 
 
 def _write_result(run: Run, value: Any) -> BaseException | None:
     try:
+        _refuse_if_lost(run)
         results.write(run, value)
     except OSError as problem:
         return results.keep_elsewhere(run, value, problem)
-    except Exception as problem:  # an object's own repr or tolist may raise anything
-        return problem
     return None
 
 
+def _refuse_if_lost(run: Run) -> None:
+    """Raise OSError if the folder was deleted meanwhile: what is there now may be another process's run."""
+    if claim.is_in_place(run.lock):
+        return
+    # A task may have emptied its own folder: then nobody else is in it.
+    if run.folder.is_dir() and runs.read_job(run) in (None, runs.this_process()):
+        claim.drop(run.lock)
+        if claim.take(run.lock, runs.this_process().text):
+            return
+    raise OSError(errno.ESTALE, "the run folder was deleted while it ran", str(run.folder))
+
+
 @contextmanager
-def _inside(run: Run) -> Iterator[None]:
-    """Be in the run folder, with all output copied to its log."""
+def _inside(run: Run, output: Output) -> Iterator[None]:
+    """Be in the run folder, with all output in its log."""
     here = os.getcwd()
-    with copy_output_to(run.log):
+    with output(run.log):
         os.chdir(run.folder)
         try:
             yield
@@ -143,24 +189,76 @@ def _inside(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the task as Ctrl-C does: with its error on record."""
+def _signals_end_the_task() -> Iterator[Callable[[], None]]:
+    """SIGTERM and SIGHUP end the task as Ctrl-C does: with its error on record.
+
+    Yields what is to be called when the task is over. From then on they wait: what took weeks to compute is
+    about to be written.
+    """
+    is_over = False
+    waiting: list[int] = []
+
+    def over() -> None:
+        nonlocal is_over
+        is_over = True
 
     def end(number: int, _: object) -> None:
-        raise _Terminated(number)
+        if is_over:
+            waiting.append(number)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            raise _Terminated(number)
 
-    old = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+    _install(end)
+    try:
+        yield over
+    finally:
+        _put_back()
+    for number in waiting:
+        signal.raise_signal(number)
+
+
+_replaced: dict[int, Any] = {}  # signal -> who handled it before
+
+
+def _install(handler: Callable[[int, object], None]) -> None:
+    """Let it handle the signals that nobody else does yet."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             try:
-                old[number] = signal.signal(number, end)
+                _replaced[number] = signal.signal(number, handler)
             except ValueError:
                 break  # not the main thread: signals are someone else's
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+
+
+def _put_back() -> None:
+    while _replaced:
+        number, handler = _replaced.popitem()
+        signal.signal(number, handler)
+
+
+# A child that the task forks (multiprocessing) is ended by signals as in any other program. One that comes
+# before the handlers are put back waits until they are: ours would swallow it, and the child live for ever.
+_mask = threading.local()
+
+
+def _before_fork() -> None:
+    _mask.old = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS if _replaced else ())
+
+
+def _after_fork_in_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.old)
+
+
+def _after_fork_in_child() -> None:
+    _put_back()
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.old)
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
 
 
 # ---- Provenance of each start -------------------------------------------------------------------
@@ -180,15 +278,18 @@ def _note_start(run: Run) -> dict[str, Any]:
 def _note_end(run: Run, start: dict[str, Any], outcome: Outcome) -> None:
     end = {**start, "ended": _now(), "status": "DEAD" if outcome.failure else "DONE"}
     try:
+        _refuse_if_lost(run)
         _write_starts(run, lambda starts: [*starts[:-1], end])
     except OSError as problem:
-        print(f"{run.provenance}: cannot be updated: {problem.strerror}", file=sys.stderr)
+        say(f"{run.provenance}: cannot be updated: {problem.strerror}")
 
 
 def _write_starts(run: Run, change: Callable[[list[Any]], list[Any]]) -> None:
     import json
 
     content = runs.read_provenance(run)
+    if not content:
+        return  # the task removed it: what is left would not be the run's provenance
     content["starts"] = change(content.get("starts", []))
     runs.write_whole(run.provenance, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 

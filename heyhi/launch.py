@@ -1,4 +1,4 @@
-"""Carry out a plan: claim, wipe, freeze, copy the code, start. Alone in changing run folders from outside.
+"""Carry out an order: claim, wipe, freeze, copy the code, start. Alone in changing run folders from outside.
 
 Everything is done under the run's claim, in an order that a kill between any two lines leaves right:
 heyhi.jobid comes last before the task (without it the run is NOT_STARTED), and when a folder is wiped
@@ -8,53 +8,31 @@ result.json goes first and heyhi.jobid last (a half-wiped run is DEAD, never DON
 import json
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import config, job, prototxt, runs, slurm, snapshot
-from heyhi.compose import Composition
+from heyhi import claim, fingerprints, job, runs, slurm, snapshot
 from heyhi.errors import LaunchError, RefusedError
-from heyhi.plan import Action, Plan
+from heyhi.invocation import Mode
+from heyhi.log import copy_output_to, send_output_to
+from heyhi.order import Order
+from heyhi.plan import Action, Plan, make_plan
 from heyhi.project import Project
 from heyhi.runs import Run, RunState, Status
 
-__all__ = [
-    "Launch",
-    "Lost",
-    "find_aliases",
-    "find_collision",
-    "find_drift",
-    "kill",
-    "launch_here",
-    "wipe",
-]
+if TYPE_CHECKING:
+    import psutil
 
+__all__ = ["Lost", "code_state", "freeze", "freeze_new", "kill", "launch_here", "launch_order", "wipe"]
+
+_PAUSE = 0.5  # seconds between two looks at a run that lives elsewhere
 _PATIENCE = 10  # seconds that a job has to end after SIGTERM, before SIGKILL
 
-
-class Launch(NamedTuple):
-    """All that is known of a run to be launched, besides the plan."""
-
-    run: Run
-    project: Project
-    experiment_root: Path
-    composition: Composition
-    base: Path
-    overrides: tuple[str, ...]
-    canonical: tuple[str, ...]
-    argv: tuple[str, ...]
-    snapshot_place: Path | None
-    say: Callable[[str], None]
-
-    @property
-    def fingerprint(self) -> str:
-        """What two runs share if they compute the same."""
-        return config.fingerprint(self.composition.task, self.composition.config)
+Say = Callable[[str], None]
 
 
 class Lost(NamedTuple):
@@ -64,13 +42,19 @@ class Lost(NamedTuple):
 
 
 def launch_here(
-    launch: Launch, plan: Plan, main: job.Main, meta_class: type[Message], level: str
+    order: Order,
+    plan: Plan,
+    main: job.Main,
+    meta_class: type[Message],
+    say: Say,
+    output: job.Output = copy_output_to,
 ) -> job.Outcome | Lost:
     """Do the run in this process. Of any number of starts at once, one gets an Outcome.
 
-    Raises LaunchError if the folder cannot be written.
+    What it prints is also in its log, or as `output` has it. Raises LaunchError if the folder cannot be
+    written.
     """
-    run = launch.run
+    run = order.run
     try:
         if plan.action is Action.KILL_RESTART:
             kill(run, plan.state)
@@ -81,55 +65,112 @@ def launch_here(
                 wipe(run)
             continues = plan.action is Action.CONTINUE and run.config_meta.exists()
             if not continues:
-                _freeze(launch)
-            _prepare(launch, keep_frozen=continues)
-            return job.execute(run, main, launch.project, meta_class, level)
+                freeze(order)
+            _prepare(order, say, keep_frozen=continues)
+            return job.execute(run, main, meta_class, order.log_level, output)
     except OSError as problem:
         where = problem.filename or run.folder
         raise LaunchError(f"{where}: cannot be written: {problem.strerror or problem}") from None
 
 
+def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Message], say: Say) -> RunState:
+    """Do what the mode says with the run of an order, and wait for its end. Returns its state then.
+
+    A job of a batch: whoever else starts the same run at the same time, here or elsewhere, one does it.
+    """
+    first = runs.read_job(order.run)
+    while True:
+        if runs.read_job(order.run) != first:
+            mode = Mode.GENTLE_START  # somebody else has started it, as we would have
+        state = slurm.read_state(order.run)
+        plan = make_plan(state, mode)
+        if plan.action in (Action.SKIP, Action.REFUSE):
+            if state.status not in (Status.QUEUED, Status.RUNNING):
+                return state
+            time.sleep(_PAUSE)  # it lives elsewhere: its end is ours
+            continue
+        outcome = launch_here(order, plan, main, meta_class, say, send_output_to)
+        if not isinstance(outcome, Lost):
+            return runs.read_state(order.run)
+
+
 def _still_as_planned(run: Run, plan: Plan) -> bool:
-    """Under the claim no local job lives; is the rest as it was when the plan was made?"""
+    """Under the claim no local job lives; is the rest as it was when the plan was made?
+
+    A run may have been started, and have ended, again since: then its job is another one.
+    """
+    job_now, planned = runs.read_job(run), plan.state.job
+    if planned is not None and job_now not in (None, planned):
+        return False
     if plan.action is Action.KILL_RESTART:
         return True
-    has_job, is_done = run.jobid.exists(), run.result.exists()
-    now = Status.DONE if is_done else Status.DEAD if has_job else Status.NOT_STARTED
-    return now is plan.state.status and _same_job(run, plan.state)
-
-
-def _same_job(run: Run, state: RunState) -> bool:
-    """A DEAD run may have been started, and have died, again since."""
-    return state.job is None or run.jobid.read_text(encoding="utf-8").strip() == state.job.text
+    now = Status.DONE if run.result.exists() else Status.DEAD if job_now else Status.NOT_STARTED
+    return now is plan.state.status
 
 
 # ---- Ending and wiping --------------------------------------------------------------------------
 
 
 def kill(run: Run, state: RunState) -> None:
-    """End the job of a run, and wait until it has. Only the very job that the plan saw."""
+    """End the job of a run, and wait until it has. Only the very job that the plan saw.
+
+    Raises RefusedError if it cannot be ended from here, LaunchError if Slurm does not cancel it.
+    """
     assert state.job is not None, "only a job can be killed"
+    job = state.job.text
     if state.job.local is None:
-        slurm.cancel(state.job.text)
+        slurm.cancel(job)
         return
     host, pid = state.job.local
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if runs.lock_holder(run) != pid:
-            break
-        os.kill(pid, number)
-        _wait(lambda: runs.lock_holder(run) != pid, _PATIENCE)
-    if runs.lock_holder(run) == 0:
-        raise RefusedError(f"{run.id}: its job {state.job.text} runs on {host}; end it there")
+    if host != runs.this_host():
+        raise RefusedError(f"{run.id}: its job {job} runs on {host}; end it there")
+    _end_process(run, pid)
+    if claim.holder(run.lock) == job:
+        raise RefusedError(f"{run.id}: its job {job} could not be ended")
 
 
-def _wait(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
+def _end_process(run: Run, pid: int) -> None:
+    """SIGTERM, later SIGKILL, for the job and what it started; nothing, if the pid is no longer the job's."""
+    import psutil  # knows a process from a later one with its number
+
+    try:
+        process = psutil.Process(pid)
+        if not any(Path(file.path) == Path(os.path.realpath(run.lock)) for file in process.open_files()):
+            return
+        children = process.children(recursive=True)
+        process.terminate()
+        _wait(lambda: not _lives(process))
+        left = [one for one in (process, *children) if _lives(one)]
+        for one in left:
+            one.kill()
+        _wait(lambda: not any(map(_lives, left)))
+    except psutil.NoSuchProcess:
+        return
+    except psutil.AccessDenied:
+        raise RefusedError(f"{run.id}: its job, process {pid}, is another user's") from None
+
+
+def _lives(process: "psutil.Process") -> bool:
+    import psutil
+
+    try:
+        # A zombie has ended; whoever started it has not asked yet how.
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PATIENCE
     while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def wipe(run: Run) -> None:
-    """Empty the folder, but for the lock that this process holds."""
+    """Empty the folder, but for the lock that this process holds. Raises RefusedError if a run lies in it."""
+    for folder, _, files in os.walk(run.folder):
+        if Path(folder) != run.folder and run.jobid.name in files:
+            raise RefusedError(f"{run.folder}: {folder} is another run, in it; nothing was wiped")
     first, last = run.result, run.jobid
     first.unlink(missing_ok=True)
     for entry in os.scandir(run.folder):
@@ -145,129 +186,74 @@ def wipe(run: Run) -> None:
 # ---- Writing what will be run -------------------------------------------------------------------
 
 
-def _freeze(launch: Launch) -> None:
-    composition = launch.composition
-    runs.write_whole(launch.run.config, prototxt.write_text(composition.config))
-    runs.write_whole(launch.run.config_meta, prototxt.write_text(composition.meta))
+def freeze(order: Order) -> None:
+    """Write the frozen configs. Raises OSError."""
+    runs.write_whole(order.run.config, order.config)
+    runs.write_whole(order.run.config_meta, order.config_meta)
+
+
+def freeze_new(order: Order) -> None:
+    """Write the frozen configs that are not there yet, without the claim. Raises OSError."""
+    run = order.run
+    for path, text in ((run.config, order.config), (run.config_meta, order.config_meta)):
+        while not path.exists():
+            run.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                runs.write_new(path, text)
+            except FileNotFoundError:
+                pass  # who has the claim has tidied up; or the folder was deleted
 
 
 # What heyhi.json says of the frozen config: it stays as long as that config does.
 _OF_THE_CONFIG = ("base_config", "overrides", "canonical_overrides", "config", "fingerprint")
 
 
-def _prepare(launch: Launch, *, keep_frozen: bool) -> None:
+def _prepare(order: Order, say: Say, *, keep_frozen: bool) -> None:
     """The snapshot, the provenance, and the note by which runs of one config find each other."""
-    copy = None
-    if launch.snapshot_place is not None:
-        copy = snapshot.take_snapshot(
-            launch.project,
-            launch.snapshot_place,
-            exclude=launch.experiment_root,
-            say=launch.say,
-        )
-        runs.write_whole(launch.run.snapshot_link, str(copy.project_root))
-    else:
-        launch.run.snapshot_link.unlink(missing_ok=True)
-    known = runs.read_provenance(launch.run)
-    content = {**_provenance(launch, copy), "starts": known.get("starts", [])}
+    run = order.run
+    content = {**_circumstances(order, say), **order.provenance}
+    known = runs.read_provenance(run)
     if keep_frozen:
         content.update({key: known[key] for key in _OF_THE_CONFIG if key in known})
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
-    runs.write_whole(launch.run.provenance, text + "\n")
-    _note_fingerprint(launch)
+    content["starts"] = known.get("starts", [])
+    if content["snapshot"] is None:
+        run.snapshot_link.unlink(missing_ok=True)
+    else:
+        runs.write_whole(run.snapshot_link, content["snapshot"])
+    runs.write_whole(run.provenance, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
+    fingerprints.note(Path(order.experiment_root), content["fingerprint"], run.id)
 
 
-def _provenance(launch: Launch, copy: snapshot.Snapshot | None) -> dict[str, Any]:
-    import getpass
+def _circumstances(order: Order, say: Say) -> dict[str, Any]:
+    """What provenance tells besides the config: the code, the place, the time."""
     import platform
 
     import google.protobuf
 
-    git = snapshot.git_state(launch.project.root)
     return {
-        "id": launch.run.id,
-        "task": launch.composition.task,
-        "project": launch.project.name,
-        "project_root": str(launch.project.root),
-        "experiment_root": str(launch.experiment_root),
+        **({} if "snapshot" in order.provenance else code_state(order, say)),
         "cwd": os.getcwd(),
-        "argv": list(launch.argv),
-        "base_config": _base_name(launch),
-        "overrides": list(launch.overrides),
-        "canonical_overrides": list(launch.canonical),
-        "config": config.to_dict(launch.composition.config, with_defaults=True),
-        "fingerprint": launch.fingerprint,
-        "git_commit": git.commit,
-        "git_dirty": git.dirty,
-        "snapshot": None if copy is None else str(copy.folder),
-        "host": os.uname().nodename,
-        "user": getpass.getuser(),
+        "host": runs.this_host(),
+        "user": _user(),
         "versions": {"python": platform.python_version(), "protobuf": google.protobuf.__version__},
     }
 
 
-def _base_name(launch: Launch) -> str:
-    root = launch.project.root
-    base = Path(os.path.realpath(launch.base.parent)) / launch.base.name
-    real_root = os.path.realpath(root)
-    return str(base.relative_to(real_root) if base.is_relative_to(real_root) else base)
+def code_state(order: Order, say: Say) -> dict[str, Any]:
+    """The commit of the code as it is now, and where the snapshot of it is, which is made if asked for."""
+    project = Project(Path(order.project_root))
+    copy = None
+    if order.snapshot_place is not None:
+        place, root = Path(order.snapshot_place), Path(order.experiment_root)
+        copy = str(snapshot.take_snapshot(project, place, exclude=root, say=say).project_root)
+    git = snapshot.git_state(project.root)
+    return {"git_commit": git.commit, "git_dirty": git.dirty, "snapshot": copy}
 
 
-# ---- What is already there ----------------------------------------------------------------------
+def _user() -> str:
+    import getpass
 
-
-def find_collision(launch: Launch) -> str | None:
-    """Why the folder of this id belongs to another config or other overrides, if it does."""
-    known = runs.read_provenance(launch.run)
-    if not known:
-        return None
-    theirs = (known.get("base_config"), tuple(known.get("canonical_overrides", ())))
-    ours = (_base_name(launch), launch.canonical)
-    if theirs == ours:
-        return None
-    return f"{_say_origin(*theirs)} has it already, and {_say_origin(*ours)} meets it there"
-
-
-def _say_origin(base: Any, overrides: tuple[str, ...]) -> str:
-    return f"[{' '.join(['-c', str(base), *overrides])}]"
-
-
-def find_drift(launch: Launch) -> list[str]:
-    """How the config composed now differs from the frozen one of the same run, a line a field."""
-    known = runs.read_provenance(launch.run)
-    if known.get("fingerprint") in (None, launch.fingerprint):
-        return []
-    now = config.to_dict(launch.composition.config, with_defaults=True)
-    plain = json.loads(json.dumps(now, default=str))
-    return config.diff(known.get("config", {}), plain) or ["its task"]
-
-
-def _fingerprint_file(launch: Launch) -> Path:
-    return launch.experiment_root / ".heyhi" / "fingerprints" / launch.fingerprint
-
-
-def _note_fingerprint(launch: Launch) -> None:
-    if launch.run.id in _ids_of_fingerprint(launch):
-        return
-    path = _fingerprint_file(launch)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:  # one write of one line: processes do not mix
-        file.write(f"{launch.run.id}\n".encode("utf-8", "surrogateescape"))
-
-
-def _ids_of_fingerprint(launch: Launch) -> list[str]:
     try:
-        return _fingerprint_file(launch).read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return []
-
-
-def find_aliases(launch: Launch) -> list[Run]:
-    """Other runs whose frozen config is the same but for the launcher."""
-    found = []
-    for run_id in _ids_of_fingerprint(launch):
-        other = Run(run_id, launch.experiment_root / run_id)
-        same = runs.read_provenance(other).get("fingerprint") == launch.fingerprint
-        if same and other.folder != launch.run.folder and not run_id.startswith("adhoc/"):
-            found.append(other)
-    return found
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())

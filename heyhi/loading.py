@@ -11,13 +11,15 @@ from typing import Any, cast
 
 from google.protobuf.message import Message
 
-from heyhi import config, fields, prototxt
-from heyhi.compose import compose, compose_message, find_base
+from heyhi import fields, prototxt, views
+from heyhi.compose import Composer
 from heyhi.config import Frozen, editable, freeze
 from heyhi.errors import ConfigError
-from heyhi.overrides import parse_override, split_key
-from heyhi.project import Project, find_project
+from heyhi.includes import find_base
+from heyhi.overrides import NULL, parse_override, split_key
+from heyhi.project import Project, display, find_project
 from heyhi.protos import load_message_types, load_messages
+from heyhi.scalars import write_bytes
 
 __all__ = [
     "conf_get",
@@ -48,16 +50,17 @@ def load_proto_message(
 
     `msg_class` is its type, editable or frozen; without it the file is a MetaCfg, or else of the one
     type of the project's schemas that it fits. Overrides of a MetaCfg are relative to its task, as on
-    the command line. Raises ConfigError.
+    the command line. Includes are also looked up in `extra_include_dirs`. Raises ConfigError.
     """
     project = find_project()
     meta_class = load_messages(project)
     path = find_base(os.fspath(config_path), project)
     dirs = [Path(os.path.abspath(folder)) for folder in extra_include_dirs]
-    cls = _editable_class(msg_class) if msg_class is not None else _class_of_file(path, project)
+    cls = _editable_class(msg_class) if msg_class is not None else _class_of_file(path, project, meta_class)
+    composer = Composer(project, meta_class, extra_dirs=dirs)
     if cls is meta_class:
-        return compose(path, overrides, project, meta_class, extra_dirs=dirs).meta
-    return compose_message(path, overrides, project, cls, extra_dirs=dirs)
+        return composer.compose(path, overrides).meta
+    return composer.compose_message(path, overrides, cls)
 
 
 def load_config(
@@ -67,7 +70,12 @@ def load_config(
     msg_class: type[Any] | None = None,
     extra_include_dirs: Sequence[_AnyPath] = (),
 ) -> Any:
-    """Compose the config at a path, frozen. See `load_proto_message`."""
+    """Compose the config at a path: a frozen config of the type that the file has.
+
+    `msg_class` is its type, editable or frozen; without it the file is a MetaCfg, or else of the one
+    type of the project's schemas that it fits. Includes are also looked up in `extra_include_dirs`.
+    Raises ConfigError.
+    """
     return freeze(
         load_proto_message(config_path, overrides, msg_class=msg_class, extra_include_dirs=extra_include_dirs)
     )
@@ -107,9 +115,8 @@ def _editable_class(cls: type[Any]) -> type[Message]:
     return cast(type[Message], cls._editable_class if issubclass(cls, Frozen) else cls)
 
 
-def _class_of_file(path: Path, project: Project) -> type[Message]:
+def _class_of_file(path: Path, project: Project, meta_class: type[Message]) -> type[Message]:
     """MetaCfg if the file is one; else the only type that it fits. Raises ConfigError."""
-    meta_class = load_messages(project)
     try:
         prototxt.read(path, meta_class, project.root)
         return meta_class
@@ -119,7 +126,7 @@ def _class_of_file(path: Path, project: Project) -> type[Message]:
             raise problem
     if len(fitting) > 1:
         names = ", ".join(cls.DESCRIPTOR.name for cls in fitting)
-        raise ConfigError(prototxt.display(path), f"fits several types ({names}): give msg_class")
+        raise ConfigError(display(path), f"fits several types ({names}): give msg_class")
     return fitting[0]
 
 
@@ -139,12 +146,18 @@ def types_that_fit(path: Path, project: Project) -> list[type[Message]]:
 
 
 def flatten_cfg(cfg: Any, *, with_all: bool = True) -> dict[str, Any]:
-    """Dotted path -> value, elements of lists and maps one by one; see `heyhi.config.flatten`."""
-    return config.flatten(cfg, with_all=with_all)
+    """Dotted path -> value of a config, frozen or not; elements of lists and maps one by one.
+
+    with_all: also what is unset (its default, None, False or []); else only what is set.
+    """
+    return views.flatten(editable(cfg), with_all=with_all)
 
 
 def save_config(cfg: Any, path: _AnyPath) -> None:
-    """Write a config, frozen or not, as text; the file is whole at any moment."""
+    """Write a config, frozen or not, as text that `load_config` reads; the file is whole at any moment.
+
+    Raises OSError if it cannot be written.
+    """
     from heyhi.runs import write_whole
 
     write_whole(Path(path), prototxt.write_text(editable(cfg)))
@@ -160,7 +173,7 @@ def conf_to_dict(cfg: Any, include_defaults: bool = False) -> dict[str, Any]:
 
     message = editable(cfg)
     if include_defaults:
-        message = config.with_defaults(message)
+        message = views.with_defaults(message)
     return json_format.MessageToDict(
         message,
         preserving_proto_field_name=True,
@@ -171,10 +184,10 @@ def conf_to_dict(cfg: Any, include_defaults: bool = False) -> dict[str, Any]:
 def conf_is_set(cfg: Any, path: str) -> bool:
     """Whether the scalar at a dotted path is set. Raises ConfigError if there is no such scalar."""
     message: Any = editable(cfg)
-    names = split_key(path)
     try:
-        for name in names[:-1]:
-            if fields.find(message, name, ()).kind != "message":
+        names = split_key(path)
+        for depth, name in enumerate(names[:-1]):
+            if fields.find(message, name, names[:depth]).kind != "message":
                 raise ValueError(f"{name} is no message")
             message = getattr(message, name)
         field = fields.find(message, names[-1], names[:-1])
@@ -186,27 +199,27 @@ def conf_is_set(cfg: Any, path: str) -> bool:
 
 
 def conf_get(cfg: Any, path: str) -> Any:
-    """The value at a dotted path; the config is not changed. Raises AttributeError."""
+    """The value at a dotted path, read attribute by attribute; nothing is changed by it.
+
+    Raises AttributeError if there is no such field.
+    """
     for name in path.split("."):
         cfg = getattr(cfg, name)
     return cfg
 
 
 def conf_set(cfg: Any, path: str, value: Any) -> None:
-    """Set a field of an editable message, as the override `path=value` does; None clears it."""
-    text = "NULL" if value is None else _override_text(value)
+    """Set a field of an editable message, as the override `path=value` does; None clears it.
+
+    Raises ConfigError if it cannot be so, RuntimeError if the config is frozen.
+    """
+    if isinstance(cfg, Frozen):
+        raise RuntimeError(f"Attempt to set {path}={value} on read-only config")
+    text = write_bytes(value) if isinstance(value, bytes) else str(value)
     try:
-        fields.set_text(cfg, split_key(path), text)
+        fields.set_text(cfg, split_key(path), NULL if value is None else text)
     except ValueError as problem:
         raise ConfigError(path, str(problem)) from None
-
-
-def _override_text(value: Any) -> str:
-    if isinstance(value, bytes):
-        from google.protobuf import text_encoding
-
-        return str(text_encoding.CEscape(value, as_utf8=False))
-    return str(value)
 
 
 def conf_with_overrides(cfg: Any, overrides: Sequence[str]) -> Any:

@@ -29,10 +29,12 @@ __all__ = [
 NULL = "NULL"
 SELECT = "SELECT"
 
+_LONGEST_SHOWN = 200
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _KEY = re.compile(rf'((?:{_QUOTED}|[^="])*)=', re.DOTALL)
 _PART = re.compile(rf'({_QUOTED}|[^."]+)(?:\.|\Z)', re.DOTALL)
 _BARE_PART = re.compile(r"[A-Za-z0-9_+-]+\Z")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*\Z")
 _ESCAPED_WORD = re.compile(r"\\+(?:NULL|SELECT)\Z")
 
 
@@ -45,21 +47,32 @@ class Override(NamedTuple):
 
     @property
     def where(self) -> str:
-        """How an error names this override."""
-        return f"override {self.typed!r}"
+        """How an error names this override: as typed, on one line."""
+        shown = self.typed if len(self.typed) <= _LONGEST_SHOWN else self.typed[:_LONGEST_SHOWN] + "..."
+        return f"override {shown!r}"
 
 
 def parse_override(typed: str) -> Override:
     """Split `--key=value` at its first `=` outside quotes; leading dashes do not count."""
     stripped = typed.lstrip("-")
-    match = _KEY.match(stripped)
-    if not match or not match[1]:
-        raise ConfigError(f"override {typed!r}", "expected key=value")
-    return Override(match[1], stripped[match.end() :], typed)
+    key, equals, text = stripped.partition("=")
+    if '"' in key:
+        match = _KEY.match(stripped)
+        if not match:
+            raise ConfigError(Override("", "", typed).where, "the quotes in the key do not end before a `=`")
+        key, text = match[1], stripped[match.end() :]
+    if not key or not equals:
+        raise ConfigError(Override("", "", typed).where, "expected key=value")
+    return Override(key, text, typed)
 
 
 def split_key(key: str) -> tuple[str, ...]:
     """The parts of a dotted key, quotes undone; raises ValueError with what is wrong."""
+    if '"' not in key:
+        parts = key.split(".")
+        if not all(parts):
+            raise ValueError(f"bad key {key!r}: a name is missing")
+        return tuple(parts)
     parts = []
     position = 0
     while position < len(key):
@@ -68,13 +81,16 @@ def split_key(key: str) -> tuple[str, ...]:
             raise ValueError(f"bad key {key!r}: expected names with dots between them")
         parts.append(_unquote(match[1]))
         position = match.end()
-    if not parts or key.endswith("."):
+    if key.endswith("."):
         raise ValueError(f"bad key {key!r}: a name is missing")
     return tuple(parts)
 
 
-def join_key(parts: "tuple[str, ...]") -> str:
+def join_key(parts: tuple[str, ...]) -> str:
     """The dotted key of these parts, quoted where needed: the inverse of `split_key`."""
+    key = ".".join(parts)
+    if _BARE_KEY.match(key) and key.count(".") == len(parts) - 1:
+        return key
     return ".".join(part if _BARE_PART.match(part) else _quote(part) for part in parts)
 
 
@@ -91,7 +107,7 @@ def unescape_word(text: str) -> str:
 def _quote(part: str) -> str:
     import json
 
-    return json.dumps(part, ensure_ascii=False)
+    return json.dumps(part, ensure_ascii=not part.isprintable())
 
 
 def _unquote(part: str) -> str:
@@ -100,6 +116,8 @@ def _unquote(part: str) -> str:
     import json
 
     try:
-        return str(json.loads(part, strict=False))
+        name = str(json.loads(part, strict=False))
+        name.encode()  # half a surrogate pair is no text
+        return name
     except ValueError:
         raise ValueError(f"bad quoted name {part} in the key") from None

@@ -3,19 +3,10 @@
 import enum
 from typing import NamedTuple
 
+from heyhi.invocation import Mode
 from heyhi.runs import RunState, Status
 
-__all__ = ["Action", "Mode", "Plan", "make_plan"]
-
-
-class Mode(enum.Enum):
-    """What the user allows to be done to a run."""
-
-    GENTLE_START = "gentle_start"
-    START_RESTART = "start_restart"
-    START_CONTINUE = "start_continue"
-    RESTART = "restart"
-    DRYRUN = "dryrun"
+__all__ = ["Action", "Plan", "make_plan"]
 
 
 class Action(enum.Enum):

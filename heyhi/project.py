@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from heyhi.errors import ProjectError
 
-__all__ = ["Project", "find_project"]
+__all__ = ["Project", "display", "find_project"]
 
 
 class Project(NamedTuple):
@@ -38,15 +38,19 @@ class Project(NamedTuple):
         import tomllib
 
         path = self.root / "pyproject.toml"
+        folder = Path(os.path.realpath(self.root)).name  # the same one through a link
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return self.root.name
+            return folder
         except (OSError, ValueError) as problem:
             raise ProjectError(f"{path}: cannot be read: {problem}") from None
-        name = settings.get("tool", {}).get("heyhi", {}).get("project", self.root.name)
-        if not isinstance(name, str) or not name or "/" in name:
-            raise ProjectError(f"{path}: [tool.heyhi] project must be a name, not {name!r}")
+        try:
+            name = settings.get("tool", {}).get("heyhi", {}).get("project", folder)
+        except AttributeError:  # no table
+            name = None
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name:
+            raise ProjectError(f'{path}: [tool.heyhi] needs project = "a name", not {name!r}')
         return name
 
     @property
@@ -70,35 +74,44 @@ class Project(NamedTuple):
             # A folder without __init__.py loses against any installed package of that name.
             package = sys.modules["conf"] = ModuleType("conf")
             package.__path__ = [str(self.conf)]
-        elif str(self.conf) not in package.__path__:
+        elif str(self.conf) not in (found := list(getattr(package, "__path__", [package]))):
             raise ProjectError(
-                f"{self.conf}: another project's conf is loaded ({list(package.__path__)}); "
+                f"{self.conf}: another conf is already imported ({found[0]}); "
                 "use one process for each project"
             )
 
 
-def find_project(script: "str | None" = None) -> Project:
+def find_project(script: str | None = None) -> Project:
     """The project of the running `run.py`, or of `$HEYHI_PROJECT`, or the nearest one above the cwd.
 
     `script` is the path of that run.py; without it, the running program's main module is tried.
+    Raises ProjectError if there is none.
     """
     if script is None:
-        script = getattr(sys.modules.get("__main__"), "__file__", None)
-        candidate = Path(os.path.abspath(script)).parent if script else None
-        if candidate is not None and _is_project(candidate):
-            return Project(candidate)
-        return _project_of_environment() or _project_above_cwd()
-    root = Path(os.path.abspath(script)).parent
-    if not _is_project(root):
-        raise ProjectError(f"{root}: no conf/conf.proto here; a project keeps its schemas in conf/")
-    return Project(root)
+        main = getattr(sys.modules.get("__main__"), "__file__", None)
+        found = _project_of_script(main) if main else None
+        return found or _project_of_environment() or _project_above_cwd()
+    found = _project_of_script(script)
+    if found is None:
+        folder = os.path.dirname(os.path.abspath(script))
+        raise ProjectError(f"{folder}: no conf/conf.proto here; a project keeps its schemas in conf/")
+    return found
+
+
+def _project_of_script(script: str) -> Project | None:
+    # As Python does for its imports, a link to a script counts as the script; but where it lies first.
+    for path in (os.path.abspath(script), os.path.realpath(script)):
+        folder = Path(path).parent
+        if _is_project(folder):
+            return Project(folder)
+    return None
 
 
 def _is_project(folder: Path) -> bool:
     return (folder / "conf" / "conf.proto").is_file()
 
 
-def _project_of_environment() -> "Project | None":
+def _project_of_environment() -> Project | None:
     chosen = os.environ.get("HEYHI_PROJECT")
     if not chosen:
         return None
@@ -109,8 +122,20 @@ def _project_of_environment() -> "Project | None":
 
 
 def _project_above_cwd() -> Project:
-    cwd = Path.cwd()
+    try:
+        cwd = Path.cwd()
+    except FileNotFoundError:
+        raise ProjectError("the current folder is gone; go to a project, or set HEYHI_PROJECT") from None
     for folder in (cwd, *cwd.parents):
         if _is_project(folder):
             return Project(folder)
     raise ProjectError(f"{cwd}: no conf/conf.proto here or above; go to a project, or set HEYHI_PROJECT")
+
+
+def display(path: str | Path) -> str:
+    """A path as a person near it would write it: relative to the cwd where it is below it."""
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):  # the cwd is gone, or the path is empty
+        return str(path)
+    return str(path) if relative.startswith("..") else relative

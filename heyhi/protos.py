@@ -10,40 +10,90 @@ overwritten unasked. Nothing depends on the time or the machine: the output is r
 
 import hashlib
 import importlib
+import keyword
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import google.protobuf
 
-from heyhi.errors import ConfigError, ProjectError
-from heyhi.project import Project
+from heyhi.errors import ConfigError, HeyhiError, ProjectError
+from heyhi.project import Project, display, find_project
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from google.protobuf.message import Message
 
-__all__ = ["ensure_fresh", "generate", "load_comments", "load_message_types", "load_messages"]
+__all__ = [
+    "Doc",
+    "conf_spec",
+    "ensure_fresh",
+    "generate",
+    "load_docs",
+    "load_message_types",
+    "load_messages",
+]
 
 _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi")
 _HEADER = re.compile(rb'# Made by "heyhi protos" from \S+: do not edit\. sources=(\w+) content=(\w+)\n')
+_LOCK = ".heyhi_protos.lock"
+_WORK = ".heyhi_protos"  # where files are made, below conf/; only by whoever holds the lock
+
+
+class Doc(NamedTuple):
+    """What a schema says of a message, field or oneof: where (file:line:column), and its comment."""
+
+    where: str
+    comment: str
 
 
 def load_messages(project: Project) -> type["Message"]:
-    """The project's MetaCfg (editable); its modules are made or mended first where they must be."""
-    ensure_fresh(project)
-    cls: type[Message] = _import(project, "conf.conf_pb2", "MetaCfg")
+    """The project's MetaCfg (editable); its modules are made or mended first where they must be.
+
+    Raises ProjectError if one was edited by hand, ConfigError if a schema is wrong.
+    """
+    project.put_on_path()
+    if project.root not in _ensured:
+        was_imported = "conf.conf_pb2" in sys.modules
+        if ensure_fresh(project) and was_imported:
+            raise ProjectError(
+                f"{project.conf}: a schema has changed, and stale modules were imported before heyhi; "
+                "they are fresh now: start again (and import heyhi first)"
+            )
+        _ensured.add(project.root)
+    cls: type[Message] = importlib.import_module("conf.conf_pb2").MetaCfg
     return cls
 
 
-def _import(project: Project, module: str, name: str) -> Any:
-    project.put_on_path()
+# Projects whose modules were found fresh, or were made so, by this process before it imported them.
+_ensured: set[Path] = set()
+
+
+def conf_spec() -> "ModuleSpec | None":
+    """For `import conf`: the project's folder, its modules brought up to date; None without a project."""
+    from importlib.machinery import ModuleSpec
+
     try:
-        return getattr(importlib.import_module(module), name)
-    except AttributeError:
-        raise ProjectError(f"{project.conf / 'conf.proto'}: no message {name}") from None
+        project = find_project()
+    except ProjectError:
+        return None
+    try:
+        ensure_fresh(project)
+    except HeyhiError as problem:
+        if Path(getattr(sys.modules["__main__"], "__file__", "")).name != "run.py":
+            raise
+        # At the top of run.py, where nothing of ours is there to catch it.
+        print(f"error: {problem}", file=sys.stderr)
+        raise SystemExit(problem.exit_status) from None
+    _ensured.add(project.root)
+    spec = ModuleSpec("conf", None, is_package=True)
+    spec.submodule_search_locations = [str(project.conf)]
+    return spec
 
 
 def load_message_types(project: Project) -> list[type["Message"]]:
@@ -64,27 +114,50 @@ def load_message_types(project: Project) -> list[type["Message"]]:
     return found
 
 
-def load_comments(project: Project) -> dict[str, str]:
-    """The comments of all schemas: full name of a message or field -> its comment."""
-    project.put_on_path()
-    comments: dict[str, str] = {}
+def load_docs(project: Project) -> dict[str, Doc]:
+    """What all schemas say: full name of a message, field or oneof -> Doc."""
+    load_messages(project)
+    docs = {}
     for schema in _schemas(project):
-        comments.update(importlib.import_module(f"conf.{schema.stem}_cfgs").COMMENTS)
-    return comments
+        declared = importlib.import_module(f"conf.{schema.stem}_cfgs")._DOCS
+        for name, (place, comment) in declared.items():
+            docs[name] = Doc(display(f"{schema}:{place}"), comment)
+    return docs
 
 
-def ensure_fresh(project: Project) -> None:
-    """Make the generated modules anew if a schema changed since; cheap if none did.
+def ensure_fresh(project: Project) -> bool:
+    """Make the generated modules anew if a schema changed since; cheap if none did. Whether it had to.
 
     Raises ProjectError if one was edited by hand, ConfigError if a schema is wrong.
     """
-    if not _is_fresh(project):
-        _locked_generate(project, overwrite=False)
+    with _disk_errors(project):
+        if _is_fresh(project):
+            return False
+        _refuse_edited(project)
+        with _lock(project) as lock:
+            if not _is_fresh(project):  # else another process was faster
+                _generate(project, lock)
+        return True
 
 
 def generate(project: Project) -> bool:
-    """Make all generated modules, also over ones that were edited. Whether any file changed."""
-    return _locked_generate(project, overwrite=True)
+    """Make all generated modules, also over ones that were edited. Whether any file changed.
+
+    Raises ConfigError if a schema is wrong.
+    """
+    with _disk_errors(project), _lock(project) as lock:
+        return _generate(project, lock)
+
+
+@contextmanager
+def _disk_errors(project: Project) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise ProjectError(
+            f"{problem.filename or project.conf}: {problem.strerror or problem}: the modules made from "
+            "the schemas are stale and cannot be made anew here; run `heyhi protos` where they can"
+        ) from None
 
 
 # ---- What is there ------------------------------------------------------------------------------
@@ -95,9 +168,10 @@ def _schemas(project: Project) -> list[Path]:
 
 
 def _sources_hash(project: Project) -> str:
-    """Of the schemas, and of what makes modules of them: this file and the protobuf release."""
+    """Of the schemas, and of what makes modules of them: this code and the protobuf release."""
     digest = hashlib.sha256(google.protobuf.__version__.encode())
-    for path in (Path(__file__), *_schemas(project)):
+    makers = (Path(__file__), Path(__file__).with_name("protos_text.py"))
+    for path in (*makers, *_schemas(project)):
         data = path.read_bytes()
         digest.update(f"\0{path.name}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()[:16]
@@ -135,101 +209,111 @@ def _made_from(path: Path) -> bytes | None:
 def _refuse_edited(project: Project) -> None:
     for path in _generated(project):
         if _made_from(path) == b"":
-            schema = re.sub(r"_(pb2|cfgs)\.pyi?$", ".proto", path.name)
             raise ProjectError(
                 f"{path}: edited by hand (or made by another tool), but it is generated from "
-                f"{schema}: make the change there, then run `heyhi protos` (or `make protos`), "
-                "which overwrites it"
+                f"{_schema_of(path.name)}: make the change there, then run `heyhi protos` "
+                "(or `make protos`), which overwrites it"
             )
+
+
+def _schema_of(generated: str) -> str:
+    return re.sub(r"_(pb2|cfgs)\.pyi?$", ".proto", generated)
 
 
 # ---- Making them --------------------------------------------------------------------------------
 
 
-def _locked_generate(project: Project, *, overwrite: bool) -> bool:
-    try:
-        with _lock(project):
-            if not overwrite:
-                if _is_fresh(project):
-                    return False  # another process was faster
-                _refuse_edited(project)
-            return _generate(project)
-    except OSError as problem:
-        raise ProjectError(
-            f"{project.conf}: the modules made from its schemas are stale and cannot be written: "
-            f"{problem.strerror or problem}"
-        ) from None
-
-
 @contextmanager
-def _lock(project: Project) -> Iterator[None]:
+def _lock(project: Project) -> Iterator[IO[str]]:
     import fcntl
 
-    with (project.conf / ".heyhi_protos.lock").open("a") as file:
+    with (project.conf / _LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file
 
 
-def _generate(project: Project) -> bool:
-    import tempfile
+def _generate(project: Project, lock: IO[str]) -> bool:
+    import shutil
 
-    schemas = _schemas(project)
+    _check_file_names(project)
     sources = _sources_hash(project)
-    with tempfile.TemporaryDirectory(prefix=".heyhi_protos_", dir=project.conf) as folder:
-        files = _run_protoc(project, schemas, Path(folder))
-    changed = [
-        _write(project.conf / name, _with_header(name, text, sources)) for name, text in sorted(files.items())
-    ]
-    _remove_orphans(project, set(files))
-    return any(changed)
+    work = project.conf / _WORK
+    shutil.rmtree(work, ignore_errors=True)  # a process that was killed leaves it behind
+    work.mkdir()
+    try:
+        files = _run_protoc(project, lock)
+        _remove_orphans(project, set(files))
+        changed = [_write(project, name, _with_header(name, files[name], sources)) for name in sorted(files)]
+        return any(changed)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _run_protoc(project: Project, schemas: list[Path], folder: Path) -> dict[str, str]:
+def _check_file_names(project: Project) -> None:
+    for schema in _schemas(project):
+        if not schema.stem.isidentifier() or keyword.iskeyword(schema.stem):
+            raise ConfigError(display(schema), "a schema's name must be one that Python can import")
+
+
+def _run_protoc(project: Project, lock: IO[str]) -> dict[str, str]:
     """The text of every generated file, by name."""
     import subprocess
-    import sys
 
-    described = folder / "schemas.binpb"
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{project.root}"]
-    command += [f"--python_out={folder}", f"--pyi_out={folder}", "--include_imports"]
-    command += [f"--descriptor_set_out={described}", "--include_source_info"]
-    command += [f"conf/{schema.name}" for schema in schemas]
-    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        _protoc_command(project),
+        cwd=project.root,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        # If this process is killed, protoc still writes: until it ends, it keeps the lock.
+        pass_fds=[lock.fileno()],
+    )
     if done.returncode:
         raise _schema_error(project, done.stderr)
     from heyhi import protos_text
 
-    made = {path.name: path.read_text(encoding="utf-8") for path in (folder / "conf").iterdir()}
-    return protos_text.complete(made, described.read_bytes())
+    work = project.conf / _WORK
+    made = {path.name: path.read_text(encoding="utf-8") for path in (work / "conf").iterdir()}
+    try:
+        return protos_text.complete(made, (work / "schemas.binpb").read_bytes())
+    except ConfigError as problem:
+        raise ConfigError(display(project.root / problem.where), problem.problem) from None
+
+
+def _protoc_command(project: Project) -> list[str]:
+    # Relative paths: protoc takes a colon in a path for a separator. -P: no module of the project
+    # stands in for one of Python's.
+    out = f"conf/{_WORK}"
+    flags = ["-I.", f"--python_out={out}", f"--pyi_out={out}"]
+    flags += [f"--descriptor_set_out={out}/schemas.binpb", "--include_imports", "--include_source_info"]
+    names = [f"conf/{schema.name}" for schema in _schemas(project)]
+    return [sys.executable, "-P", "-m", "grpc_tools.protoc", *flags, *names]
 
 
 def _schema_error(project: Project, stderr: str) -> Exception:
-    """protoc's own first complaint: it names file:line:column."""
-    lines = [line for line in stderr.splitlines() if line.strip() and "warning" not in line]
-    match = re.match(r"(\S+?\.proto(?::\d+:\d+)?): (.*)", lines[0] if lines else "")
-    if match:
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        return ConfigError(match[1], match[2] + more)
+    """protoc's own first complaint that has a place, file:line:column."""
+    lines = [line for line in stderr.splitlines() if line.strip() and ": warning: " not in line]
+    found = [match for line in lines if (match := re.match(r"(.+?\.proto:\d+:\d+): (.*)", line))]
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return ConfigError(display(project.root / found[0][1]), found[0][2] + more)
     return ProjectError(f"{project.conf}: protoc failed: {' '.join(lines) or 'no message'}")
 
 
 def _with_header(name: str, text: str, sources: str) -> bytes:
-    schema = re.sub(r"_(pb2|cfgs)\.pyi?$", ".proto", name)
     data = text.encode()
-    header = f'# Made by "heyhi protos" from {schema}: do not edit. '
+    header = f'# Made by "heyhi protos" from {_schema_of(name)}: do not edit. '
     return (header + f"sources={sources} content={_content_hash(data)}\n").encode() + data
 
 
-def _write(path: Path, data: bytes) -> bool:
-    """Replace the file if its content changes, and whether it did."""
+def _write(project: Project, name: str, data: bytes) -> bool:
+    """Replace a generated file if its content changes, and whether it did."""
+    path = project.conf / name
     if path.exists() and path.read_bytes() == data:
         return False
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    partial = project.conf / _WORK / name
+    partial.write_bytes(data)
+    os.replace(partial, path)
     if path.suffix == ".py":
         _compile(path)
     return True
@@ -244,8 +328,6 @@ def _compile(path: Path) -> None:
 
 def _remove_orphans(project: Project, made: set[str]) -> None:
     """Modules that HeyHi made from a schema that is gone."""
-    for path in project.conf.iterdir():
-        if path.name in made or not path.name.endswith(_SUFFIXES):
-            continue
-        if _made_from(path):
+    for path in sorted(project.conf.iterdir()):
+        if path.name not in made and path.name.endswith(_SUFFIXES) and _made_from(path):
             path.unlink()

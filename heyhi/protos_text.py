@@ -52,21 +52,22 @@ _EDITABLE_METHODS = """\
     def to_dict(self, *, with_defaults: bool = ..., with_all: bool = ...) -> dict[str, _Any]: ...
     def to_str_with_defaults(self) -> str: ...
 """
+_TYPE = FieldDescriptorProto
 
 
 def complete(made: dict[str, str], described: bytes) -> dict[str, str]:
     """All generated files by name: protoc's own with our methods added, and the frozen ones."""
-    schemas = [
-        file
-        for file in FileDescriptorSet.FromString(described).file
-        if file.name.startswith("conf/") and f"{_stem(file)}_pb2.py" in made
-    ]
+    everything = FileDescriptorSet.FromString(described).file
+    schemas = [file for file in everything if f"{_stem(file)}_pb2.py" in made]
     files = {}
     for schema in schemas:
         stem = _stem(schema)
+        _check_imports(schema, {file.name for file in schemas})
         _check_names(schema)
+        if stem == "conf":
+            _check_root(schema)
         files[f"{stem}_pb2.py"] = _pb2(made[f"{stem}_pb2.py"])
-        files[f"{stem}_pb2.pyi"] = _pb2_pyi(made[f"{stem}_pb2.pyi"], stem)
+        files[f"{stem}_pb2.pyi"] = _pb2_pyi(made[f"{stem}_pb2.pyi"], schema)
         files[f"{stem}_cfgs.py"] = _cfgs(schema, stem)
         files[f"{stem}_cfgs.pyi"] = _Stub(schema, schemas).text()
     return files
@@ -76,30 +77,63 @@ def _stem(schema: FileDescriptorProto) -> str:
     return schema.name.removeprefix("conf/").removesuffix(".proto")
 
 
-# ---- Names that cannot be -----------------------------------------------------------------------
+# ---- What cannot be -----------------------------------------------------------------------------
+
+
+def _check_imports(schema: FileDescriptorProto, known: set[str]) -> None:
+    for i, name in enumerate(schema.dependency):
+        if name not in known and not name.startswith("google/protobuf/"):
+            raise ConfigError(
+                f"{schema.name}:{_place(schema, (3, i))}",
+                f"imports {name}: a schema imports those in conf/ itself (and google/protobuf) only",
+            )
+
+
+def _check_root(schema: FileDescriptorProto) -> None:
+    """MetaCfg is there, and has tasks."""
+    found = [(i, message) for i, message in enumerate(schema.message_type) if message.name == "MetaCfg"]
+    if not found:
+        raise ConfigError(schema.name, "no message MetaCfg: a base config is one")
+    index, message = found[0]
+    for i, oneof in enumerate(message.oneof_decl):
+        if oneof.name == "task":
+            for number, field in enumerate(message.field):
+                if field.HasField("oneof_index") and field.oneof_index == i and not _is_message(field):
+                    place = _place(schema, (4, index, 2, number))
+                    raise ConfigError(f"{schema.name}:{place}", f"a task is a message, not {field.name!r}")
+            return
+    place = _place(schema, (4, index))
+    raise ConfigError(f"{schema.name}:{place}", "MetaCfg has no oneof 'task': its members are the tasks")
 
 
 def _check_names(schema: FileDescriptorProto) -> None:
-    where = _locations(schema)
     for _, message, path in _messages(schema):
+        if keyword.iskeyword(message.name):
+            raise ConfigError(
+                f"{schema.name}:{_place(schema, path)}",
+                f"no message can be called {message.name!r}: it is a word of Python",
+            )
         names = [(f.name, (*path, 2, i)) for i, f in enumerate(message.field)]
         oneofs = [(o.name, (*path, 8, i)) for i, o in _real_oneofs(message)]
         taken = set(RESERVED) | {f"which_{name}" for name, _ in oneofs}
         for name, place in names + oneofs:
             if name in taken or name.startswith("__"):
-                line, column = where.get(place, (1, 1))
                 raise ConfigError(
-                    f"{schema.name}:{line}:{column}",
+                    f"{schema.name}:{_place(schema, place)}",
                     f"{message.name} cannot have a field {name!r}: the name is taken by HeyHi",
                 )
             taken.add(name)
 
 
-def _locations(schema: FileDescriptorProto) -> dict[_Path, tuple[int, int]]:
-    return {
-        tuple(place.path): (place.span[0] + 1, place.span[1] + 1)
-        for place in schema.source_code_info.location
-    }
+def _place(schema: FileDescriptorProto, path: _Path) -> str:
+    """line:column of what has this path in the source info."""
+    spans = (location.span for location in schema.source_code_info.location if tuple(location.path) == path)
+    span = next(spans, (0, 0))
+    return f"{span[0] + 1}:{span[1] + 1}"
+
+
+def _is_message(field: FieldDescriptorProto) -> bool:
+    return field.type in (_TYPE.TYPE_MESSAGE, _TYPE.TYPE_GROUP)
 
 
 def _real_oneofs(message: DescriptorProto) -> list[tuple[int, OneofDescriptorProto]]:
@@ -128,8 +162,9 @@ def _pb2(text: str) -> str:
     return text + "\nfrom heyhi.config import add_methods as _add_methods\n_add_methods(DESCRIPTOR)\n"
 
 
-def _pb2_pyi(text: str, stem: str) -> str:
+def _pb2_pyi(text: str, schema: FileDescriptorProto) -> str:
     """protoc's stub, each message with the added methods."""
+    known = set(_type_names(schema))
     lines: list[str] = []
     scope: list[tuple[int, str]] = []
     for line in text.splitlines(keepends=True):
@@ -140,10 +175,14 @@ def _pb2_pyi(text: str, stem: str) -> str:
         depth = len(match[1])
         scope = [*(entry for entry in scope if entry[0] < depth), (depth, match[2])]
         name = ".".join(part for _, part in scope)
+        if name not in known:
+            continue  # the entry of a map
         methods = _EDITABLE_METHODS.format(frozen=f"_cfgs.{name}", name=name)
         lines += [match[1] + added for added in methods.splitlines(keepends=True)]
-    header = f"from conf import {stem}_cfgs as _cfgs\nfrom typing import Any as _Any\n"
-    text = "".join(lines)
+    header = f"from conf import {_stem(schema)}_cfgs as _cfgs\nfrom typing import Any as _Any\n"
+    # protoc leaves out types that strict checkers ask for.
+    text = re.sub(r"\b_Mapping(?=[\],])", "_Mapping[str, _Any]", "".join(lines))
+    text = text.replace(", **kwargs)", ", **kwargs: _Any)")
     if "ClassVar as _ClassVar" not in text:
         header += "from typing import ClassVar as _ClassVar\n"
     return header + text
@@ -161,32 +200,34 @@ def _cfgs(schema: FileDescriptorProto, stem: str) -> str:
         "",
     ]
     for enum in schema.enum_type:
-        lines.append(f"{enum.name} = _pb2.{enum.name}")
-        lines += [f"{value.name} = _pb2.{value.name}" for value in enum.value]
+        lines += [f"{name} = _pb2.{name}" for name in _enum_names(enum)]
     for message in schema.message_type:
         lines.append(f"{message.name} = _frozen(_pb2.{message.name})")
         lines.append(f"Proto_{message.name} = _pb2.{message.name}")
-    lines += ["", "COMMENTS = {"]
-    lines += [f"    {name!r}: {text!r}," for name, text in _comments(schema).items()]
+    lines += ["", "_DOCS = {"]
+    lines += [f"    {name!r}: {doc!r}," for name, doc in _docs(schema).items()]
     lines += ["}", ""]
     return "\n".join(lines)
 
 
-def _comments(schema: FileDescriptorProto) -> dict[str, str]:
-    """Full name -> comment, of messages, fields, oneofs and enums."""
-    texts = _comments_by_path(schema)
+def _enum_names(enum: EnumDescriptorProto) -> list[str]:
+    """The enum and its values, but for a value `None`, which Python cannot name."""
+    return [name for name in (enum.name, *(v.name for v in enum.value)) if not keyword.iskeyword(name)]
+
+
+def _docs(schema: FileDescriptorProto) -> dict[str, tuple[str, str]]:
+    """Full name -> line:column and comment, of messages, fields and oneofs."""
+    comments = _comments(schema)
     prefix = f"{schema.package}." if schema.package else ""
-    found = {}
+    paths: dict[str, _Path] = {}
     for name, message, path in _messages(schema):
-        found[prefix + name] = texts.get(path)
-        for i, field in enumerate(message.field):
-            found[f"{prefix}{name}.{field.name}"] = texts.get((*path, 2, i))
-        for i, oneof in _real_oneofs(message):
-            found[f"{prefix}{name}.{oneof.name}"] = texts.get((*path, 8, i))
-    return {name: text for name, text in found.items() if text}
+        paths[prefix + name] = path
+        paths |= {f"{prefix}{name}.{f.name}": (*path, 2, i) for i, f in enumerate(message.field)}
+        paths |= {f"{prefix}{name}.{o.name}": (*path, 8, i) for i, o in _real_oneofs(message)}
+    return {name: (_place(schema, path), comments.get(path, "")) for name, path in paths.items()}
 
 
-def _comments_by_path(schema: FileDescriptorProto) -> dict[_Path, str]:
+def _comments(schema: FileDescriptorProto) -> dict[_Path, str]:
     """Leading comments, and trailing ones after them; without their margin."""
     texts = {}
     for place in schema.source_code_info.location:
@@ -202,7 +243,7 @@ class _Stub:
 
     def __init__(self, schema: FileDescriptorProto, all_schemas: list[FileDescriptorProto]) -> None:
         self._schema = schema
-        self._comments = _comments_by_path(schema)
+        self._comments = _comments(schema)
         self._home = {
             f".{s.package}.{name}".replace("..", "."): (_stem(s), name)
             for s in all_schemas
@@ -218,7 +259,7 @@ class _Stub:
         for i, message in enumerate(self._schema.message_type):
             body += self._message(message, message.name, (4, i))
             body += ["", f"Proto_{message.name} = _pb2.{message.name}"]
-        return "\n".join([*self._header(), *body, "", "COMMENTS: dict[_str, _str]", ""])
+        return "\n".join([*self._header(), *body, "", "_DOCS: dict[_str, tuple[_str, _str]]", ""])
 
     def _header(self) -> list[str]:
         lines = [
@@ -227,15 +268,16 @@ class _Stub:
             "from collections.abc import Mapping as _Mapping, Sequence as _Sequence",
             "from typing import Any as _Any, Literal as _Literal",
             "",
+            "from heyhi.config import Frozen as _Frozen",
             f"from conf import {_stem(self._schema)}_pb2 as _pb2",
         ]
-        lines += [f"from conf import {name}_cfgs as _{name}_cfgs" for name in sorted(self._imports)]
-        return [*lines, "from heyhi.config import Frozen as _Frozen", ""]
+        for name in sorted(self._imports):
+            lines.append(f"from conf import {name}_cfgs as _{name}_cfgs, {name}_pb2 as _{name}_pb2")
+        return lines
 
     def _enum(self, enum: EnumDescriptorProto) -> list[str]:
-        return ["", f"{enum.name} = _pb2.{enum.name}"] + [
-            f"{value.name}: _pb2.{enum.name}" for value in enum.value
-        ]
+        name, *values = _enum_names(enum)
+        return ["", f"{name} = _pb2.{name}"] + [f"{value}: _pb2.{name}" for value in values]
 
     def _message(self, message: DescriptorProto, name: str, path: _Path) -> list[str]:
         """The lines of one class, with the messages inside it."""
@@ -290,40 +332,45 @@ class _Stub:
             key, value = (self._one_type(f) for f in entry.field)
             return f"_Mapping[{key}, {value}]"
         one = self._one_type(field)
-        if field.label == FieldDescriptorProto.LABEL_REPEATED:
+        if field.label == _TYPE.LABEL_REPEATED:
             return f"tuple[{one}, ...]"
-        in_oneof = field.HasField("oneof_index") and not field.proto3_optional
-        is_message = field.type == FieldDescriptorProto.TYPE_MESSAGE
-        always = one == "_bool" or (is_message and not in_oneof)
-        always = always or (field.HasField("default_value") and not in_oneof)
-        always = always or field.label == FieldDescriptorProto.LABEL_REQUIRED
-        return one if always else f"{one} | None"
+        return one if self._is_never_none(field) else f"{one} | None"
+
+    def _is_never_none(self, field: FieldDescriptorProto) -> bool:
+        """Whether even an unset field reads as a value."""
+        if field.type == _TYPE.TYPE_BOOL or field.label == _TYPE.LABEL_REQUIRED:
+            return True
+        if field.HasField("oneof_index") and not field.proto3_optional:
+            return False
+        if self._schema.syntax == "proto3" and not field.proto3_optional:
+            return True
+        return _is_message(field) or field.HasField("default_value")
 
     def _write_type(self, field: FieldDescriptorProto, message: DescriptorProto) -> str:
         if entry := _map_entry(field, message):
             key, value = (self._argument_type(f) for f in entry.field)
             return f"_Mapping[{key}, {value}] | None"
         one = self._argument_type(field)
-        if field.label == FieldDescriptorProto.LABEL_REPEATED:
+        if field.label == _TYPE.LABEL_REPEATED:
             return f"_Sequence[{one}] | None"
         return f"{one} | None"
 
     def _argument_type(self, field: FieldDescriptorProto) -> str:
+        """A message is given frozen, editable, or as a dict of its fields."""
         one = self._one_type(field)
-        if field.type != FieldDescriptorProto.TYPE_MESSAGE:
+        if field.type_name not in self._home or not _is_message(field):
             return one
-        editable = one.replace("_cfgs.", "_cfgs.Proto_") if "_cfgs." in one else f"_pb2.{one}"
-        if "." in one.replace("_cfgs.", ""):
-            editable = "_Any"  # an editable message inside another has no name of its own here
-        return f"{one} | {editable} | _Mapping[_str, _Any]"
+        stem, name = self._home[field.type_name]
+        module = "_pb2" if stem == _stem(self._schema) else f"_{stem}_pb2"
+        return f"{one} | {module}.{name} | dict[_str, _Any]"
 
     def _one_type(self, field: FieldDescriptorProto) -> str:
         """The type of a value, or of one element."""
-        if field.type == FieldDescriptorProto.TYPE_ENUM:
+        if field.type == _TYPE.TYPE_ENUM:
             values = ", ".join(repr(value.name) for value in self._enums[field.type_name].value)
             return f"_Literal[{values}]"
-        if field.type not in (FieldDescriptorProto.TYPE_MESSAGE, FieldDescriptorProto.TYPE_GROUP):
-            return _PYTHON_TYPES[FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_")]
+        if not _is_message(field):
+            return _PYTHON_TYPES[_TYPE.Type.Name(field.type).removeprefix("TYPE_")]
         if field.type_name not in self._home:
             return "_Any"  # a message of protobuf itself
         stem, name = self._home[field.type_name]
@@ -353,7 +400,7 @@ def _enums_by_full_name(schema: FileDescriptorProto) -> Iterator[tuple[str, Enum
 
 def _map_entry(field: FieldDescriptorProto, message: DescriptorProto) -> DescriptorProto | None:
     """The entry type if the field is a map."""
-    if field.label != FieldDescriptorProto.LABEL_REPEATED:
+    if field.label != _TYPE.LABEL_REPEATED:
         return None
     name = field.type_name.rsplit(".", 1)[-1]
     nested = (n for n in message.nested_type if n.name == name and n.options.map_entry)

@@ -4,29 +4,54 @@ read(path, cls, root)      the message; never change it, it is shared by all who
 places(path, ..)           dotted path -> where in the file it is set (line, column, text)
 """
 
+import math
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from google.protobuf import text_format
+from google.protobuf import text_encoding, text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from heyhi.errors import ConfigError, did_you_mean
-from heyhi.fields import fields_of, inner_type, is_map, scalar_of, type_of
+from heyhi.errors import ConfigError
+from heyhi.fields import DEEPEST, fields_of, inner_type, is_map, map_key, map_value, no_field, type_of
 from heyhi.overrides import join_key
+from heyhi.project import display
+from heyhi.scalars import INT_TYPES, scalar_of
 
-__all__ = ["Place", "display", "parse", "places", "read", "write_text"]
+__all__ = ["Place", "parse", "places", "read", "write_text"]
 
 _ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
 _POSITION = re.compile(r"(\d+):(\d+) : (?:'(?:[^\n]*)': )?(.*)", re.DOTALL)
-_NO_FIELD = re.compile(r'Message type "([^"]+)" has no field named "([^"]+)"')
-_NO_VALUE = re.compile(r'Enum type "([^"]+)" has no value (?:named|with number) (\S+?)\.?\Z')
+# What protobuf's messages of its parser say, where ours say more.
+_NO_FIELD = re.compile(r'Message type "[^"]+" has no field named "([^"]+)"')
+_TWICE = re.compile(r'Message type "[^"]+" should not have multiple "')
+_TWO_MEMBERS = re.compile(
+    r'Field "[^"]+" is specified along with field "([^"]+)", another member of oneof "([^"]+)"'
+)
+_BAD_VALUE = re.compile(r"""Couldn't parse |Value out of range|Expected ("true"|"{"|string)|Enum type """)
+_BAD_TEXT = "Couldn't parse string: "
+# Numbers that Python reads and that are none here: 1_000, digits of other scripts.
+_ODD_NUMBER = re.compile(r"\b\d[\d.]*_|(?![0-9])\d")
+_INT = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
+_TOKEN = re.compile(r"""(["'])(?:\\.|(?!\1).)*\1?|-?\s*[\w.+-]+|.""")
 
-_Signature = tuple[int, int, int]
-_parsed: dict[tuple[str, str], tuple[_Signature, Message]] = {}
+# A file that changed less than this ago may change again within one tick of the file system's clock.
+_SETTLED_NS = 100_000_000
+
+
+class _Parsed(NamedTuple):
+    """A file as it was read; without a signature it is told from a changed one by its bytes alone."""
+
+    signature: tuple[int, int, int] | None
+    data: bytes
+    message: Message
+
+
+_parsed: dict[tuple[str, type[Message], Path], _Parsed] = {}
 
 
 class Place(NamedTuple):
@@ -37,43 +62,42 @@ class Place(NamedTuple):
     text: str
 
 
-def display(path: str | Path) -> str:
-    """A path as a person near it would write it: relative to the cwd where it is below it."""
-    try:
-        relative = os.path.relpath(path)
-    except (OSError, ValueError):
-        return str(path)
-    return str(path) if relative.startswith("..") else relative
-
-
 def read(path: Path, cls: type[Message], root: Path) -> Message:
     """The message in a file, `{{ROOT_DIR}}` replaced by `root`. Shared: never change it.
 
     A file that did not change since is not parsed again. Raises ConfigError with file:line:column.
     """
-    key = (str(path), cls.DESCRIPTOR.full_name)
+    key = (str(path), cls, root)
+    known = _parsed.get(key)
     try:
-        stat = os.stat(path)
-        signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        known = _parsed.get(key)
-        if known is not None and known[0] == signature:
-            return known[1]
-        text = _text(path, root)
+        signature = _signature(path)
+        if known is not None and signature is not None and known.signature == signature:
+            return known.message
+        data = path.read_bytes()
     except OSError as problem:
         raise ConfigError(display(path), f"cannot be read: {problem.strerror}") from None
-    message = parse(text, cls, display(path))
-    _parsed[key] = (signature, message)
+    if known is not None and known.data == data:
+        message = known.message
+    else:
+        message = parse(_text(data, path, root), cls, display(path))
+    _parsed[key] = _Parsed(signature, data, message)
     return message
 
 
-def _text(path: Path, root: Path) -> str:
-    data = path.read_bytes()
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    stat = os.stat(path)
+    is_settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_NS
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if is_settled else None
+
+
+def _text(data: bytes, path: Path, root: Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
         raise ConfigError(f"{display(path)}:{line}", "not UTF-8 text; save it as UTF-8") from None
-    return _ROOT_DIR.sub(lambda _: str(root), text)
+    # It stands inside quotes.
+    return _ROOT_DIR.sub(lambda _: text_encoding.CEscape(str(root).encode(), as_utf8=True), text)
 
 
 def parse(text: str, cls: type[Message], name: str) -> Message:
@@ -81,110 +105,177 @@ def parse(text: str, cls: type[Message], name: str) -> Message:
     message = cls()
     try:
         text_format.Parse(text, message)
+        look_again = _needs_a_second_look(message, DEEPEST) or _ODD_NUMBER.search(text)
     except text_format.ParseError as problem:
-        raise _parse_error(str(problem), message, name) from None
+        raise _parse_error(str(problem), text, type_of(message), name) from None
     except RecursionError:
-        raise ConfigError(name, "nested too deeply") from None
-    if _needs_a_second_look(message):
+        raise ConfigError(name, f"nested too deeply: more than {DEEPEST} levels") from None
+    if look_again:
         _check_values(text, type_of(message), name)
     return message
 
 
-def _parse_error(problem: str, message: Message, name: str) -> ConfigError:
+# ---- What is wrong with a text ------------------------------------------------------------------
+
+
+def _parse_error(problem: str, text: str, descriptor: Descriptor, name: str) -> ConfigError:
+    """What protobuf's parser says, with the field's full path and what would be right."""
     match = _POSITION.match(problem)
     if not match:
-        return ConfigError(name, problem)
-    line, column, what = match.groups()
-    return ConfigError(f"{name}:{line}:{column}", _with_hint(what.strip(), message))
+        return ConfigError(name, _one_line(problem))
+    line, column = int(match[1]), int(match[2])
+    scanner = _Scanner(text, lambda *_: None, stop=(line, column))
+    try:
+        scanner.message(descriptor, (), "")
+    except (KeyError, _Stopped, text_format.ParseError):
+        pass  # here is what is wrong
+    token = _token_at(text, line, column)
+    return ConfigError(f"{name}:{line}:{column}", _explained(_one_line(match[3]), scanner, token))
 
 
-def _with_hint(what: str, message: Message) -> str:
-    pool = message.DESCRIPTOR.file.pool
+def _token_at(text: str, line: int, column: int) -> str:
+    lines = text.split("\n")
+    match = _TOKEN.match(lines[line - 1], column - 1) if line <= len(lines) else None
+    return _one_line(match[0]) if match else ""
+
+
+def _one_line(text: str) -> str:
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text.strip())
+
+
+def _explained(what: str, scanner: "_Scanner", token: str) -> str:
+    path = scanner.path
+    key = join_key(path)
     if match := _NO_FIELD.match(what):
-        descriptor = pool.FindMessageTypeByName(match[1])
-        hint = did_you_mean(match[2], list(fields_of(descriptor)))
-        hint = hint or f"; its fields: {', '.join(fields_of(descriptor)) or 'none'}"
-        return f"{descriptor.name} has no field {match[2]!r}{hint}"
-    if match := _NO_VALUE.match(what):
-        names = list(pool.FindEnumTypeByName(match[1]).values_by_name)
-        return f"expected one of {', '.join(names)}, not {match[2]}{did_you_mean(match[2], names)}"
+        return no_field(scanner.owner, match[1], path[:-1])
+    if _TWICE.match(what):
+        return f"{key} is set twice in this file"
+    if match := _TWO_MEMBERS.match(what):
+        other, oneof = match.groups()
+        return (
+            f"{key}: chooses {path[-1]!r} of oneof {oneof!r}, but {other!r} is set already; "
+            "only one of them can be set"
+        )
+    if what.startswith(_BAD_TEXT):
+        return f"{key}: not valid UTF-8 text: {what.removeprefix(_BAD_TEXT)}"
+    if scanner.field is not None and _BAD_VALUE.match(what):
+        return f"{key}: {_bad_value(scanner.field, token)}"
     return what
 
 
-def _needs_a_second_look(message: Message) -> bool:
+def _bad_value(field: FieldDescriptor, token: str) -> str:
+    if field.message_type is not None:
+        return f"expected a message ({field.message_type.name}) in {{ }}, not {token}"
+    scalar = scalar_of(field)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return f"expected {scalar.name} in quotes, not {token}"
+    try:
+        scalar.read(token)
+    except ValueError as problem:
+        return str(problem)
+    return f"expected {scalar.name}, not {token}"
+
+
+def _needs_a_second_look(message: Message, depth: int) -> bool:
     """Whether a value may have been changed by being stored (0, inf), or a map key given twice."""
+    if not depth:
+        raise RecursionError
+    found = False
     for field, value in message.ListFields():
-        if field.is_repeated:
-            if is_map(field) or _any_suspicious(field, value):
-                return True
-        elif _suspicious(field, value):
-            return True
-    return False
+        if is_map(field):
+            found = True
+            if map_value(field).message_type is None:
+                continue
+            value = value.values()
+        # Not any(..): every part is looked at, for its depth.
+        for one in value if field.is_repeated else [value]:
+            found |= _suspicious(field, one, depth)
+    return found
 
 
-def _any_suspicious(field: FieldDescriptor, values: Any) -> bool:
-    return any(_suspicious(field, value) for value in values)
+def _suspicious(field: FieldDescriptor, value: Any, depth: int) -> bool:
+    if isinstance(value, Message):
+        return _needs_a_second_look(value, depth - 1)
+    return _is_float(field) and value in (0, math.inf, -math.inf)
 
 
-def _suspicious(field: FieldDescriptor, value: Any) -> bool:
-    if field.cpp_type in (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE):
-        return bool(value in (0, float("inf"), float("-inf")))
-    return field.message_type is not None and _needs_a_second_look(value)
+def _is_float(field: FieldDescriptor) -> bool:
+    return field.cpp_type in (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 
 
 def _check_values(text: str, descriptor: Descriptor, name: str) -> None:
     seen: dict[str, Place] = {}
 
     def visit(path: tuple[str, ...], place: Place, field: FieldDescriptor) -> None:
-        problem = _lossy_float(field, place.text)
         key = join_key(path)
-        if key in seen and problem is None:
+        problem = _bad_number(field, place.text)
+        if problem is None and key in seen:
             problem = f"the key is given twice; the first time in line {seen[key].line}"
-        if problem:
+        if problem is not None:
             raise ConfigError(f"{name}:{place.line}:{place.column}", f"{key}: {problem}")
         seen[key] = place
 
     _Scanner(text, visit).message(descriptor, (), "")
 
 
-def _lossy_float(field: FieldDescriptor, text: str) -> str | None:
-    is_float = field.cpp_type in (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
-    if not is_float or not re.match(r"-?[0-9.]", text):
+def _bad_number(field: FieldDescriptor, text: str) -> str | None:
+    """What is wrong with a number that protobuf's parser took."""
+    if _is_float(field):
+        if not re.match(r"-?[\d.]", text):
+            return None  # inf, nan
+        text = text.rstrip("fF")
+    elif field.type not in INT_TYPES or _INT.fullmatch(text):
         return None
     try:
-        scalar_of(field).read(text.rstrip("fF") if not text.lower().startswith("0x") else text)
+        scalar_of(field).read(text)
     except ValueError as problem:
         return str(problem)
     return None
 
 
+# ---- Where a text sets its fields ---------------------------------------------------------------
+
+
 def places(path: Path, descriptor: Descriptor, root: Path) -> dict[str, Place]:
     """Where a (correct) file sets its fields: dotted path -> place; list elements by their index."""
     found: dict[str, Place] = {}
-    text = _text(path, root)
 
     def visit(key: tuple[str, ...], place: Place, _: FieldDescriptor) -> None:
         found[join_key(key)] = place
 
-    _Scanner(text, visit).message(descriptor, (), "")
+    _Scanner(_text(path.read_bytes(), path, root), visit).message(descriptor, (), "")
     return found
 
 
 _Visit = Callable[[tuple[str, ...], Place, FieldDescriptor], None]
 
 
-class _Scanner:
-    """Goes through a text that is known to parse, and reports each value with its place."""
+class _Stopped(Exception):  # noqa: N818  (no error)
+    """The scanner has come to where it was told to stop."""
 
-    def __init__(self, text: str, visit: _Visit) -> None:
-        self._tokens = text_format.Tokenizer(text.splitlines())
+
+class _Scanner:
+    """Goes through a text that is known to parse, up to `stop`, and reports each value with its place.
+
+    `owner`, `path` and `field` tell where it is: the last name that was read (no field: a wrong one).
+    """
+
+    def __init__(self, text: str, visit: _Visit, stop: tuple[float, float] = (math.inf, 0)) -> None:
+        self._tokens = text_format.Tokenizer(text.split("\n"))
         self._visit = visit
+        self._stop = stop
+        self.owner: Descriptor
+        self.path: tuple[str, ...] = ()
+        self.field: FieldDescriptor | None = None
 
     def message(self, descriptor: Descriptor, path: tuple[str, ...], end: str) -> None:
+        """Go through what is in a message at a path, up to the token `end`."""
         counts: dict[str, int] = {}
         while self._token() != end and not self._tokens.AtEnd():
+            self._place()
             name = self._next()
-            field = fields_of(descriptor)[name].descriptor
+            self.owner, self.path, self.field = descriptor, (*path, name), None
+            self.field = field = fields_of(descriptor)[name].descriptor
             self._skip(":")
             self._field(field, (*path, name), counts)
             self._skip(",", ";")
@@ -211,6 +302,7 @@ class _Scanner:
         return (*path, str(index))
 
     def _value(self, field: FieldDescriptor, path: tuple[str, ...]) -> None:
+        self.path, self.field = path, field
         place = self._place()
         if field.message_type is None:
             self._visit(path, place._replace(text=self._scalar(field)), field)
@@ -227,11 +319,16 @@ class _Scanner:
         inside: list[tuple[tuple[str, ...], Place, FieldDescriptor]] = []
         visit, self._visit = self._visit, lambda *found: inside.append(found)
         end = {"{": "}", "<": ">"}[self._next()]
-        self.message(inner_type(field), (), end)
+        try:
+            self.message(inner_type(field), (), end)
+        finally:
+            text = next((found.text for part, found, _ in inside if part == ("key",)), None)
+            key = _key_text(map_key(field), text)
+            self.path = (*path, key, *self.path[1:])
         self._next()
         self._visit = visit
-        key = next((found.text for part, found, _ in inside if part == ("key",)), "")
-        self._visit((*path, key), place, field)
+        whole = (found[1:] for found in inside if found[0] == ("value",))
+        self._visit((*path, key), *next(whole, (place, field)))
         for part, found, inner in inside:
             if part[0] == "value" and part != ("value",):
                 self._visit((*path, key, *part[1:]), found, inner)
@@ -246,6 +343,8 @@ class _Scanner:
     def _place(self) -> Place:
         # The tokenizer's one public way to tell where it stands (its type stub is wrong).
         here: Any = cast(Any, self._tokens).ParseError("")
+        if (here.GetLine(), here.GetColumn()) > self._stop:
+            raise _Stopped
         return Place(here.GetLine(), here.GetColumn(), self._token())
 
     def _token(self) -> str:
@@ -259,6 +358,15 @@ class _Scanner:
     def _skip(self, *tokens: str) -> None:
         if self._token() in tokens:
             self._next()
+
+
+def _key_text(field: FieldDescriptor, text: str | None) -> str:
+    """The key of a map as it is in paths; what a file does not say is the type's zero."""
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return text or ""
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return "true" if text in ("true", "True", "t", "1") else "false"
+    return str(int(text or "0", 0))
 
 
 def write_text(message: Message) -> str:

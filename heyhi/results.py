@@ -1,14 +1,19 @@
 """The result of a run: what the task returned -> result.json, read back as plain Python.
 
-NaN and infinities are written as Python's json does, numpy scalars and arrays as numbers and lists.
-What JSON cannot hold stays whole in result.pkl beside it; in the JSON its repr stands in its place.
+    numbers, texts, lists, dicts          as Python's json writes them, NaN and infinities too
+    arrays and scalars of numpy, torch    lists and numbers
+    dataclasses, sets                     dicts, lists      } and the whole result, as it was,
+    anything else                         its repr          } in result.pkl beside
+
+Nothing that a value does (a repr that raises, a list that holds itself) can lose the rest of the result.
 """
 
 import json
-import os
 import sys
 import tempfile
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
 from heyhi import runs
@@ -16,12 +21,18 @@ from heyhi.runs import Run
 
 __all__ = ["keep_elsewhere", "read", "scalars", "write"]
 
+_ARRAYS = ("numpy", "torch")  # packages whose arrays are lists in JSON; none is imported for it
+_DEPTH = 100  # levels below which a value is its repr: Python's json itself fails at some hundreds
+_BITS = 14_000  # of an integer; Python neither writes nor reads the decimal digits of larger ones
+
 
 def write(run: Run, value: Any) -> None:
     """Write the result of a run; result.json is last, and makes it DONE. Raises OSError."""
     text, is_whole = _to_json(value)
-    if not is_whole and (data := _pickle(value)) is not None:
-        runs.write_whole(run.result_pickle, data)
+    if is_whole:
+        run.result_pickle.unlink(missing_ok=True)  # of an earlier start
+    else:
+        runs.write_whole(run.result_pickle, _pickle(value))
     # Last and whole: a reader that sees this file may trust every other one.
     runs.write_whole(run.result, text)
 
@@ -32,78 +43,147 @@ def read(run: Run) -> Any:
 
 
 def scalars(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The numbers, texts and truth values of a result, nested ones by their dotted name."""
+    """The numbers, texts and truth values of a result, nested ones by their dotted name.
+
+    A result that is one itself is named `result`.
+    """
     if isinstance(value, dict):
         found: dict[str, Any] = {}
         for key, inner in value.items():
             found.update(scalars(inner, f"{prefix}.{key}" if prefix else str(key)))
         return found
-    return {prefix: value} if isinstance(value, (bool, int, float, str)) and prefix else {}
+    return {prefix or "result": value} if isinstance(value, (bool, int, float, str)) else {}
 
 
 def keep_elsewhere(run: Run, value: Any, problem: OSError) -> OSError:
     """Save a result that its folder cannot take in the folder for temporary files, and say so."""
-    what = f"{run.result}: the result cannot be written: {problem.strerror}"
+    what = f"{run.folder}: the result cannot be written: {problem.strerror or problem}"
     try:
         name = run.id.replace("/", "_")[-100:]
-        descriptor, path = tempfile.mkstemp(prefix=f"heyhi-{name}-", suffix=".json")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(_to_json(value)[0])
+        folder = Path(tempfile.mkdtemp(prefix=f"heyhi-{name}-"))
+        write(Run(run.id, folder), value)
     except OSError:
         return OSError(f"{what}; nor anywhere else. It is: {_to_json(value)[0]}")
-    return OSError(f"{what}. It is kept in {path}: make room, and move it to {run.result}")
+    return OSError(f"{what}. It is kept in {folder}: make room, and move the files there to {run.folder}")
+
+
+# ---- JSON ---------------------------------------------------------------------------------------
 
 
 def _to_json(value: Any) -> tuple[str, bool]:
     """The text, and whether it holds all of the value."""
     lost: list[Any] = []
-    plain = _plain(value, lost)
+    plain = _plain(value, lost, ())
     return json.dumps(plain, indent=1) + "\n", not lost
 
 
-def _plain(value: Any, lost: list[Any]) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return _base(value)
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            lost.append(value)
-        return {str(key): _plain(inner, lost) for key, inner in value.items()}
+def _plain(value: Any, lost: list[Any], above: tuple[int, ...]) -> Any:
+    """The value as JSON can hold it; what it cannot is noted in `lost`.
+
+    `above` has the ids of all that the value lies in.
+    """
+    try:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return _without_subclass(value)
+        return _plain_of_many(value, lost, _below(value, above))
+    except Exception:  # an object's own methods may raise anything
+        lost.append(value)
+        return _text(value)
+
+
+def _below(value: Any, above: tuple[int, ...]) -> tuple[int, ...]:
+    if id(value) in above or len(above) == _DEPTH:
+        raise ValueError("it holds itself, or lies too deep")
+    return (*above, id(value))
+
+
+def _plain_of_many(value: Any, lost: list[Any], above: tuple[int, ...]) -> Any:
+    if isinstance(value, Mapping):
+        return {_key(key, lost): _plain(inner, lost, above) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner, lost) for inner in value]
-    if isinstance(value, Path):
+        return [_plain(inner, lost, above) for inner in value]
+    if isinstance(value, PurePath):
         return str(value)
-    # numpy's scalars and arrays, and what is like them; numpy itself is not imported for it.
-    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
-        return _plain(value.tolist(), lost)
+    if _is_array(value):
+        return _plain(value.tolist(), lost, above)
     lost.append(value)
-    return repr(value)
+    if isinstance(value, (set, frozenset)):
+        return [_plain(inner, lost, above) for inner in sorted(value, key=repr)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name), lost, above) for field in fields(value)}
+    return _text(value)
 
 
-def _base(value: Any) -> Any:
-    """Without a subclass: json writes an IntEnum or a numpy float64 in ways of its own."""
+def _without_subclass(value: Any) -> Any:
+    """A scalar of Python's own type: json writes an IntEnum or a numpy float64 in ways of its own."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return str.__str__(value)
-    return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    number = int.__int__(value)
+    if number.bit_length() > _BITS:
+        raise ValueError("too many digits")
+    return number
 
 
-def _pickle(value: Any) -> bytes | None:
-    """The value pickled; None, with a word, if it cannot be: then its repr is all that stays."""
-    import pickle
+def _key(key: Any, lost: list[Any]) -> str:
+    """A key's text, as json makes it of numbers, truth values and None."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    lost.append(key)
+    plain = _plain(key, [], ())
+    return plain if isinstance(plain, str) else json.dumps(plain)
 
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "tolist") and any(
+        base.__module__.partition(".")[0] in _ARRAYS for base in type(value).__mro__
+    )
+
+
+def _text(value: Any) -> str:
     try:
-        return pickle.dumps(value)
-    except Exception:  # noqa: S110  (an object's own methods may raise anything)
-        pass
-    import cloudpickle  # takes functions and classes of the main program too
-
-    try:
-        data: bytes = cloudpickle.dumps(value)
+        return str(repr(value))
     except Exception as problem:
-        print(
-            f"the result holds what cannot be pickled, only its text is kept: {problem}",
-            file=sys.stderr,
-        )
-        return None
+        return f"<{type(value).__name__} without a text: {type(problem).__name__}>"
+
+
+# ---- Pickle -------------------------------------------------------------------------------------
+
+
+def _pickle(value: Any) -> bytes:
+    """The value pickled; what of it cannot be (a lock, a generator) is its text there too."""
+    try:
+        return _dumps(value)
+    except Exception as problem:
+        print(f"only the text is kept of what cannot be pickled in the result: {problem}", file=sys.stderr)
+        return _dumps(_picklable(value, ()))
+
+
+def _dumps(value: Any) -> bytes:
+    import cloudpickle  # takes functions and classes of run.py itself, so that others can read them
+
+    data: bytes = cloudpickle.dumps(value)
     return data
+
+
+def _picklable(value: Any, above: tuple[int, ...]) -> Any:
+    """The value, with texts in place of what cannot be pickled."""
+    try:
+        _dumps(value)
+    except Exception:
+        try:
+            return _picklable_of_many(value, _below(value, above))
+        except Exception:  # as in _plain
+            return _text(value)
+    return value
+
+
+def _picklable_of_many(value: Any, above: tuple[int, ...]) -> Any:
+    if isinstance(value, Mapping):
+        return {_picklable(key, above): _picklable(inner, above) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_picklable(inner, above) for inner in value]
+    return _text(value)

@@ -10,14 +10,15 @@ The folder is the truth: any process on any host can read from it what the run i
 """
 
 import enum
-import errno
 import hashlib
 import os
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from heyhi import claim
 from heyhi.errors import UsageError
 from heyhi.project import Project
 
@@ -27,9 +28,16 @@ __all__ = [
     "Run",
     "RunState",
     "Status",
+    "last_error",
     "make_id",
+    "read_provenance",
     "read_state",
+    "real_path",
     "relative_to_root",
+    "remove_partials",
+    "this_host",
+    "this_process",
+    "write_new",
     "write_whole",
 ]
 
@@ -160,7 +168,7 @@ def relative_to_root(text: str, root: Path) -> str:
     So ids are the same on a laptop and on a cluster.
     """
     key, _, value = text.partition("=")
-    for start in (str(root), os.path.realpath(root)):
+    for start in (str(root), real_path(root)):
         if value == start or value.startswith(start + "/"):
             return f"{key}={_ROOT_WORD}{value[len(start) :]}"
     if value.lstrip("\\").startswith(_ROOT_WORD):
@@ -168,9 +176,15 @@ def relative_to_root(text: str, root: Path) -> str:
     return text
 
 
+@cache
+def real_path(path: str | Path) -> str:
+    """`os.path.realpath`, asked once: of the few folders that all the runs of a batch lie in."""
+    return os.path.realpath(path)
+
+
+@cache
 def _config_folder(base: Path, project: Project) -> str:
-    folder = os.path.realpath(base.parent)
-    conf = os.path.realpath(project.conf)
+    folder, conf = real_path(base.parent), real_path(project.conf)
     if folder == conf:
         return "root"
     if folder.startswith(conf + "/"):
@@ -216,113 +230,51 @@ def read_state(run: Run, slurm_states: "dict[str, str] | None" = None) -> RunSta
 
     The order of the looks matters: a job that ends between two of them is seen as ended.
     """
-    job = _read_job(run)
+    job = read_job(run)
+    holder = claim.holder(run.lock)
+    if holder is not None:
+        return RunState(Status.RUNNING, JobId(holder), "" if job else "starting")
+    slurm_state = (slurm_states or {}).get(job.text) if job else None
+    if slurm_state is not None:
+        return RunState(Status.QUEUED if slurm_state in _WAITING else Status.RUNNING, job, slurm_state)
+    if run.result.exists():
+        return RunState(Status.DONE, job)
     if job is None:
-        holder = lock_holder(run)
-        if holder is not None:
-            return RunState(Status.RUNNING, JobId(f"local:{_host()}:{holder}"), "starting")
-        return RunState(Status.DONE if run.result.exists() else Status.NOT_STARTED)
+        return RunState(Status.NOT_STARTED)
+    if reason := _why_unknown(job, slurm_was_asked=slurm_states is not None):
+        return RunState(Status.UNKNOWN, job, reason)
+    return RunState(Status.DEAD, job)
+
+
+# Slurm's states of a job that holds no node.
+_WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD")
+
+
+def _why_unknown(job: JobId, *, slurm_was_asked: bool) -> str:
+    """Why a job that shows no sign of life may live all the same; empty if it surely does not."""
     if job.local is None:
-        return _slurm_state(run, job, slurm_states)
-    return _local_state(run, job, job.local[0])
+        return "" if slurm_was_asked else f"Slurm cannot be asked about its job {job.text}"
+    host, _ = job.local
+    return "" if host == this_host() else f"it was started on {host}, and from here its lock cannot be tested"
 
 
-def _read_job(run: Run) -> JobId | None:
+def read_job(run: Run) -> JobId | None:
+    """Who computes the run, or did; None if nobody was ever recorded."""
     try:
-        return JobId(run.jobid.read_text(encoding="utf-8").strip())
+        text = run.jobid.read_text(encoding="utf-8", errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return JobId(text) if text else None
 
 
-def _local_state(run: Run, job: JobId, host: str) -> RunState:
-    if lock_holder(run) is not None:
-        return RunState(Status.RUNNING, job)
-    if run.result.exists():
-        return RunState(Status.DONE, job)
-    if host != _host():
-        detail = f"it was started on {host}, and from here its lock cannot be tested"
-        return RunState(Status.UNKNOWN, job, detail)
-    return RunState(Status.DEAD, job)
-
-
-def _slurm_state(run: Run, job: JobId, states: "dict[str, str] | None") -> RunState:
-    if states is not None and job.text in states:
-        queued = states[job.text] in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD")
-        return RunState(Status.QUEUED if queued else Status.RUNNING, job, states[job.text])
-    if run.result.exists():
-        return RunState(Status.DONE, job)
-    if states is None:
-        return RunState(Status.UNKNOWN, job, f"Slurm cannot be asked about its job {job.text}")
-    return RunState(Status.DEAD, job)
-
-
-def _host() -> str:
+def this_host() -> str:
+    """The name of this machine."""
     return os.uname().nodename
 
 
 def this_process() -> JobId:
     """The job id of this very process."""
-    return JobId(f"local:{_host()}:{os.getpid()}")
-
-
-# ---- The claim ----------------------------------------------------------------------------------
-# A POSIX record lock on heyhi.lock: the kernel gives it to one process of all hosts that share the
-# file system, and takes it back when that process dies, however it dies. It can be tested without
-# being taken (F_GETLK), so looking never disturbs a start. Two properties to respect: children do not
-# inherit it, and closing *any* descriptor of the file drops it, so held locks are never opened again.
-
-_held: dict[str, int] = {}  # real path of a lock that this process holds -> its descriptor
-
-
-def take_lock(run: Run) -> bool:
-    """Claim the run for this process, until it ends. False if another process has it."""
-    import fcntl
-
-    path = os.path.realpath(run.lock)
-    if path in _held:
-        return False
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as problem:
-        os.close(descriptor)
-        if problem.errno in (errno.EACCES, errno.EAGAIN):
-            return False
-        raise
-    _held[path] = descriptor
-    return True
-
-
-def drop_lock(run: Run) -> None:
-    """Give the claim back."""
-    os.close(_held.pop(os.path.realpath(run.lock)))
-
-
-def lock_holder(run: Run) -> int | None:
-    """The pid of the process that holds the claim (0 if it is on another host); None if free."""
-    import fcntl
-    import struct
-
-    path = os.path.realpath(run.lock)
-    if path in _held:
-        return os.getpid()
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:  # not ours to write: a lock for reading would be refused by a writer's
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        request = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, request)
-    finally:
-        os.close(descriptor)
-    kind, _, _, _, pid = struct.unpack(_FLOCK, answer)
-    return None if kind == fcntl.F_UNLCK else int(pid)
-
-
-# struct flock of 64-bit Linux: type, whence, start, length, pid.
-_FLOCK = "hhqqi4x"
+    return JobId(f"local:{this_host()}:{os.getpid()}")
 
 
 # ---- Writing ------------------------------------------------------------------------------------
@@ -343,6 +295,25 @@ def write_whole(path: Path, text: str | bytes) -> None:
         raise
 
 
+def write_new(path: Path, text: str) -> None:
+    """Write a file, whole, if it is not there; one that is stays as it is."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write_whole(partial, text)
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(run: Run) -> None:
+    """Remove what a killed process left half written; only for who holds the claim, the one writer."""
+    for path in run.folder.glob(".*.*.partial"):
+        if re.fullmatch(r"\.(config|config_meta|heyhi|ckpt|error|result)\.\w+\.\d+\.partial", path.name):
+            path.unlink(missing_ok=True)
+
+
 def read_provenance(run: Run) -> dict[str, Any]:
     """The content of heyhi.json; empty if there is none, or if it cannot be read."""
     import json
@@ -357,7 +328,10 @@ def read_provenance(run: Run) -> dict[str, Any]:
 def last_error(run: Run) -> str:
     """The last line of the last failure's traceback; empty if there is none."""
     try:
-        lines = run.error.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+        lines = run.error.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return lines[-1] if lines else ""
+    # The frame around a group of exceptions tells nothing.
+    told = [line.strip(" |+-") for line in lines if line.strip(" |+-")]
+    last = told[-1] if told else ""
+    return last if len(last) <= 300 else f"{last[:300]}..."

@@ -12,37 +12,31 @@ import hashlib
 import os
 import shutil
 import stat
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from heyhi.errors import LaunchError
+from heyhi.git import GitError, git, git_state
 from heyhi.project import Project
+from heyhi.runs import Run
 
-__all__ = ["GitState", "Snapshot", "git_state", "take_snapshot"]
+__all__ = ["Snapshot", "git_state", "take_snapshot"]
 
 _GENERATED = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi")
-_CACHES = frozenset(
-    [
-        ".git",
-        ".hg",
-        ".svn",
-        ".venv",
-        "venv",
-        "__pycache__",
-        ".mypy_cache",
-        ".ruff_cache",
-        ".pytest_cache",
-        ".hypothesis",
-        ".snakemake",
-        ".tox",
-        ".nox",
-        "node_modules",
-    ]
-)
+# fmt: off
+_CACHES = frozenset([
+    ".git", ".hg", ".svn", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache",
+    ".hypothesis", ".snakemake", ".tox", ".nox", "node_modules",
+])
+# fmt: on
 _LARGE = 100_000_000  # bytes above which a copy is worth a word
+_AT_ONCE = 1_000_000  # bytes of a file that are read at once
+_PARTIAL = ".partial-"
+_DAY = 86_400  # seconds after which a copy that was not finished is one that was killed
+
+Say = Callable[[str], None]
 
 
 class Snapshot(NamedTuple):
@@ -52,170 +46,228 @@ class Snapshot(NamedTuple):
     project_root: Path
 
 
-class GitState(NamedTuple):
-    """The commit of the working tree, and whether it differs from it; None outside git."""
+class _Tree(NamedTuple):
+    """What is to be copied: a folder, and the names of files below it, sorted."""
 
-    commit: str | None
-    dirty: bool
-
-
-def git_state(root: Path) -> GitState:
-    """What git says of a folder."""
-    commit = _git(root, "rev-parse", "HEAD")
-    dirty = _git(root, "status", "--porcelain", "--untracked-files=normal") if commit else None
-    return GitState(commit.strip() if commit else None, bool(dirty and dirty.strip()))
+    top: Path
+    names: list[str]
 
 
-def take_snapshot(project: Project, place: Path, *, exclude: Path, say: Callable[[str], None]) -> Snapshot:
+def take_snapshot(project: Project, place: Path, *, exclude: Path, say: Say) -> Snapshot:
     """The snapshot of the project's repository below `place`, copied if this tree is not there yet.
 
     `exclude` (the experiment root) is left out. Raises LaunchError if it cannot be written.
     """
-    top = _repository(project.root)
-    inside = project.root.relative_to(top)
-    names = _files(top, project, exclude)
+    root, real_place = _real(project.root), _real(place)
+    if root.is_relative_to(real_place):
+        raise LaunchError(f"{place}: the code lies there itself; its copy needs a folder of its own")
     try:
-        digest = _hash_tree(top, names)
-        folder = place / digest
+        tree = _find_tree(root, _real(project.conf), say)
+        tree = _without_runs(tree, root, real_place, _real(exclude))
+        folder = place / _hash_tree(tree)
         if not folder.is_dir():
-            _warn_if_large(top, names, say)
-            folder = _copy(top, names, place)
+            _warn_if_large(tree, say)
+            folder = _copy(tree, place)
     except OSError as problem:
         raise LaunchError(
             f"{place}: the code cannot be copied: {problem.strerror or problem} "
             f'({problem.filename or "?"}); --checkpoint="" goes without'
         ) from None
-    return Snapshot(folder, folder / inside)
+    return Snapshot(folder, folder / root.relative_to(tree.top))
 
 
-def _git(folder: Path, *words: str) -> str | None:
-    """What git prints; None where there is no git, or no repository."""
-    try:
-        done = subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, check=True, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return os.fsdecode(done.stdout)
-
-
-def _repository(root: Path) -> Path:
-    top = _git(root, "rev-parse", "--show-toplevel")
-    folder = Path(top.rstrip("\n")) if top else root
-    return folder if root.is_relative_to(folder) else root
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 # ---- Which files --------------------------------------------------------------------------------
 
 
-def _files(top: Path, project: Project, exclude: Path) -> list[str]:
-    """The files to copy, relative to `top`, sorted."""
-    listed = _listed_by_git(top)
-    names = set(_walk(top) if listed is None else listed)
-    conf = project.conf.relative_to(top)
-    names |= {str(conf / path.name) for path in project.conf.iterdir() if _is_generated(path)}
-    hidden = f"{exclude.relative_to(top)}/" if exclude.is_relative_to(top) else None
-    return sorted(n for n in names if not (hidden and n.startswith(hidden)))
+def _find_tree(root: Path, conf: Path, say: Say) -> _Tree:
+    """The project's repository; outside git, or where git ignores the project, the project."""
+    top, names = _repository(root, say) or (root, set())
+    if not _holds_files_of(names, root.relative_to(top)):
+        top, names = root, set(_walk(root))
+    if conf.is_relative_to(top):
+        generated = (name for name in os.listdir(conf) if name.endswith(_GENERATED))
+        names |= {os.path.normpath(conf.relative_to(top) / name) for name in generated}
+    return _Tree(top, sorted(_without_replaced(names)))
 
 
-def _is_generated(path: Path) -> bool:
-    return path.name.endswith(_GENERATED)
-
-
-def _listed_by_git(top: Path) -> list[str] | None:
-    """Tracked and untracked, not ignored files; those of submodules and nested repositories too."""
-    text = _git(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    if text is None:
+def _repository(root: Path, say: Say) -> tuple[Path, set[str]] | None:
+    """The top of the repository that the project is in, and what git lists there."""
+    try:
+        top = Path(git(root, "rev-parse", "--show-toplevel").removesuffix("\n"))
+        return top, set(_listed_by_git(top))
+    except GitError as problem:
+        if any((folder / ".git").exists() for folder in (root, *root.parents)):
+            say(f"all files of {root} are copied, the ignored ones too: {problem}")
         return None
-    names = []
+
+
+def _holds_files_of(names: set[str], inside: Path) -> bool:
+    start = "" if inside == Path() else f"{inside}/"
+    return any(name.startswith(start) for name in names)
+
+
+def _listed_by_git(top: Path) -> Iterator[str]:
+    """Tracked and untracked, not ignored files; those of submodules and nested repositories too."""
+    text = git(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, text.split("\0")):
-        path = top / name
-        if path.is_dir() and not path.is_symlink():
-            inner = _listed_by_git(path) or []
-            names += [os.path.join(name, below) for below in inner]
-        elif os.path.lexists(path):  # a tracked file may be deleted
-            names.append(name)
-    return names
+        path = f"{top}/{name}"
+        if os.path.isdir(path) and not os.path.islink(path):
+            for below in _listed_of_nested(Path(path)):
+                yield os.path.join(name, below)
+        else:
+            yield name
+
+
+def _listed_of_nested(top: Path) -> Iterable[str]:
+    if not (top / ".git").exists():
+        return []  # a submodule that was never checked out
+    try:
+        return list(_listed_by_git(top))
+    except GitError:
+        return _walk(top)
+
+
+def _without_replaced(names: set[str]) -> Iterator[str]:
+    """Without tracked files of a folder in whose place a file or a link is now."""
+    folders = {os.path.dirname(name) for name in names}
+    replaced = {folder for folder in folders if not names.isdisjoint(_with_parents(folder))}
+    return (name for name in names if os.path.dirname(name) not in replaced)
+
+
+def _with_parents(folder: str) -> Iterator[str]:
+    while folder:
+        yield folder
+        folder = os.path.dirname(folder)
 
 
 def _walk(top: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(top):
-        folders[:] = [name for name in folders if name not in _CACHES]
-        for name in files:
-            yield os.path.relpath(os.path.join(folder, name), top)
+    """All files but caches and virtual environments."""
+
+    def fail(problem: OSError) -> None:
+        raise problem
+
+    for folder, folders, files in os.walk(top, onerror=fail):
+        links = [name for name in folders if os.path.islink(f"{folder}/{name}")]
+        folders[:] = [name for name in folders if name not in links and not _is_cache(folder, name)]
+        for name in (*files, *links):
+            if name not in _CACHES:
+                yield os.path.relpath(f"{folder}/{name}", top)
 
 
-def _warn_if_large(top: Path, names: list[str], say: Callable[[str], None]) -> None:
-    size = sum((top / name).lstat().st_size for name in names)
+def _is_cache(folder: str, name: str) -> bool:
+    return name in _CACHES or os.path.exists(f"{folder}/{name}/pyvenv.cfg")
+
+
+def _without_runs(tree: _Tree, root: Path, place: Path, experiment_root: Path) -> _Tree:
+    """The tree without run folders, wherever they are, and without snapshots."""
+    folders = [place, experiment_root / ".heyhi"]
+    if not root.is_relative_to(experiment_root):
+        folders.append(experiment_root)
+    hidden = [f"{folder.relative_to(tree.top)}/" for folder in folders if folder.is_relative_to(tree.top)]
+    lock = f"/{Run('', Path()).lock.name}"
+    hidden += [name.removesuffix(lock) + "/" for name in tree.names if name.endswith(lock)]
+    return tree._replace(names=[name for name in tree.names if not name.startswith(tuple(hidden))])
+
+
+def _warn_if_large(tree: _Tree, say: Say) -> None:
+    size = sum(os.lstat(path).st_size for path in _paths(tree) if os.path.lexists(path))
     if size > _LARGE:
         say(
-            f"copying {size / 1e6:,.0f} MB of code from {top} for this run; files that no run needs "
+            f"copying {size / 1e6:,.0f} MB of code from {tree.top} for this run; files that no run needs "
             "are left out when .gitignore names them"
         )
+
+
+def _paths(tree: _Tree) -> Iterator[str]:
+    return (f"{tree.top}/{name}" for name in tree.names)
 
 
 # ---- Copy and hash ------------------------------------------------------------------------------
 
 
-def _copy(top: Path, names: list[str], place: Path) -> Path:
+def _copy(tree: _Tree, place: Path) -> Path:
     place.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place))
+    partial = place / f"{_PARTIAL}{uuid.uuid4().hex}"
+    partial.mkdir()
     try:
-        for name in names:
-            target = partial / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _copy_file(top / name, target)
+        _remove_what_was_killed(place, now=partial.stat().st_mtime)
+        for folder in {os.path.dirname(name) for name in tree.names}:
+            os.makedirs(partial / folder, exist_ok=True)
+        for name in tree.names:
+            _copy_file(f"{tree.top}/{name}", f"{partial}/{name}")
         # Of what was copied, not of what was there before: a file may have changed meanwhile.
-        folder = place / _hash_tree(partial, names)
-        _write_git_notes(top, partial)
-        partial.chmod(0o755)
-        try:
-            os.rename(partial, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-        return folder
+        digest = _hash_tree(tree._replace(top=partial))
+        _write_git_notes(tree.top, partial)
+        return _move(partial, place / digest)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _copy_file(source: Path, target: Path) -> None:
+def _move(partial: Path, folder: Path) -> Path:
     try:
-        if source.is_symlink() or stat.S_ISREG(source.stat().st_mode):
+        os.rename(partial, folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster: its copy is the same
+            raise
+    return folder
+
+
+def _remove_what_was_killed(place: Path, now: float) -> None:
+    """`now` is by the clock of the file system, which sets the times of the others too."""
+    for other in place.glob(f"{_PARTIAL}*"):
+        try:
+            if now - other.stat().st_mtime > _DAY:
+                shutil.rmtree(other, ignore_errors=True)
+        except FileNotFoundError:
+            pass  # finished meanwhile
+
+
+def _copy_file(source: str, target: str) -> None:
+    try:
+        mode = os.lstat(source).st_mode
+        if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
             shutil.copy2(source, target, follow_symlinks=False)
     except FileNotFoundError:
-        pass  # deleted meanwhile
+        if os.path.lexists(source):
+            raise
+        # else it is deleted
 
 
 def _write_git_notes(top: Path, folder: Path) -> None:
-    commit = _git(top, "rev-parse", "HEAD")
-    if commit is not None:
-        (folder / "GITHASH.txt").write_text(commit)
-        difference = _git(top, "diff", "HEAD") or ""
-        (folder / "GITDIFF.txt").write_text(difference, errors="surrogateescape")
+    try:
+        commit = git(top, "rev-parse", "--verify", "HEAD")
+        difference = git(top, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD")
+    except GitError:
+        return
+    (folder / "GITHASH.txt").write_text(commit)
+    (folder / "GITDIFF.txt").write_bytes(os.fsencode(difference))
 
 
-def _hash_tree(top: Path, names: list[str]) -> str:
+def _hash_tree(tree: _Tree) -> str:
     """20 hex digits over names, contents and which files can be executed."""
     digest = hashlib.sha256()
-    for name in names:
-        kind, content = _content(top / name)
+    for name, path in zip(tree.names, _paths(tree), strict=True):
+        kind, content = _content(path)
         if kind is not None:
-            head = f"{kind}\0{name}\0{len(content)}\0"
-            digest.update(head.encode("utf-8", "surrogateescape") + content)
+            digest.update(os.fsencode(f"{kind}\0{name}\0{len(content)}\0") + content)
     return digest.hexdigest()[:20]
 
 
-def _content(path: Path) -> tuple[str | None, bytes]:
-    """What a file is (link, program, text) and a hash of what is in it."""
+def _content(path: str) -> tuple[str | None, bytes]:
+    """What a file is (link, program, text) and a hash of what is in it; None if it is no file."""
     try:
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
             return "link", os.fsencode(os.readlink(path))
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             return None, b""
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").digest()
-        return ("program" if mode & 0o100 else "text"), content
-    except FileNotFoundError:
-        return None, b""
+        with open(path, "rb", buffering=0) as file:
+            small = status.st_size < _AT_ONCE
+            content = hashlib.sha256(file.read()) if small else hashlib.file_digest(file, "sha256")
+        return ("program" if status.st_mode & stat.S_IXUSR else "text"), content.digest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None, b""  # a tracked file that is deleted

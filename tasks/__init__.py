@@ -2,11 +2,13 @@
 
 play_games ─▶ games.jsonl.gz ─▶ train ─▶ model.json ─▶ compare_agents ─▶ square scores
 
-play_games | train | compare_agents     one task each: cfg -> dict of results
-agents                                  who orders what: random, greedy, model, search
-play      | dataset | model             a game; games as arrays; a policy on those arrays
-features                                a position as numbers
-board     | scores | files | checks     the map and legal orders; results; output; bad configs
+show_scores                            what runs of compare_agents say, as a table
+play_games | train | compare_agents    one task each: cfg -> dict of results
+agents, searchbot, greedy, agent       who orders what: a model, search, greedy, random
+loss, progress, optimizer              what is made small; a training between two epochs; a step
+dataset, play                          games as arrays; one game
+model, features                        a policy; a position as numbers
+board, scores, files, checks           the map and legal orders; who won; output; bad configs
 """
 
 import os

@@ -5,14 +5,19 @@ A VIE S F TRI   Order(kind="support", source="VIE", other="TRI", target="TRI")
 """
 
 import logging
+import warnings
 from collections import deque
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from diplomacy import Game, Map  # type: ignore[import-untyped]
 
-# On import the engine sets its own coloured handler at DEBUG.
+with warnings.catch_warnings():
+    # On import the engine leaves a file open ...
+    warnings.simplefilter("ignore", ResourceWarning)
+    from diplomacy import Game, Map
+
+# ... and sets a coloured handler of its own, at DEBUG.
 logging.getLogger("diplomacy").setLevel(logging.WARNING)
 
 _MAP = Map()
@@ -115,6 +120,11 @@ def _steps_from(unit_type: str, start: str) -> dict[str, int]:
 
 
 LOCATION_INDEX = {loc: index for index, loc in enumerate(LOCATIONS)}
+
+
+def new_game() -> Game:
+    """Returns a game before its first phase, S1901M."""
+    return Game()
 
 
 def carry_out(game: Game, orders: Orders) -> None:

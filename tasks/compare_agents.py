@@ -10,7 +10,7 @@ from tasks import checks
 from tasks.agents import make_agent
 from tasks.board import FIRST_YEAR, POWERS
 from tasks.files import write_text
-from tasks.play import play_game
+from tasks.play import play_game, read_seeds
 from tasks.scores import mean_and_error, square_scores
 
 if TYPE_CHECKING:
@@ -22,19 +22,20 @@ LOG = logging.getLogger(__name__)
 def compare_agents(cfg: conf_cfgs.CompareAgentsTask) -> dict[str, Any]:
     """Plays the games, writes them to `cfg.out` if it is set, and returns how agent_one did.
 
-    In the result, `square_score` is agent_one's mean (1/7: as good as the others), `square_score_error` its standard
-    error, None for a single game, and `square_scores` its scores game by game; `centers` is its mean number of centres.
+    In the result, `square_score` is agent_one's mean (1/7: as good as the others), `square_score_error` its
+    standard error, None for a single game, and `square_scores` its scores game by game; `centers` is its
+    mean number of centres.
     Raises ValueError if the config is not fit for use.
     """
-    checks.at_least("num_games", cfg.num_games, 1)
-    checks.at_least("max_year", cfg.max_year, FIRST_YEAR)
+    seeds = read_seeds(cfg)
+    max_year = checks.at_least("max_year", cfg.max_year, FIRST_YEAR)
     agent_one = make_agent(cfg.agent_one, "agent_one")
     agent_six = make_agent(cfg.agent_six, "agent_six")
     games = []
-    for seed in range(cfg.seed, cfg.seed + cfg.num_games):
+    for seed in seeds:
         # Without a power_one the powers take turns.
         power_one = cfg.power_one or POWERS[seed % len(POWERS)]
-        record = play_game(dict.fromkeys(POWERS, agent_six) | {power_one: agent_one}, seed, cfg.max_year)
+        record = play_game(dict.fromkeys(POWERS, agent_six) | {power_one: agent_one}, seed, max_year)
         scores = square_scores(record.centers)
         games.append(
             {

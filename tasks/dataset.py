@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from diplomacy import Game  # type: ignore[import-untyped]
 
 from tasks import checks
-from tasks.board import FIRST_YEAR, POWERS, Position, carry_out
+from tasks.board import FIRST_YEAR, POWERS, Position, carry_out, new_game
 from tasks.features import Array, encode_orders, encode_position
 from tasks.files import write_whole
 from tasks.play import GameRecord
@@ -39,7 +39,7 @@ def read_games(path: Path) -> list[GameRecord]:
         lines = gzip.decompress(path.read_bytes()).decode().splitlines()
         games = [json.loads(line) for line in lines]
         return [GameRecord(g["seed"], tuple((p, o) for p, o in g["phases"]), g["centers"]) for g in games]
-    except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zlib.error) as error:
         raise ValueError(f"{path}: not a data set that play_games wrote ({error!r})") from None
 
 
@@ -80,13 +80,14 @@ def load_examples(cfg: conf_cfgs.NoPressDatasetParams) -> tuple[Examples, Exampl
 
     Raises ValueError if the config or its file is not fit for use.
     """
-    path = checks.existing_file("dataset_params.data_path", cfg.data_path)
-    checks.within("dataset_params.val_fraction", cfg.val_fraction, 0, 0.9)
-    checks.within("dataset_params.value_decay_alpha", cfg.value_decay_alpha, 0, 1)
+    path = checks.existing_file("dataset_params.games_path", cfg.games_path)
+    val_fraction = checks.within("dataset_params.val_fraction", cfg.val_fraction, 0, 0.9)
+    if cfg.value_decay_alpha is not None:
+        checks.within("dataset_params.value_decay_alpha", cfg.value_decay_alpha, 0, 1)
     if cfg.max_games is not None:
         checks.at_least("dataset_params.max_games", cfg.max_games, 1)
     games = read_games(path)[: cfg.max_games]
-    num_val = round(len(games) * cfg.val_fraction)
+    num_val = round(len(games) * val_fraction)
     train = make_examples(games[: len(games) - num_val], cfg.value_decay_alpha, cfg.debug_only_opening_phase)
     val = make_examples(games[len(games) - num_val :], cfg.value_decay_alpha, cfg.debug_only_opening_phase)
     if not len(train):
@@ -97,7 +98,7 @@ def load_examples(cfg: conf_cfgs.NoPressDatasetParams) -> tuple[Examples, Exampl
 
 
 def make_examples(games: Sequence[GameRecord], alpha: float | None, only_opening: bool) -> Examples:
-    """Returns one example for each power and phase in which it had to order; those that count nothing left out."""
+    """Returns one example for each power and phase in which it had to order and that counts for something."""
     examples = [
         example for game in games for example in _replay(game, alpha, only_opening) if example.weight > 0
     ]
@@ -118,43 +119,42 @@ def _starts(lengths: Sequence[int]) -> Array:
 
 
 def _replay(record: GameRecord, alpha: float | None, only_opening: bool) -> Iterator[_Example]:
-    """Plays the game again and yields what each power met and did."""
-    game, centers, met = Game(), [], []
+    """Plays the game again and yields what each power that had to order met, and did."""
+    game, centers, met = new_game(), [], []
     for index, (phase, orders) in enumerate(record.phases):
         position = Position(game)
         if position.phase != phase:
             raise ValueError(f"game {record.seed}: its orders lead to {position.phase}, not to {phase}")
         centers.append(position.center_counts)
         if not only_opening or position.year == FIRST_YEAR:
-            met += [(index, power, *_decide(position, power, orders[power])) for power in POWERS]
+            for power in POWERS:
+                if choices := position.choices(power):
+                    chosen = _chosen(choices, orders.get(power, []), f"{phase}, {power}")
+                    met.append((index, power, encode_position(position, power), choices, chosen))
         carry_out(game, orders)
     weights = position_weights([*centers, record.centers], alpha)
     for index, power, board, choices, chosen in met:
-        if choices:
-            yield _Example(board, weights[index][power], choices, chosen)
+        yield _Example(board, weights[index][power], choices, chosen)
 
 
-def _decide(
-    position: Position, power: str, orders: Sequence[str]
-) -> tuple[Array, list[list[str]], list[int]]:
-    """The board, what could be ordered, and which of it was."""
-    choices = position.choices(power)
+def _chosen(choices: Sequence[Sequence[str]], orders: Sequence[str], who: str) -> list[int]:
+    """Which option of each list was ordered."""
     left, chosen = list(orders), []
     for options in choices:
         text = next((text for text in left if text in options), None)
         if text is None:
-            raise ValueError(f"{power} cannot order {', '.join(left)} in {position.phase}")
+            raise ValueError(f"{who}: none of the orders {left} is possible there")
         left.remove(text)
         chosen.append(options.index(text))
-    return encode_position(position, power), choices, chosen
+    return chosen
 
 
 def position_weights(centers: Sequence[Mapping[str, int]], alpha: float | None) -> list[dict[str, float]]:
     """Returns how much each phase's orders count, per power; the mean over the powers is 1.
 
-    `centers` holds the counts at each phase, and those at the end. The weight follows the value of the position:
-    `alpha` times the value of the next one, and the rest the present square score. So at alpha 1 the final score
-    weighs all of a game alike, and at 0 each position's own. Without alpha all weigh the same.
+    `centers` holds the counts at each phase, and those at the end. The weight follows the value of the
+    position: `alpha` times the value of the next one, and for the rest the present square score. So at alpha
+    1 the final score weighs all of a game alike, and at 0 each position's own. Without alpha all are alike.
     """
     if alpha is None:
         return [dict.fromkeys(counts, 1.0) for counts in centers[:-1]]
@@ -206,7 +206,7 @@ def _batch(examples: Examples, positions: Array) -> Batch:
 
 
 def _ranges(starts: Array, items: Array) -> tuple[Array, Array]:
-    """The numbers in starts[i]..starts[i + 1] for all items i, one after the other, and which item each is of."""
+    """The numbers from starts[i] up to starts[i + 1] for all items i in turn, and which item each is of."""
     lengths = starts[items + 1] - starts[items]
     row = np.repeat(np.arange(len(items)), lengths)
     within = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -62,12 +62,13 @@ def _mark(board: Array, feature: str, provinces: Sequence[str]) -> None:
 
 
 def _mark_units(board: Array, whose: str, units: Sequence[str]) -> None:
-    """Marks where units stand, and counts in each province, in quarters up to one, how many can move there."""
+    """Marks where units stand, and counts in each province, in quarters up to 1, how many can move there."""
+    reach = board[:, _COLUMN[f"{whose}_reach"]]
     for unit in units:
         kind = "army" if unit[0] == "A" else "fleet"
         board[_PROVINCE[unit[2:5]], _COLUMN[f"{whose}_{kind}"]] = 1
-        board[_reach(unit), _COLUMN[f"{whose}_reach"]] += 0.25
-    np.minimum(board, 1, out=board)
+        reach[_reach(unit)] += 0.25
+    np.minimum(reach, 1, out=reach)
 
 
 @cache
@@ -76,7 +77,7 @@ def _reach(unit: str) -> list[int]:
 
 
 def _mark_nearness(board: Array, goals: Array) -> None:
-    """Half for each step to the nearest centre that is not ours: 1, 1/2, 1/4, ...; 0 where none can be reached."""
+    """Half for each step to the nearest centre that is not ours: 1, 1/2, 1/4, ...; next to 0 for no way."""
     if goals.any():
         board[:, _COLUMN["army_nearness"]] = 0.5 ** _province_distances("A")[:, goals].min(1)
         board[:, _COLUMN["fleet_nearness"]] = 0.5 ** _province_distances("F")[:, goals].min(1)
@@ -108,13 +109,14 @@ def _is_center() -> Array:
 
 @cache
 def adjacency() -> Array:
-    """Returns who averages whom: (provinces, provinces), float32, rows sum to 1, each province its own neighbour."""
+    """Returns who averages whom: (provinces, provinces), float32. Each also itself; rows sum to 1."""
     links = np.eye(len(PROVINCES), dtype=np.float32)
     for loc in LOCATIONS:
         for unit_type in "AF":
             for place in neighbours(unit_type, loc):
                 links[_PROVINCE[loc[:3]], _PROVINCE[place[:3]]] = 1
-    return links / links.sum(1, keepdims=True)
+    shares: Array = links / links.sum(1, keepdims=True)
+    return shares
 
 
 def encode_orders(texts: Sequence[str]) -> Array:

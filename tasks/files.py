@@ -7,9 +7,12 @@ from typing import BinaryIO
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes what `write` puts into the open file, beside `path`, and moves it there."""
+    """Writes what `write` puts into the open file, beside `path`, and moves it there.
+
+    One writer at a time: what a killed one left half written, the next one writes over.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as stream:
             write(stream)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from conf import conf_cfgs
 
 Weights = dict[str, Array]
+#: An array, or autograd's box around one while a gradient is taken.
+Tensor = Any
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,24 @@ def read_architecture(cfg: conf_cfgs.TrainTask) -> Architecture:
     kind, encoder = cfg.encoder.which_encoder, cfg.encoder.encoder
     if kind is None or encoder is None:
         raise ValueError("encoder: none chosen; encoder.mlp=SELECT or encoder.transformer=SELECT")
-    for name in ("hidden_size", "num_layers"):
-        checks.at_least(f"encoder.{kind}.{name}", getattr(encoder, name), 1)
-    heads = encoder.num_heads if kind == "transformer" else 1
-    checks.at_least("encoder.transformer.num_heads", heads, 1)
-    if encoder.hidden_size % heads:
-        raise ValueError(
-            f"encoder.transformer.num_heads must divide hidden_size: {heads} does not divide {encoder.hidden_size}"
-        )
-    return Architecture(kind, encoder.hidden_size, encoder.num_layers, heads, cfg.avg_embedding)
+    name = f"encoder.{kind}"
+    hidden = checks.at_least(f"{name}.hidden_size", encoder.hidden_size, 1)
+    layers = checks.at_least(f"{name}.num_layers", encoder.num_layers, 1)
+    heads = checks.at_least(f"{name}.num_heads", getattr(encoder, "num_heads", 1), 1)
+    if hidden % heads:
+        raise ValueError(f"{name}.num_heads must divide hidden_size: {heads} does not divide {hidden}")
+    return Architecture(kind, hidden, layers, heads, cfg.avg_embedding)
 
 
 def initial_weights(arch: Architecture, seed: int) -> Weights:
-    """Returns random weights, scaled to keep the variance of what passes through; scores start at zero."""
+    """Returns random weights: normal, of variance 1 / (inputs), which keeps that of what passes through.
+
+    Scores start at zero: at first all orders are as likely.
+    """
     rng = np.random.default_rng(seed)
 
     def draw(*shape: int) -> Array:
-        return (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+        return np.asarray(rng.standard_normal(shape) / np.sqrt(shape[0]), np.float32)
 
     hidden = arch.hidden_size
     weights = {"in": draw(len(FEATURES), hidden), "in.place": 0.1 * draw(len(PROVINCES), hidden)}
@@ -74,7 +77,7 @@ def initial_weights(arch: Architecture, seed: int) -> Weights:
     return weights
 
 
-def score_orders(arch: Architecture, weights: Weights, boards: Array, orders: Array, rows: Array) -> Array:
+def score_orders(arch: Architecture, weights: Weights, boards: Array, orders: Array, rows: Array) -> Tensor:
     """Returns the score (unnormalised log probability) of each order: (orders,).
 
     `boards` is (positions, provinces, FEATURES), `orders` (orders, 4) as `encode_orders` gives them, and
@@ -89,7 +92,7 @@ def score_orders(arch: Architecture, weights: Weights, boards: Array, orders: Ar
     return anp.dot(_relu(hidden), weights["order.score"])[:, 0]
 
 
-def _encode(arch: Architecture, weights: Weights, boards: Array) -> Array:
+def _encode(arch: Architecture, weights: Weights, boards: Array) -> Tensor:
     places = _linear(boards, weights["in"]) + weights["in.place"]
     layer = _LAYERS[arch.encoder][0]
     for index in range(arch.num_layers):
@@ -98,7 +101,7 @@ def _encode(arch: Architecture, weights: Weights, boards: Array) -> Array:
     return anp.matmul(adjacency(), places) if arch.avg_embedding else places
 
 
-def _mlp_layer(places: Array, weights: Weights, _heads: int) -> Array:
+def _mlp_layer(places: Tensor, weights: Weights, _heads: int) -> Tensor:
     """Each province sees itself and the mean of the board."""
     board = _linear(anp.mean(places, axis=1, keepdims=True), weights["board"])
     return _relu(_linear(places, weights["place"]) + board)
@@ -108,8 +111,12 @@ def _mlp_shapes(hidden: int) -> dict[str, tuple[int, int]]:
     return {"place": (hidden, hidden), "board": (hidden, hidden)}
 
 
-def _transformer_layer(places: Array, weights: Weights, heads: int) -> Array:
-    """Each province attends to all, then thinks for itself; both added to what it was."""
+def _transformer_layer(places: Tensor, weights: Weights, heads: int) -> Tensor:
+    """Each province attends to all, then thinks for itself; both added to what it was.
+
+    Vaswani et al., "Attention Is All You Need" (2017), normalised before each part as in Xiong et al., "On
+    Layer Normalization in the Transformer Architecture" (2020); without biases and gains.
+    """
     normal = _normalize(places)
     query, key, value = (_split(_linear(normal, weights[name]), heads) for name in ("query", "key", "value"))
     attention = _softmax(anp.matmul(query, anp.swapaxes(key, 2, 3)) * np.float32(query.shape[-1] ** -0.5))
@@ -130,30 +137,30 @@ _LAYERS: dict[str, Any] = {
 }
 
 
-def _split(places: Array, heads: int) -> Array:
+def _split(places: Tensor, heads: int) -> Tensor:
     """(positions, provinces, hidden) -> (positions, heads, provinces, hidden / heads)"""
     return anp.swapaxes(places.reshape(*places.shape[:2], heads, -1), 1, 2)
 
 
-def _linear(x: Array, weight: Array) -> Array:
+def _linear(x: Tensor, weight: Array) -> Tensor:
     """x @ weight as one product of two matrices: numpy's dot of more dimensions does without BLAS."""
     return anp.dot(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], weight.shape[1])
 
 
-def _relu(x: Array) -> Array:
+def _relu(x: Tensor) -> Tensor:
     return x * (x > 0)  # Half the time of maximum, whose gradient looks for ties.
 
 
 @primitive  # type: ignore[untyped-decorator]
 def _softmax(x: Array) -> Array:
-    """Softmax of the last axis. A primitive of its own, for its gradient passes over the attention but twice."""
-    weights = np.exp(x - x.max(axis=-1, keepdims=True))
+    """Softmax of the last axis. A primitive of its own: its gradient passes over the attention only twice."""
+    weights: Array = np.exp(x - x.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     return weights
 
 
 def _softmax_vjp(weights: Array, _x: Array) -> Any:
-    def vjp(gradient: Array) -> Array:
+    def vjp(gradient: Array) -> Tensor:
         return weights * (gradient - np.sum(gradient * weights, axis=-1, keepdims=True))
 
     return vjp
@@ -162,7 +169,7 @@ def _softmax_vjp(weights: Array, _x: Array) -> Any:
 defvjp(_softmax, _softmax_vjp)
 
 
-def _normalize(x: Array) -> Array:
+def _normalize(x: Tensor) -> Tensor:
     centred = x - anp.mean(x, axis=-1, keepdims=True)
     return centred / anp.sqrt(anp.mean(centred * centred, axis=-1, keepdims=True) + np.float32(1e-5))
 
@@ -198,7 +205,7 @@ class Model:
     def scores(self, board: Array, orders: Array) -> Array:
         """Returns the score of each order at one position: (orders,)."""
         rows = np.zeros(len(orders), np.int64)
-        return score_orders(self.arch, self.weights, board[None], orders, rows)
+        return np.asarray(score_orders(self.arch, self.weights, board[None], orders, rows))
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -209,7 +216,8 @@ def save_model(model: Model, path: Path) -> None:
 
 
 def load_model(path: Path) -> Model:
-    """Returns the model that `save_model` wrote; raises ValueError if it is none, or of other features than today's."""
+    """Returns the model that `save_model` wrote; raises ValueError if the file is none, or one of
+    other features than today's."""
     try:
         content = json.loads(path.read_text())
         arch = Architecture(**content["architecture"])

@@ -1,4 +1,8 @@
-"""Adam, and the gradient's norm. The state is a value: `step` returns the next one."""
+"""Adam, and the gradient's norm. The state is a value: `step` returns the next one.
+
+Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015): algorithm 1 in the order of computation
+that section 2 gives at its end, with the paper's constants.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +47,12 @@ def _blend(old: np.ndarray, new: np.ndarray, keep: float) -> np.ndarray:
 
 
 def norm(gradient: Weights) -> float:
-    """Returns the length of the whole gradient as one vector."""
+    """Returns the Euclidean length of the whole gradient as one vector."""
     return float(np.sqrt(sum(float(np.sum(g.astype(np.float64) ** 2)) for g in gradient.values())))
 
 
 def clip(gradient: Weights, limit: float) -> Weights:
-    """Returns the gradient scaled down to norm `limit`, or as it is if it is not longer."""
+    """Returns the gradient scaled down to norm `limit`; as it is, if it is not longer."""
     length = norm(gradient)
     if length <= limit:
         return gradient

@@ -9,7 +9,7 @@ from tasks import checks
 from tasks.agents import make_agent
 from tasks.board import FIRST_YEAR, POWERS
 from tasks.dataset import write_games
-from tasks.play import play_game
+from tasks.play import play_game, read_seeds
 from tasks.scores import SOLO_CENTERS
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ def play_games(cfg: conf_cfgs.PlayGamesTask) -> dict[str, Any]:
 
     Raises ValueError if the config is not fit for use.
     """
-    checks.at_least("num_games", cfg.num_games, 1)
-    checks.at_least("max_year", cfg.max_year, FIRST_YEAR)
+    seeds = read_seeds(cfg)
+    max_year = checks.at_least("max_year", cfg.max_year, FIRST_YEAR)
     out = checks.output_file("out", cfg.out)
     agents = dict.fromkeys(POWERS, make_agent(cfg.agent, "agent"))
     records = []
-    for seed in range(cfg.seed, cfg.seed + cfg.num_games):
-        records.append(play_game(agents, seed, cfg.max_year))
-        LOG.info("game %d of %d: %s", len(records), cfg.num_games, records[-1].centers)
+    for seed in seeds:
+        records.append(play_game(agents, seed, max_year))
+        LOG.info("game %d of %d: %s", len(records), len(seeds), records[-1].centers)
     write_games(out, records)
     return {
         "num_games": len(records),

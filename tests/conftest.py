@@ -2,7 +2,9 @@
 
 compose_text    compose texts given in the test, with the schema of tests/data/demo.proto
 run             a Run in tmp_path
+batch_of        a Batch of command lines given in the test
 garden          a project in tmp_path, driven through its own run.py in a process of its own
+demo_project    the same with the schema of tests/data/demo.proto, and no configs
 """
 
 import importlib
@@ -10,21 +12,35 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from heyhi.batch import Batch, BatchError, compose_lines
+from heyhi.capture import Captured, Line
 from heyhi.compose import Composition, compose
+from heyhi.errors import ConfigError
 from heyhi.project import Project
 from heyhi.protos import generate
-from heyhi.runs import Run
+from heyhi.runs import Run, Status, this_host
 
 DATA = Path(__file__).parent / "data"
+HERE = Path(__file__).resolve().parent.parent
 
 
 # ---- The config language ------------------------------------------------------------------------
+
+# A Grow with one of everything.
+FULL = """
+seed: 1 big: -5 count: 3 total: 18446744073709551615 lr: 0.1 precise: 0.1 wet: true dry: false
+name: "it's" blob: "\\377" colour: ODD tags: ["a", "NULL"] numbers: [1, -2] weights: [0.1, inf]
+colours: [RED, ODD] plants { name: "x" } plants { } labels { key: "a.b" value: "SELECT" }
+prices { key: -3 value: 0.5 } prices { key: 10 value: 2 } beds { key: "n" value { height: 2 } }
+lights { key: true value: GREEN } watering { drip { } hours: 2 } tree { left { } } launcher { local { } }
+"""
 
 
 @pytest.fixture(scope="session")
@@ -70,12 +86,91 @@ def compose_text(tmp_path: Path, demo: Any) -> ComposeText:
     return ComposeText(tmp_path, demo)
 
 
+def show(message: Any) -> str:
+    """A message on one line."""
+    return " ".join(str(message.to_frozen()).split())
+
+
+def problem(call: Callable[[], object], root: Path) -> str:
+    """What the error of a call says, the project's folder left out; it is one line."""
+    with pytest.raises(ConfigError) as caught:
+        call()
+    text = str(caught.value).replace(f"{root}/", "")
+    assert "\n" not in text
+    return text
+
+
+class BatchOf:
+    """Makes a batch of command lines, each after `-c conf/it.prototxt`, numbered from 1."""
+
+    def __init__(self, compose_text: ComposeText) -> None:
+        self.project = compose_text.project
+        self.write = compose_text.write
+        self.exp = self.project.experiment_root
+        self.write("conf/it.prototxt", "grow { }")
+
+    def lines(self, *texts: str | list[str]) -> Captured:
+        """The lines, as they are captured of a script."""
+        root = self.project.root
+        return Captured(
+            tuple(
+                Line(("-c", "conf/it.prototxt", *words), str(root / "run.py"), root, f"it.sh:{number}")
+                for number, text in enumerate(texts, 1)
+                for words in [text.split() if isinstance(text, str) else text]
+            )
+        )
+
+    def __call__(self, *texts: str | list[str]) -> Batch:
+        return compose_lines("it.sh", self.lines(*texts), self.project)
+
+    def run(self, text: str | list[str]) -> Run:
+        """The run of a line."""
+        return self(text).entries[0].run
+
+    def errors(self, *texts: str | list[str]) -> list[str]:
+        """What is wrong with lines, the experiment root called EXP."""
+        with pytest.raises(BatchError) as caught:
+            self(*texts)
+        told = [f"{problem.where}: {problem.problem}" for problem in caught.value.problems]
+        return [text.replace(str(self.exp), "EXP").replace(f"{self.project.root}/", "") for text in told]
+
+
+@pytest.fixture
+def batch_of(
+    compose_text: ComposeText, demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> BatchOf:
+    """batch_of("lr=1", "lr=2 --after it"): a Batch, with the schema of tests/data/demo.proto."""
+    monkeypatch.setenv("HH_EXP_DIR", str(tmp_path / "exp"))
+    monkeypatch.setattr("heyhi.batch.load_messages", lambda project: demo.MetaCfg)
+    monkeypatch.chdir(tmp_path)
+    return BatchOf(compose_text)
+
+
+def end_as(run: Run, status: Status) -> None:
+    """Leave in a run's folder what a run leaves that is DONE, DEAD or (elsewhere) UNKNOWN."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    host = "elsewhere" if status is Status.UNKNOWN else this_host()
+    run.jobid.write_text(f"local:{host}:123")
+    if status is Status.DONE:
+        run.result.write_text("null")
+    if status is Status.DEAD:
+        run.error.write_text("Traceback\nValueError: too dry\n")
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """A run that was not started; its folder is there."""
     folder = tmp_path / "p" / "it"
     folder.mkdir(parents=True)
     return Run("p/it", folder)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Return once the condition holds; fail if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
 
 
 # ---- A project of its own -----------------------------------------------------------------------
@@ -112,8 +207,14 @@ class Garden:
         self, *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
     ) -> Done:
         """Run its run.py to the end."""
+        return self.python(str(self.root / "run.py"), *words, cwd=cwd, env=env, stdin=stdin)
+
+    def python(
+        self, *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
+    ) -> Done:
+        """Run Python in it: `-m heyhi.commands pp`, `-c CODE`."""
         done = subprocess.run(
-            self.command(*words),
+            [sys.executable, *words],
             cwd=cwd or self.root,
             env=self.environment(**(env or {})),
             input=stdin,
@@ -155,6 +256,10 @@ def garden_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with its generated modules, made once."""
     root = tmp_path_factory.mktemp("template") / "garden"
     shutil.copytree(DATA / "project", root)
+    # As a user's project is made.
+    for name in ("Snakefile", "workflows/launch.smk", "profiles"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (shutil.copytree if name == "profiles" else shutil.copy)(HERE / name, root / name)
     generate(Project(root))
     return root
 
@@ -177,3 +282,60 @@ def make_garden(tmp_path: Path, garden_template: Path) -> Callable[[str], Garden
 def garden(make_garden: Callable[[str], Garden]) -> Garden:
     """The project in a folder of its own."""
     return make_garden("garden")
+
+
+@pytest.fixture(scope="session")
+def demo_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with demo.proto as its schema, its generated modules made once."""
+    root = tmp_path_factory.mktemp("template") / "demo"
+    shutil.copytree(DATA / "project", root, ignore=shutil.ignore_patterns("*.prototxt", "conf.proto"))
+    shutil.copy(DATA / "demo.proto", root / "conf" / "conf.proto")
+    generate(Project(root))
+    return root
+
+
+@pytest.fixture
+def demo_project(tmp_path: Path, demo_template: Path) -> Garden:
+    """The project with one of everything in its schema, and no configs."""
+    root = tmp_path / "demo"
+    shutil.copytree(demo_template, root)
+    return Garden(root, tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """small_disk(64): a folder on a disk of 64 KB of its own. Skips where none can be mounted."""
+    mounted: list[Path] = []
+
+    def make(kilobytes: int) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+# ---- The last line ------------------------------------------------------------------------------
+
+_skipped: dict[str, int] = {}  # reason -> how many tests
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        _skipped[reason] = _skipped.get(reason, 0) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """What was skipped and why, as the very last line: a gap must not hide in a wall of dots."""
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        said = "; ".join(f"{count} tests ({reason})" for reason, count in _skipped.items())
+        print(f"skipped: {said or 'nothing'}")

@@ -1,6 +1,7 @@
 import pytest
 
-from heyhi.plan import Mode, make_plan
+from heyhi.invocation import Mode
+from heyhi.plan import make_plan
 from heyhi.runs import RunState, Status
 
 # The table of the README: what each mode (rows) does to a run (columns).

@@ -1,25 +1,132 @@
 """The tasks of the garden. Each execution leaves a line in executions.txt beside the run folders."""
 
+import fcntl
+import hashlib
+import json
 import os
+import signal
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import heyhi
 
 
 def grow(cfg):
+    with _alone():
+        return _grow(cfg)
+
+
+def _grow(cfg):
+    """What happens is told by `fail`: a key of MISHAPS, or one of the words below."""
+    is_first = not Path("mine.txt").exists()
+    Path("mine.txt").write_text("a file of the task\n")
     _count("start")
     print("growing", cfg.note)
-    Path("mine.txt").write_text("a file of the task\n")
     if cfg.seconds:
         time.sleep(cfg.seconds)
-    if cfg.fail == "raise":
+    if cfg.fail == "once" and is_first:
         raise ValueError("too dry")
-    if cfg.fail == "exit":
-        sys.exit(0)
+    if cfg.fail in MISHAPS:
+        MISHAPS[cfg.fail](cfg)
     _count("end")
     return {"lr": cfg.lr, "note": cfg.note, "depth": cfg.soil.depth, "season": cfg.season}
+
+
+def _sleep(_):
+    if "GARDEN_FAST" not in os.environ:
+        time.sleep(60)
+
+
+def _raise(_):
+    raise ValueError("too dry")
+
+
+def _write_result_and_raise(_):
+    Path("result.json").write_text("mine")
+    raise ValueError("too dry")
+
+
+def _raise_surrogate(_):
+    raise ValueError("\ud800 is no text")
+
+
+def _spawn(_):
+    import subprocess
+
+    child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    Path("child.txt").write_text(str(child.pid))
+    time.sleep(60)
+
+
+def _ignore_sigterm(_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path("deaf.txt").touch()
+    time.sleep(60)
+
+
+def _talk(_):
+    for number in range(10_000):
+        print("line", number)
+
+
+def _debug(cfg):
+    breakpoint()  # noqa: T100
+
+
+def _use_pools(_):
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    for _ in range(30):
+        with context.Pool(3) as pool:
+            pool.map(abs, range(10))
+
+
+def _empty_folder(_):
+    import shutil
+
+    for path in Path.cwd().iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _leave_thread(_):
+    threading.Thread(target=_write_late).start()
+
+
+def _write_late():
+    time.sleep(3)
+    Path("late.txt").write_text("still here\n")
+
+
+def _fill_disk(_):
+    with Path("filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+
+
+MISHAPS = {
+    "slow": _sleep,
+    "raise": _raise,
+    "exit": lambda _: sys.exit(0),
+    "surrogate": _raise_surrogate,
+    "own_result": _write_result_and_raise,
+    "spawn": _spawn,
+    "deaf": _ignore_sigterm,
+    "talk": _talk,
+    "fork": lambda _: os.fork(),
+    "debug": _debug,
+    "pools": _use_pools,
+    "empty": _empty_folder,
+    "thread": _leave_thread,
+    "fill": _fill_disk,
+    "tell": lambda _: Path("environment.json").write_text(json.dumps(dict(os.environ))),
+}
 
 
 def pick(cfg):
@@ -31,8 +138,51 @@ def _count(word):
     path = os.environ.get("GARDEN_COUNT")
     if path:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(descriptor, f"{word} {os.getpid()}\n".encode())
+        os.write(descriptor, f"{word} {os.getpid()} {time.time_ns()} {_folder()}\n".encode())
         os.close(descriptor)
+
+
+def _folder():
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "deleted"
+
+
+@contextmanager
+def _alone():
+    """Count it, if two executions of one run ever meet. The lock is not in the folder, which may be wiped."""
+    place = Path(os.environ.get("GARDEN_COUNT", "nowhere")).parent / "alone"
+    if not place.is_dir():
+        yield
+        return
+    with (place / hashlib.md5(os.getcwd().encode()).hexdigest()).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _count("meeting")
+            raise
+        yield
+
+
+def _die_at(function, environment, matches):
+    """A kill -9 at one call of a function of `os`: what a machine that fails does."""
+    name = os.environ.get(environment)
+    original = getattr(os, function)
+    calls = []
+
+    def dying(*args, **kwargs):
+        calls.append(args)
+        if matches(name, calls):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    if name:
+        setattr(os, function, dying)
+
+
+_die_at("replace", "GARDEN_KILL_BEFORE", lambda name, calls: Path(calls[-1][1]).name == name)
+_die_at("unlink", "GARDEN_KILL_AT_UNLINK", lambda count, calls: len(calls) == int(count))
 
 
 def main(cfg, task, log_level):

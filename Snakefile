@@ -1,0 +1,23 @@
+# A batch of runs: `snakemake --profile profiles/local --config batch=sweep.sh`. What is to be done is decided in
+# heyhi/; rules are in workflows/, all of whose .smk files are included: put your own there.
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+import heyhi.workflow
+
+runs = heyhi.workflow.load(config, workflow, default_batch="workflows/demo.sh")
+
+for rules_file in sorted(Path(workflow.basedir, "workflows").glob("*.smk")):
+
+    include: rules_file
+
+
+rule all:
+    default_target: True
+    input:
+        runs.targets,
+    message:
+        "all runs of the batch are done"

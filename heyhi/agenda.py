@@ -1,0 +1,155 @@
+"""What is to be done of a batch, decided purely: entries x their states x mode -> items, with reasons.
+
+DONE                       nothing, and not in the workflow
+NOT_STARTED, ...           start, restart, continue: as the mode says
+QUEUED, RUNNING elsewhere  adopt: wait for its end
+DEAD, UNKNOWN and left     named, and the batch ends with status 1; who needs it waits
+                           (so is all that is not DONE by mode=dryrun)
+"""
+
+import enum
+import graphlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from heyhi import runs, slurm
+from heyhi.batch import Batch, Entry
+from heyhi.invocation import Mode
+from heyhi.plan import Action, Plan, make_plan
+from heyhi.runs import Run, RunState, Status, last_error
+
+__all__ = ["Agenda", "Item", "Kind", "make_agenda", "read_states"]
+
+
+class Kind(enum.Enum):
+    """What an item asks for."""
+
+    START = "start"  # or wipe and start, or start in place
+    ADOPT = "adopt"
+    LEAVE = "leave"  # it needs a decision of the user's
+    NOTHING = "nothing"
+
+
+_ALIVE = (Status.QUEUED, Status.RUNNING)
+
+
+class Item(NamedTuple):
+    """What is to be done with one run of a batch, after which other runs, and why."""
+
+    entry: Entry
+    plan: Plan
+    kind: Kind
+    needs: tuple[Path, ...]
+    reason: str
+
+    @property
+    def run(self) -> Run:
+        """The run that it is about."""
+        return self.entry.run
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether there is anything to do or to wait for."""
+        return self.kind is not Kind.NOTHING
+
+
+class Agenda(NamedTuple):
+    """All items of a batch, in the order of its lines."""
+
+    batch: Batch
+    mode: Mode
+    items: tuple[Item, ...]
+
+    @property
+    def pending(self) -> list[Item]:
+        """The items that are not done."""
+        return [item for item in self.items if item.is_pending]
+
+    def counts(self) -> dict[str, int]:
+        """How many runs there are of each status."""
+        found = Counter(item.plan.state.status.value for item in self.items)
+        return {status.value: found[status.value] for status in Status if found[status.value]}
+
+    def losses(self) -> list[Item]:
+        """The items whose start wipes a result or a live job."""
+        return [item for item in self.items if item.plan.loses_work]
+
+
+def read_states(batch: Batch) -> dict[Path, RunState]:
+    """The state of every run of a batch; Slurm is asked at most once, and only if a job may be in it."""
+    states = {entry.run.folder: runs.read_state(entry.run) for entry in batch.entries}
+    if any(map(slurm.is_of_slurm, states.values())):
+        queue = slurm.ask_queue()
+        for entry in batch.entries:
+            if slurm.is_of_slurm(states[entry.run.folder]):
+                states[entry.run.folder] = runs.read_state(entry.run, queue)
+    return states
+
+
+def make_agenda(batch: Batch, mode: Mode, states: Mapping[Path, RunState]) -> Agenda:
+    """What is to be done; a line's own --mode wins over the batch's."""
+    chosen = {entry.run.folder: _choose(entry, mode, states) for entry in batch.entries}
+    blockers = _blockers(batch, chosen)
+    items = []
+    for entry in batch.entries:
+        folder = entry.run.folder
+        plan, kind = chosen[folder]
+        needs = tuple(need for need in batch.needs[folder] if chosen[need].kind is not Kind.NOTHING)
+        items.append(Item(entry, plan, kind, needs, _reason(entry, plan, kind, blockers.get(folder))))
+    return Agenda(batch, mode, tuple(items))
+
+
+class _Choice(NamedTuple):
+    plan: Plan
+    kind: Kind
+
+
+def _choose(entry: Entry, mode: Mode, states: Mapping[Path, RunState]) -> _Choice:
+    plan = make_plan(states[entry.run.folder], entry.invocation.chosen_mode or mode)
+    return _Choice(plan, _kind(plan))
+
+
+def _kind(plan: Plan) -> Kind:
+    if plan.action not in (Action.SKIP, Action.REFUSE):
+        return Kind.START
+    if plan.state.status in _ALIVE:
+        return Kind.ADOPT
+    return Kind.NOTHING if plan.state.status is Status.DONE else Kind.LEAVE
+
+
+def _blockers(batch: Batch, chosen: Mapping[Path, _Choice]) -> dict[Path, Run]:
+    """Runs that cannot start, as one that they need, at any distance, is left as it is: that one."""
+    left = {
+        entry.run.folder: entry.run for entry in batch.entries if chosen[entry.run.folder].kind is Kind.LEAVE
+    }
+    found: dict[Path, Run] = {}
+    for folder in graphlib.TopologicalSorter(batch.needs).static_order() if left else ():
+        if chosen[folder].kind is Kind.START:
+            blocking = (left.get(need) or found.get(need) for need in batch.needs[folder])
+            if blocker := next(filter(None, blocking), None):
+                found[folder] = blocker
+    return found
+
+
+def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: Run | None) -> str:
+    """What the run is, and what is done about it."""
+    status = plan.reason.removesuffix(f": {plan.action.value}")
+    if entry.drift and plan.state.status is not Status.NOT_STARTED:
+        status += f" (drifted: {'; '.join(entry.drift)})"
+    if kind is Kind.ADOPT:
+        return f"{status}: adopt"
+    if kind is Kind.LEAVE:
+        return f"{status}{_why_left(entry.run, plan.state)}"
+    return f"{status}: {plan.action.value}" + (f", once {blocker.id} is done" if blocker else "")
+
+
+def _why_left(run: Run, state: RunState) -> str:
+    if state.status is Status.NOT_STARTED:
+        return ": left, by mode=dryrun"
+    if state.status is Status.UNKNOWN:
+        return f": left: {state.detail}; once it has surely ended, delete {run.jobid}"
+    error = last_error(run)
+    told = f" ({error})" if error else ""
+    return f"{told}: left; mode=start_continue goes on, mode=start_restart starts anew"

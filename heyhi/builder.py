@@ -1,0 +1,123 @@
+"""A batch from Python: what a bash script with `python run.py ...` lines says, as method calls.
+
+    batch = heyhi.Batch("lr-sweep")
+    for lr in (0.1, 0.01):
+        training = batch.add("conf/c02_sup_train/sl.prototxt", lr=lr)
+        model = {"agent_one.base_strategy_model.model_path": training / "model.json"}
+        batch.add("conf/c01_ag_cmp/cmp.prototxt", **model)
+    print(batch.plan())
+    batch.start()
+
+It is written as such a script, so that all that works with one works with it.
+"""
+
+import numbers
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from heyhi import drivers, listing
+from heyhi.agenda import make_agenda, read_states
+from heyhi.batch import compose_lines
+from heyhi.capture import Captured, Line
+from heyhi.compose import Composer
+from heyhi.draft import make_draft
+from heyhi.errors import UsageError, did_you_mean
+from heyhi.includes import find_base
+from heyhi.invocation import Invocation, Mode, parse_argv
+from heyhi.overrides import NULL, escape_word
+from heyhi.project import display, find_project
+from heyhi.protos import load_messages
+from heyhi.runs import write_whole
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """A list of runs, to be listed or started together."""
+
+    def __init__(self, name: str = "batch") -> None:
+        self.name = name
+        self._project = find_project()
+        self._composer = Composer(self._project, load_messages(self._project))
+        self._lines: list[Line] = []
+
+    def add(
+        self,
+        cfg: str | os.PathLike[str],
+        overrides: Sequence[str] = (),
+        *,
+        mode: str | None = None,
+        after: Sequence[str | os.PathLike[str]] = (),
+        **fields: Any,
+    ) -> Path:
+        """Add a run: `overrides` as typed on the command line, `fields` by their dotted paths (None: NULL).
+
+        Returns its folder, where its files will be. Raises HeyhiError if it cannot be composed, or has a
+        field of several values: these are overrides (`tags.-1=a`).
+        """
+        base = find_base(os.fspath(cfg), self._project)
+        argv = [
+            "-c",
+            os.path.relpath(base, self._project.root),
+            *overrides,
+            *(f"{key}={_text(key, value)}" for key, value in fields.items()),
+        ]
+        argv += [word for folder in after for word in ("--after", os.fspath(folder))]
+        argv += ["--mode", mode] if mode else []
+        invocation = parse_argv(argv)
+        folder = self._folder(invocation, base)
+        caller = sys._getframe(1)
+        where = f"{display(caller.f_code.co_filename)}:{caller.f_lineno}"
+        root = self._project.root
+        self._lines.append(Line(tuple(argv), str(root / "run.py"), root, where))
+        return folder
+
+    def _folder(self, invocation: Invocation, base: Path) -> Path:
+        composition = self._composer.compose(base, invocation.overrides)
+        root = self._project.experiment_root
+        return make_draft(invocation, self._project, composition, base, root).run.folder
+
+    def plan(self, mode: str = "gentle_start") -> str:
+        """What is pending, and why, as `heyhi plan` lists it. Raises BatchError with all that is wrong."""
+        batch = compose_lines(self.name, Captured(tuple(self._lines)), self._project)
+        return "\n".join(listing.lines(make_agenda(batch, _mode(mode), read_states(batch))))
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write it as a bash script."""
+        lines = [f"cd {shlex.quote(str(self._project.root))}"]
+        lines += [shlex.join(["python", "run.py", *line.argv]) for line in self._lines]
+        write_whole(Path(path), "#!/usr/bin/env bash\nset -euo pipefail\n" + "\n".join(lines) + "\n")
+
+    def start(
+        self, profile: str = "local", mode: str = "gentle_start", *, force: bool = False, detach: bool = False
+    ) -> int:
+        """Carry it out, as `heyhi start` does. Returns the exit status of Snakemake."""
+        script = drivers.batches_place(self._project) / f"{self.name}.sh"
+        script.parent.mkdir(parents=True, exist_ok=True)
+        self.write(script)
+        words = drivers.command(self._project, str(script), profile, _mode(mode).value, force=force)
+        return drivers.start(self._project, words, detach=detach)
+
+
+def _mode(name: str) -> Mode:
+    known = [mode.value for mode in Mode]
+    if name not in known:
+        raise UsageError(f"no mode {name!r}{did_you_mean(name, known) or '; one of ' + ', '.join(known)}")
+    return Mode(name)
+
+
+def _text(key: str, value: Any) -> str:
+    """A value as an override has it."""
+    if value is None:
+        return NULL
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return escape_word(value)
+    if isinstance(value, numbers.Real | os.PathLike):
+        return str(value)
+    raise UsageError(f"{key}: a value has no {type(value).__name__}; give its parts, as in {key}.-1=a")

@@ -1,0 +1,208 @@
+"""A draft: a run as its command line composes it now. Beside it, what is frozen on disk already.
+
+Invocation + Composition  ─▶  Draft(run id, folder, fingerprint)
+drift       the same run was frozen with another config: someone edited a file since
+collision   another command line has the same id (8 hex digits)
+alias       another run has the same config
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heyhi import fingerprints, prototxt, runs, views
+from heyhi.compose import Composition
+from heyhi.errors import UsageError
+from heyhi.invocation import Invocation
+from heyhi.order import Order
+from heyhi.project import Project
+from heyhi.runs import Run
+
+__all__ = [
+    "Draft",
+    "find_aliases",
+    "find_collision",
+    "find_drift",
+    "find_obstacle",
+    "make_draft",
+    "make_order",
+]
+
+
+class Draft(NamedTuple):
+    """All that is known of a run before it is frozen.
+
+    Its id is made of the `canonical` overrides; runs that compute the same share a `fingerprint`.
+    """
+
+    run: Run
+    project: Project
+    experiment_root: Path
+    composition: Composition
+    fingerprint: str
+    base: Path
+    overrides: tuple[str, ...]
+    canonical: tuple[str, ...]
+    argv: tuple[str, ...]
+    snapshot_place: Path | None
+    log_level: str = "INFO"
+
+    @property
+    def base_name(self) -> str:
+        """The base config, relative to the project if it is in it."""
+        base = Path(runs.real_path(self.base.parent)) / self.base.name
+        root = runs.real_path(self.project.root)
+        return str(base.relative_to(root) if base.is_relative_to(root) else base)
+
+
+def make_draft(
+    invocation: Invocation, project: Project, composition: Composition, base: Path, root: Path
+) -> Draft:
+    """What an invocation means for a run below the experiment root `root`.
+
+    Raises UsageError if its --out is no folder for a run.
+    """
+    canonical = tuple(runs.relative_to_root(text, root) for text in composition.overrides)
+    date = _date() if invocation.adhoc or invocation.pattern is not None else ""
+    run_id = runs.make_id(
+        base,
+        canonical,
+        project,
+        prefix=f"adhoc/{date}" if invocation.adhoc else "p",
+        date=date,
+        pattern=None if invocation.pattern is None else os.path.expanduser(invocation.pattern),
+    )
+    folder = Path(os.path.abspath(os.path.join(root, run_id)))
+    if not invocation.pattern and invocation.pattern is not None:
+        raise UsageError("--out needs a folder, not an empty text")
+    if invocation.pattern is not None and root.is_relative_to(folder):
+        raise UsageError(f"--out {invocation.pattern!r}: a run needs a folder of its own below {root}")
+    return Draft(
+        run=Run(run_id, folder),
+        project=project,
+        experiment_root=root,
+        composition=composition,
+        fingerprint=views.fingerprint(composition.task, composition.config),
+        base=base,
+        overrides=invocation.overrides,
+        canonical=canonical,
+        argv=invocation.argv,
+        snapshot_place=invocation.snapshot_place(root),
+        log_level=invocation.log_level,
+    )
+
+
+def _date() -> str:
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y-%m-%dT%H%M%S", time.localtime(seconds)) + f".{nanoseconds // 1000:06d}"
+
+
+def make_order(draft: Draft) -> Order:
+    """The draft as text, ready to be started."""
+    place = draft.snapshot_place
+    return Order(
+        id=draft.run.id,
+        folder=str(draft.run.folder),
+        project_root=str(draft.project.root),
+        experiment_root=str(draft.experiment_root),
+        config=prototxt.write_text(draft.composition.config),
+        config_meta=prototxt.write_text(draft.composition.meta),
+        provenance=_provenance(draft),
+        snapshot_place=None if place is None else str(place),
+        log_level=draft.log_level,
+    )
+
+
+def _provenance(draft: Draft) -> dict[str, Any]:
+    return {
+        "id": draft.run.id,
+        "task": draft.composition.task,
+        "project": draft.project.name,
+        "project_root": str(draft.project.root),
+        "experiment_root": str(draft.experiment_root),
+        "argv": list(draft.argv),
+        "base_config": draft.base_name,
+        "overrides": list(draft.overrides),
+        "canonical_overrides": list(draft.canonical),
+        "config": views.to_dict(draft.composition.config, with_defaults=True),
+        "fingerprint": draft.fingerprint,
+    }
+
+
+# ---- What is on disk already --------------------------------------------------------------------
+
+
+def find_collision(draft: Draft) -> str | None:
+    """Why the folder of this id belongs to another config or other overrides, if it does."""
+    known = runs.read_provenance(draft.run)
+    ours = _provenance(draft)
+    same = ("project", "task", "base_config", "canonical_overrides")
+    if "base_config" not in known or all(known.get(key) == ours[key] for key in same):
+        return None
+    return f"{_origin(known)} has it already, and {_origin(ours)} meets it there"
+
+
+def _origin(known: dict[str, Any]) -> str:
+    """Which command line of which project a run comes from."""
+    overrides = known.get("canonical_overrides")
+    words = ["-c", known.get("base_config"), *(overrides if isinstance(overrides, list) else [])]
+    return f"[{known.get('project')}, {known.get('task')}: {' '.join(map(str, words))}]"
+
+
+def find_obstacle(draft: Draft) -> str | None:
+    """Why a run must not be started in this folder, if it is no run yet: it would be wiped some day."""
+    folder, root = draft.run.folder, draft.project.root
+    if Path(runs.real_path(root)).is_relative_to(os.path.realpath(folder)):
+        return "the project is in it"
+    for above in folder.parents:
+        if (above / draft.run.jobid.name).exists() or (above / draft.run.provenance.name).exists():
+            return f"{above} is a run, and it would be in it"
+    own = (draft.run.config, draft.run.provenance, draft.run.lock, draft.run.jobid)
+    if folder.is_dir() and any(folder.iterdir()) and not any(path.exists() for path in own):
+        return "it has files, and is no run; name a folder that is new or empty"
+    return None
+
+
+def find_drift(draft: Draft) -> list[str]:
+    """How the config composed now differs from the frozen one of the same run, a line a field."""
+    import json
+
+    known = runs.read_provenance(draft.run)
+    if known.get("fingerprint") in (None, draft.fingerprint):
+        return []
+    ours = json.loads(json.dumps(_provenance(draft), default=str))
+    return views.diff(_without_roots(known), _without_roots(ours))
+
+
+def _without_roots(known: dict[str, Any]) -> Any:
+    """The config of a run, with words for the places that differ between machines."""
+    roots = [(known.get("experiment_root"), "EXP_DIR"), (known.get("project_root"), "ROOT_DIR")]
+
+    def told(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: told(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [told(inner) for inner in value]
+        return _relative(value, roots) if isinstance(value, str) else value
+
+    return told(known.get("config", {}))
+
+
+def _relative(text: str, roots: list[tuple[Any, str]]) -> str:
+    for root, word in roots:
+        for start in (root, runs.real_path(root)) if isinstance(root, str) else ():
+            if text == start or text.startswith(f"{start}/"):
+                return f"{{{{{word}}}}}{text[len(start) :]}"
+    return text
+
+
+def find_aliases(draft: Draft) -> list[Run]:
+    """Other runs whose frozen config is the same but for the launcher."""
+    found = []
+    for run_id in fingerprints.ids_of(draft.experiment_root, draft.fingerprint):
+        other = Run(run_id, draft.experiment_root / run_id)
+        same = runs.read_provenance(other).get("fingerprint") == draft.fingerprint
+        if same and other.folder != draft.run.folder and not run_id.startswith("adhoc/"):
+            found.append(other)
+    return found

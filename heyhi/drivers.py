@@ -1,0 +1,222 @@
+"""Drivers: the Snakemake processes that carry batches out: their command line, starting, finding, stopping.
+
+<experiment root>/.heyhi/orders/<time>-<pid>.jsonl     what the jobs of a driver read; gone when it ends well
+                                <time>-<pid>.<n>.code  links to the copies of the code that they start from
+                                <time>-<pid>.lock      a claim that the driver holds as long as it lives
+                                <time>-<pid>.json      which batch, since when, its log
+                                <time>-<pid>.dead      when it was found to have been killed
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from heyhi import claim
+from heyhi.errors import LaunchError, UsageError, did_you_mean
+from heyhi.project import Project
+from heyhi.runs import JobId, this_host, this_process, write_whole
+
+__all__ = [
+    "Driver",
+    "alive",
+    "batches_place",
+    "become",
+    "command",
+    "forget",
+    "orders_place",
+    "record",
+    "start",
+    "stop",
+    "sweep",
+    "write_script",
+]
+
+# What a driver makes of Ctrl-C; SIGINT itself is ignored in what a script starts with `&`.
+_STOP = signal.SIGUSR1
+# Days from when a driver was found to have been killed until its orders go: as long as its jobs may start.
+_KEEP_DAYS = 30
+
+
+class Driver(NamedTuple):
+    """A driver: its files' common path, and who it is as its claim says."""
+
+    path: Path
+    owner: str
+    batch: str
+    log: str
+
+    @property
+    def host_and_pid(self) -> tuple[str, int]:
+        """Where it runs."""
+        return JobId(self.owner).local or ("?", 0)
+
+    @property
+    def lock(self) -> Path:
+        """What it holds as long as it lives."""
+        return self.path.with_suffix(".lock")
+
+
+def orders_place(project: Project) -> Path:
+    """Where drivers keep what their jobs read."""
+    return project.experiment_root / ".heyhi" / "orders"
+
+
+def batches_place(project: Project) -> Path:
+    """Where batches that are not scripts of the user's are written as scripts."""
+    return project.experiment_root / ".heyhi" / "batches"
+
+
+def write_script(project: Project, text: str) -> str:
+    """Write a batch that is no script of the user's as one, named by its content. Returns its path."""
+    name = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+    path = batches_place(project) / f"{name}.sh"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+    return str(path)
+
+
+# ---- Inside a driver ----------------------------------------------------------------------------
+
+
+def record(path: Path, batch: str) -> None:
+    """Say, in a driver, that it is one: `path` is its files' common path. From now on `stop` ends it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"batch": batch, "started": time.time(), "log": os.environ.get("HEYHI_DRIVER_LOG", "")}
+    write_whole(path.with_suffix(".json"), json.dumps(content) + "\n")
+    signal.signal(_STOP, signal.default_int_handler)
+    claim.take(path.with_suffix(".lock"), this_process().text)
+
+
+def forget(path: Path) -> None:
+    """Remove a driver's files, once none of its jobs will start any more. The lock goes last."""
+    for file in path.parent.glob(f"{path.name}.*"):
+        if file.suffix != ".lock":
+            file.unlink(missing_ok=True)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def sweep(place: Path) -> None:
+    """Remove what drivers left that were killed a month ago.
+
+    A job that a killed driver started may be about to read its order, and on a cluster it may wait for days.
+    """
+    for lock in place.glob("*.lock"):
+        dead = lock.with_suffix(".dead")
+        if claim.holder(lock) is not None:
+            dead.unlink(missing_ok=True)
+        elif not dead.exists():
+            dead.touch()
+        elif time.time() - dead.stat().st_mtime > _KEEP_DAYS * 86_400:
+            forget(lock.with_suffix(""))
+
+
+# ---- Starting -----------------------------------------------------------------------------------
+
+
+def command(project: Project, batch: str, profile: str, mode: str, *, force: bool) -> list[str]:
+    """The command line that carries a batch out. Raises UsageError if there is no such profile."""
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(project.root / "Snakefile")]
+    words += ["--profile", str(_profile(project, profile)), "--directory", str(project.root)]
+    words += ["--config", f"batch={batch}", f"mode={mode}"]
+    return [*words, "force=1"] if force else words
+
+
+def _profile(project: Project, name: str) -> Path:
+    folder = Path(name) if "/" in name else project.root / "profiles" / name
+    if (folder / "config.yaml").is_file():
+        return folder.absolute()
+    known = sorted(path.parent.name for path in project.root.glob("profiles/*/config.yaml"))
+    hint = did_you_mean(name, known) or (f"; there are {', '.join(known)}" if known else "")
+    raise UsageError(f"profile {name!r}: no such profile{hint}")
+
+
+def become(words: Sequence[str]) -> int:
+    """Be the driver from now on: signals and the exit status are its own. Does not return."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(words[0], list(words))
+
+
+def start(project: Project, words: Sequence[str], *, detach: bool) -> int:
+    """Run the command line of a driver to its end, or leave it behind, writing to a log.
+
+    Returns its exit status; 0 for one that is left behind, alive.
+    """
+    return _leave_behind(project, words) if detach else _wait_for(subprocess.Popen(words))
+
+
+def _wait_for(process: "subprocess.Popen[bytes]") -> int:
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            pass  # the driver got it too, and ends its jobs
+
+
+def _leave_behind(project: Project, words: Sequence[str]) -> int:
+    log = orders_place(project).parent / "logs" / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{os.getpid()}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "HEYHI_DRIVER_LOG": str(log)},
+        )
+    # What is wrong with the batch is said here, where it is read.
+    while process.poll() is None:
+        if any(driver.log == str(log) for driver in alive(project)):
+            print(f"started, process {process.pid}; it needs no terminal\n  tail -F {shlex.quote(str(log))}")
+            print("  heyhi stop ends it")
+            return 0
+        time.sleep(0.05)
+    print(log.read_text(errors="replace"), end="", file=sys.stderr)
+    return process.returncode
+
+
+# ---- Finding and stopping -----------------------------------------------------------------------
+
+
+def alive(project: Project) -> list[Driver]:
+    """The drivers of this experiment root that live, the oldest first."""
+    found = []
+    for lock in sorted(orders_place(project).glob("*.lock")):
+        owner = claim.holder(lock)
+        if owner is not None:
+            known = _read(lock.with_suffix(".json"))
+            found.append(Driver(lock.with_suffix(""), owner, known.get("batch", "?"), known.get("log", "")))
+    return found
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def stop(driver: Driver, *, patience: float = 90) -> None:
+    """End a driver and the jobs that it started here, as Ctrl-C does. Raises LaunchError if it lives on."""
+    host, pid = driver.host_and_pid
+    if host != this_host():
+        raise LaunchError(f"the driver of {driver.batch} runs on {host}, process {pid}: stop it there")
+    try:
+        claim.signal_holder(driver.lock, pid, _STOP)
+    except PermissionError:
+        raise LaunchError(f"the driver of {driver.batch}, process {pid}, is another user's") from None
+    end = time.monotonic() + patience
+    while claim.holder(driver.lock) == driver.owner:
+        if time.monotonic() > end:
+            raise LaunchError(f"the driver of {driver.batch}, process {pid}, has not ended in {patience:g} s")
+        time.sleep(0.05)

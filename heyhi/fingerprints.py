@@ -1,0 +1,34 @@
+"""Which runs were frozen with which fingerprint: so that two ids of one config find each other.
+
+<experiment root>/.heyhi/fingerprints/5b      a line "5b154d9b7ef77ffd p/c02_sup_train/sl/default_d7517139"
+
+256 files however many runs there are: each is read in a moment, and no quota of files is eaten up.
+"""
+
+from pathlib import Path
+
+__all__ = ["ids_of", "note"]
+
+
+def ids_of(experiment_root: Path, fingerprint: str) -> list[str]:
+    """The ids of all runs that were ever frozen with this fingerprint; some may be gone."""
+    try:
+        lines = _notes(experiment_root, fingerprint).read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return []
+    start = f"{fingerprint} "
+    return list(dict.fromkeys(line.removeprefix(start) for line in lines if line.startswith(start)))
+
+
+def note(experiment_root: Path, fingerprint: str, run_id: str) -> None:
+    """Leave a note that a run is frozen with a fingerprint. Raises OSError."""
+    if run_id in ids_of(experiment_root, fingerprint):
+        return
+    notes = _notes(experiment_root, fingerprint)
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    with notes.open("ab", buffering=0) as file:  # one write of one line: processes do not mix
+        file.write(f"{fingerprint} {run_id}\n".encode("utf-8", "surrogateescape"))
+
+
+def _notes(experiment_root: Path, fingerprint: str) -> Path:
+    return experiment_root / ".heyhi" / "fingerprints" / fingerprint[:2]

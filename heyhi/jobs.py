@@ -1,0 +1,249 @@
+"""The jobs of one driver: processes that it started, and runs that it adopted, watched by one thread.
+
+A job is one process: `run.py --job ...`. What it prints goes to its run.log; the driver says one line about
+its end. A run that lives elsewhere costs no process: its end is read from its folder.
+
+Jobs are sessions of their own, so that signals to the driver, or from its terminal, end none of them:
+
+Ctrl-C (SIGINT)       the driver ends its jobs by SIGTERM: they are DEAD, with that on record
+SIGTERM               it starts no more, and waits for those that run (that is Snakemake's way)
+SIGHUP, SIGKILL       it dies, and its jobs go on to their end: the next call adopts them
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from heyhi import runs, slurm
+from heyhi.errors import HeyhiError
+from heyhi.runs import Run, RunState, Status
+
+__all__ = ["JobEnd", "Jobs"]
+
+_PAUSE = 0.02  # seconds between two looks at our own processes
+_ADOPTED_PAUSE = 0.5  # seconds between two looks at the runs of others, at least
+_PATIENCE = 30  # seconds that cancelled jobs have to write down what they have
+
+_ALIVE = (Status.QUEUED, Status.RUNNING)
+
+
+class JobEnd(NamedTuple):
+    """How a job ended: whether its run is DONE, and a line that says what it is if it is not."""
+
+    is_done: bool
+    message: str = ""
+
+
+class _Job(NamedTuple):
+    key: Any
+    run: Run
+    command: str
+    process: "subprocess.Popen[bytes] | None" = None
+    output: IO[bytes] | None = None  # what it printed before and after its run.log
+    old_result: tuple[int, int] | None = None  # which file was there when it started
+
+
+class Jobs:
+    """Starts and watches jobs. `on_end` is called, in a thread of its own, with the key of each that ends;
+    `on_problem` if the watching itself fails."""
+
+    def __init__(
+        self, on_end: Callable[[Any, JobEnd], None], on_problem: Callable[[BaseException], None]
+    ) -> None:
+        self._on_end = on_end
+        self._on_problem = on_problem
+        self._jobs: list[_Job] = []
+        self._lock = threading.Lock()
+        self._watcher: threading.Thread | None = None
+
+    def start(self, key: Any, run: Run, command: str) -> None:
+        """Start a job."""
+        try:
+            self._add(_started(_Job(key, run, command)))
+        except OSError as problem:  # no room, no processes: the others go on
+            self._on_end(key, JobEnd(False, f"{run.id}: its process cannot be started: {problem}"))
+
+    def adopt(self, key: Any, run: Run, command: str) -> None:
+        """Wait for the end of a run that another driver started; the command is for the case that it was
+        not really started."""
+        self._add(_Job(key, run, command))
+
+    def _add(self, job: _Job) -> None:
+        with self._lock:
+            self._jobs.append(job)
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, daemon=True)
+                self._watcher.start()
+
+    def cancel(self) -> int:
+        """End the processes that were started here, and wait for them; adopted runs go on.
+
+        Returns how many there were. Another Ctrl-C meanwhile, or 30 seconds, kills them.
+        """
+        with self._lock:
+            jobs, self._jobs = self._jobs, []
+        own = [job.process for job in jobs if job.process is not None]
+        for process in own:
+            process.terminate()
+        try:
+            end = time.monotonic() + _PATIENCE
+            while not all(map(_has_ended, own)) and time.monotonic() < end:
+                time.sleep(_PAUSE)
+        except KeyboardInterrupt:
+            pass
+        for process in own:
+            _kill_group(process)
+            process.wait()
+        for job in jobs:
+            if job.output is not None:
+                job.output.close()
+        return len(own)
+
+    # ---- The watching thread --------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        next_look = 0.0
+        try:
+            while jobs := self._living():
+                ended = [job for job in jobs if job.process is not None and job.process.poll() is not None]
+                for job in ended:
+                    self._report(job, _end_of(job))
+                if time.monotonic() >= next_look:
+                    began = time.monotonic()
+                    self._look_elsewhere([job for job in jobs if job.process is None])
+                    # However many there are, looking takes a twentieth of a core at most.
+                    next_look = began + max(_ADOPTED_PAUSE, 20 * (time.monotonic() - began))
+                time.sleep(_PAUSE)
+        except BaseException as problem:
+            self._on_problem(problem)
+
+    def _living(self) -> list[_Job]:
+        with self._lock:
+            if not self._jobs:
+                self._watcher = None
+            return list(self._jobs)
+
+    def _look_elsewhere(self, jobs: list[_Job]) -> None:
+        for job, state in zip(jobs, _states_of(jobs), strict=True):
+            if state.status in _ALIVE:
+                continue
+            if state.status is Status.NOT_STARTED:  # its job ended before it had begun
+                self._replace(job)
+            else:
+                self._report(job, _end(job.run, state))
+
+    def _replace(self, job: _Job) -> None:
+        with self._lock:
+            if job in self._jobs:
+                self._jobs[self._jobs.index(job)] = _started(job)
+
+    def _report(self, job: _Job, end: JobEnd) -> None:
+        with self._lock:
+            if job not in self._jobs:
+                return  # cancelled
+            self._jobs.remove(job)
+        self._on_end(job.key, end)
+
+
+# ---- Processes ----------------------------------------------------------------------------------
+
+
+def _started(job: _Job) -> _Job:
+    output = tempfile.TemporaryFile()  # noqa: SIM115  (closed at the job's end)
+    old_result = _which(job.run.result)
+    process = subprocess.Popen(
+        shlex.split(job.command),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    return job._replace(process=process, output=output, old_result=old_result)
+
+
+def _which(path: Path) -> tuple[int, int] | None:
+    try:
+        known = path.stat()
+    except OSError:
+        return None
+    return known.st_ino, known.st_mtime_ns
+
+
+def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether it has; its number stays its own until it is waited for."""
+    if process.returncode is not None:
+        return True
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True  # the watching thread was faster
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill it and what it started, if it has not been waited for."""
+    if process.returncode is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+# ---- Ends ---------------------------------------------------------------------------------------
+
+
+def _states_of(jobs: list[_Job]) -> list[RunState]:
+    """The states of adopted runs; Slurm is asked once for all."""
+    states = [_state_of(job.run) for job in jobs]
+    if any(map(slurm.is_of_slurm, states)):
+        queue = slurm.ask_queue()
+        if queue is None:  # Slurm does not answer: they may live
+            return [s._replace(status=Status.RUNNING) if slurm.is_of_slurm(s) else s for s in states]
+        states = [_state_of(job.run, queue) for job in jobs]
+    return states
+
+
+def _state_of(run: Run, queue: dict[str, str] | None = None) -> RunState:
+    try:
+        return runs.read_state(run, queue)
+    except (OSError, HeyhiError):
+        return RunState(Status.RUNNING)  # as far as can be seen; it is looked at again
+
+
+def _end_of(job: _Job) -> JobEnd:
+    """How a process ended: its run's folder tells, or else what it printed."""
+    assert job.process is not None, "a process was started"
+    assert job.output is not None, "as above"
+    with job.output:
+        job.output.seek(0)
+        printed = job.output.read().decode(errors="replace").split("\n")
+    try:
+        state = slurm.read_state(job.run)
+    except (OSError, HeyhiError) as problem:
+        return JobEnd(False, f"{job.run.id}: its folder cannot be read: {problem}")
+    words = [line.strip().removeprefix("error: ") for line in printed if line.strip()]
+    why = _signal_name(job.process.returncode) or (words[-1] if words else "")
+    if job.process.returncode and job.old_result and job.old_result == _which(job.run.result):
+        # It was to be done anew: an old result is no success.
+        return JobEnd(False, f"{job.run.id}: not done anew, its old result stays: {why} ({job.run.folder})")
+    return _end(job.run, state, why)
+
+
+def _signal_name(status: int) -> str:
+    try:
+        return f"its process was ended by {signal.Signals(-status).name}" if status < 0 else ""
+    except ValueError:
+        return f"its process was ended by signal {-status}"
+
+
+def _end(run: Run, state: RunState, otherwise: str = "") -> JobEnd:
+    if state.status is Status.DONE:
+        return JobEnd(True)
+    error = runs.last_error(run) or otherwise or state.detail or "it left no error"
+    return JobEnd(False, f"{run.id}: {state.status.value}: {error} ({run.folder})")

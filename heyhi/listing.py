@@ -1,0 +1,147 @@
+"""An agenda as text: for people a line a run, for programs a JSON object a line."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from heyhi import slurm, views
+from heyhi.agenda import Agenda, Item, Kind
+
+__all__ = ["json_lines", "lines", "summary"]
+
+
+_LONGEST_ID = 60
+_LONGEST_OVERRIDE = 100
+_MOST = 5  # runs that one run waits for, before the rest is only counted
+_MOST_NOTES = 20
+
+
+def lines(agenda: Agenda, *, every: bool = False) -> Iterator[str]:
+    """What is pending (or every run), why, and after which others; then the counts, and what is to be known.
+
+    #2  p/c02_sup_train/sl/lr@0.1_2b05b5b0  NOT_STARTED: start  after #1  [8 GPUs, 24 h]  (sweep.sh:4)
+    """
+    shown = [(number, item) for number, item in enumerate(agenda.items, 1) if every or item.is_pending]
+    numbers = {item.run.folder: number for number, item in enumerate(agenda.items, 1)}
+    id_width = max((len(_short(item.run.id)) for _, item in shown), default=0)
+    number_width = len(f"#{len(agenda.items)}")
+    for number, item in shown:
+        name = f"{f'#{number}':{number_width}}  {_short(item.run.id):{id_width}}"
+        yield "  ".join(
+            part for part in (name, *_parts(item, agenda.batch.needs[item.run.folder], numbers)) if part
+        )
+    yield from summary(agenda)
+
+
+def summary(agenda: Agenda) -> Iterator[str]:
+    """The counts, and what is to be known."""
+    yield from _summary(agenda)
+    yield from _notes(agenda)
+
+
+def _short(run_id: str) -> str:
+    """An id that fits in a line; what tells runs apart is at its ends."""
+    tail = run_id[-9:]  # _2b05b5b0
+    return run_id if len(run_id) <= _LONGEST_ID else f"{run_id[: _LONGEST_ID - len(tail) - 3]}...{tail}"
+
+
+def _parts(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> Sequence[str]:
+    resources = slurm.needs_of(item.entry.draft.composition.config)
+    return (
+        item.reason,
+        f"after {_told([f'#{numbers[folder]}' for folder in item.needs])}" if item.needs else "",
+        f"[{resources}]" if resources else "",
+        f"({item.entry.where})",
+        _overrides(item, needs, numbers) if len(item.run.id) > _LONGEST_ID else "",
+    )
+
+
+def _overrides(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> str:
+    """What the id of a run stands for, with `#2` for the folder of the second one."""
+    root = item.entry.draft.experiment_root
+    names = {f"{{{{EXP_DIR}}}}/{need.relative_to(root)}/": f"#{numbers[need]}/" for need in needs}
+    return " ".join(_readable(text, names) for text in item.entry.draft.canonical)
+
+
+def _readable(override: str, names: Mapping[str, str]) -> str:
+    for folder, name in names.items():
+        override = override.replace(folder, name)
+    if len(override) > _LONGEST_OVERRIDE:
+        override = f"{override[:_LONGEST_OVERRIDE]}..."
+    return override if override.isprintable() and " " not in override else repr(override)
+
+
+def _told(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more
+
+
+def _notes(agenda: Agenda) -> Iterator[str]:
+    if agenda.batch.commands:
+        yield f"to list them, the script was run: its own commands too ({', '.join(agenda.batch.commands)})"
+    notes = [
+        f"{item.entry.where}: {item.run.id}: {item.reason}; mode=restart runs it anew"
+        for item in agenda.items
+        if item.entry.drift and item.kind is Kind.NOTHING
+    ]
+    notes += [f"{remark.where}: {remark.problem}" for remark in agenda.batch.remarks]
+    yield from (f"note: {note}" for note in notes[:_MOST_NOTES])
+    if len(notes) > _MOST_NOTES:
+        yield f"note: and {len(notes) - _MOST_NOTES:,} more"
+
+
+def _summary(agenda: Agenda) -> Iterator[str]:
+    statuses = ", ".join(f"{count} {status}" for status, count in agenda.counts().items())
+    kinds = Counter(item.kind for item in agenda.items)
+    todo = {Kind.START: "to start", Kind.ADOPT: "to wait for", Kind.LEAVE: "left as they are"}
+    told = ", ".join(f"{kinds[kind]} {text}" for kind, text in todo.items() if kinds[kind])
+    plural = "s" if len(agenda.items) > 1 else ""
+    yield f"{agenda.batch.name}: {len(agenda.items)} run{plural}: {statuses}; {told or 'nothing to do'}"
+    yield from _gpu_hours(agenda)
+
+
+def _gpu_hours(agenda: Agenda) -> Iterator[str]:
+    """By partition, of what is to be started."""
+    hours: Counter[str] = Counter()
+    unlimited: Counter[str] = Counter()
+    for item in agenda.items:
+        needs = slurm.needs_of(item.entry.draft.composition.config)
+        if item.kind is not Kind.START or needs is None or not needs.gpus:
+            continue
+        partition = needs.partition or "the default partition"
+        if needs.gpu_hours is None:
+            unlimited[partition] += 1
+        else:
+            hours[partition] += needs.gpu_hours
+    for partition in sorted({*hours, *unlimited}):
+        parts = [f"at most {hours[partition]}"] if hours[partition] else []
+        if count := unlimited[partition]:
+            parts.append(f"no limit for {count} run{'s' if count > 1 else ''}")
+        yield f"GPU hours in {partition}: {', '.join(parts)}"
+
+
+def json_lines(agenda: Agenda, *, every: bool = False) -> Iterator[str]:
+    """A JSON object for each run: id, folder, status, action, reason, config, overrides, resources, needs,
+    source line."""
+    for item in agenda.items if every else agenda.pending:
+        yield json.dumps(_as_dict(item), default=str)
+
+
+def _as_dict(item: Item) -> dict[str, Any]:
+    draft = item.entry.draft
+    resources = slurm.needs_of(draft.composition.config)
+    return {
+        "id": item.run.id,
+        "folder": str(item.run.folder),
+        "status": item.plan.state.status.value,
+        "action": item.kind.value if item.kind is not Kind.START else item.plan.action.value,
+        "reason": item.reason,
+        "base_config": draft.base_name,
+        "config": views.to_dict(draft.composition.config),
+        "overrides": list(draft.canonical),
+        "resources": resources._asdict() if resources else None,
+        "needs": [str(folder) for folder in item.needs],
+        "source": item.entry.where,
+    }

@@ -1,0 +1,69 @@
+"""An order: all that a start will write into the run folder, as text. Any process can carry it out.
+
+    Draft ──make_order──▶ Order ──write_orders──▶ orders.jsonl ──read_order──▶ launch, in a job
+
+What is composed becomes text here, once: whoever starts the run, later or elsewhere, never composes.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heyhi.runs import Run, write_whole
+
+__all__ = ["Order", "read_order", "write_orders"]
+
+
+class Order(NamedTuple):
+    """A run ready to be started.
+
+    `provenance` is what heyhi.json will say, as far as it is known now. `snapshot_place` is where a copy of
+    the code is to be made at the start; None: none is, or `provenance` says where it is. `environment` is
+    what the job's environment has besides the usual (None: has not). `gpus` is how many of this machine's
+    it has to itself; on a cluster others see to that.
+    """
+
+    id: str
+    folder: str
+    project_root: str
+    experiment_root: str
+    config: str
+    config_meta: str
+    provenance: dict[str, Any]
+    snapshot_place: str | None = None
+    log_level: str = "INFO"
+    environment: dict[str, str | None] = {}  # noqa: RUF012  (never changed)
+    gpus: int = 0
+
+    @property
+    def run(self) -> Run:
+        """The run that it starts."""
+        return Run(self.id, Path(self.folder))
+
+
+# Where each order begins, in a text of this width: one order of many is found with two reads.
+_WIDTH = 16
+
+
+def write_orders(path: Path, orders: Iterable[Order]) -> None:
+    """Write orders to a file, whole; `read_order` finds each by its number."""
+    lines = [
+        os.fsencode(json.dumps(order._asdict(), ensure_ascii=False, default=str)) + b"\n" for order in orders
+    ]
+    position = _WIDTH * len(lines)
+    starts = []
+    for line in lines:
+        starts.append(b"%*d\n" % (_WIDTH - 1, position))
+        position += len(line)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, b"".join(starts + lines))
+
+
+def read_order(path: Path, number: int) -> Order:
+    """One order of a file; the first is number 0. Raises OSError, ValueError."""
+    with path.open("rb") as file:
+        file.seek(_WIDTH * number)
+        file.seek(int(file.read(_WIDTH)))
+        return Order(**json.loads(os.fsdecode(file.readline())))

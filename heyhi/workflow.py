@@ -1,0 +1,382 @@
+"""The bridge to Snakemake: what the `.smk` files call.
+
+HeyHi decides, Snakemake executes: the agenda of a batch is made once, in Snakemake's main process, and only
+what it says is left to do is in the workflow. Rules ask this module, by the folder of a run, for their
+inputs, commands and reasons.
+
+    load ─▶ Workflow ─▶ rules: targets, inputs, commands ─▶ begin: orders ─▶ jobs ─▶ end: what is left
+"""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+from heyhi import drivers, gpus, listing, slurm
+from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
+from heyhi.batch import read_batch
+from heyhi.draft import make_order
+from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
+from heyhi.invocation import Mode
+from heyhi.launch import code_state
+from heyhi.order import Order, write_orders
+from heyhi.project import Project, find_project
+from heyhi.runs import Run, Status
+
+__all__ = ["Workflow", "load"]
+
+_FREEZE_CHUNK = 100  # runs that one job freezes; a job each costs Snakemake more than the freezing
+_MOST_LINES = 20  # of what is left at the end
+_KNOWN = ("batch", "mode", "force")
+_GPUS = "local_gpus"  # Snakemake's resource; `gpus` has a meaning for cluster executors
+
+
+def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Workflow":
+    """The workflow of this call of Snakemake, from its `--config`. Leaves with a clear line and its status.
+
+    `snakemake` is the `workflow` object of the Snakefile.
+    """
+    try:
+        unknown = [key for key in config if key not in _KNOWN]
+        if unknown:
+            raise UsageError(f"--config {unknown[0]}=...: unknown{did_you_mean(unknown[0], list(_KNOWN))}")
+        mode = _read_mode(str(config.get("mode", Mode.GENTLE_START.value)))
+        project = find_project(str(Path(snakemake.main_snakefile).parent / "run.py"))
+        batch = read_batch(str(config.get("batch", project.root / default_batch)), project)
+        workflow = Workflow(
+            make_agenda(batch, mode, read_states(batch)), snakemake, bool(config.get("force"))
+        )
+        any_gpus = any(map(_gpus_of, workflow.agenda.items))  # to look for them takes a while
+        snakemake.register_resource(_GPUS, len(gpus.names()) if any_gpus else 0)
+    except HeyhiError as problem:
+        _leave(problem)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(130)
+    workflow.introduce()
+    return workflow
+
+
+def _read_mode(name: str) -> Mode:
+    known = [mode.value for mode in Mode]
+    if name not in known:
+        raise UsageError(
+            f"--config mode={name}: no such mode{did_you_mean(name, known) or ': ' + ', '.join(known)}"
+        )
+    return Mode(name)
+
+
+def _leave(problem: HeyhiError) -> NoReturn:
+    print(f"error: {problem}", file=sys.stderr, flush=True)
+    # Snakemake would wrap an exception in its own words, and end with status 1.
+    os._exit(problem.exit_status)
+
+
+def _tell(text: str) -> None:
+    """Say a line to the user, by Snakemake's logger; ours shows what is marked so."""
+    from snakemake.logging import logger
+
+    logger.info(text, extra={"heyhi": True})
+
+
+class Workflow:
+    """An agenda as rules see it: by run folders (texts)."""
+
+    def __init__(self, agenda: Agenda, snakemake: Any, force: bool) -> None:
+        self.agenda = agenda
+        self.was_interrupted = False
+        self._snakemake = snakemake
+        self._force = force
+        self._items = {str(item.run.folder): item for item in agenda.items}
+        # What jobs will read is written by `begin`: a dry run writes nothing.
+        self._driver = (
+            drivers.orders_place(self.project) / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{os.getpid()}"
+        )
+        self._orders = self._driver.with_suffix(".jsonl")
+        self._launched: list[Item] = []
+
+    @property
+    def project(self) -> Project:
+        """The project."""
+        return self.agenda.batch.project
+
+    def introduce(self) -> None:
+        """Say what there is to do: the counts or, for mode=dryrun, all of it."""
+        if self._snakemake.is_main_process:
+            show = listing.lines if self.agenda.mode is Mode.DRYRUN else listing.summary
+            _tell("\n".join(show(self.agenda)))
+
+    # ---- What there is to do --------------------------------------------------------------------
+
+    @property
+    def _forces_all(self) -> bool:
+        """Whether Snakemake itself is told to do all anew: `--forceall`, `--forcerun launch`.
+
+        Known once it evaluates input functions.
+        """
+        forced_rules = {rule.name for rule in self._snakemake.dag.forcerules}
+        return bool(self._snakemake.dag_settings.forceall) or "launch" in forced_rules
+
+    def _is_forced(self, item: Item) -> bool:
+        """Whether a run is to be done anew, whatever it is: by its mode, or by Snakemake's forcing."""
+        mode = item.entry.invocation.chosen_mode or self.agenda.mode
+        if mode is Mode.DRYRUN:
+            return False
+        by_file = str(item.run.result) in self._snakemake.dag.forcefiles
+        return mode is Mode.RESTART or self._forces_all or by_file
+
+    @cached_property
+    def _todo(self) -> dict[str, Item]:
+        """All that may be done in this call: what is pending, or everything if that is forced."""
+        if self.agenda.mode is Mode.DRYRUN:
+            return {}
+        forced = {folder: item for folder, item in self._items.items() if self._is_forced(item)}
+        # What exists has to be forced: Snakemake's own way to say it, which is an internal one.
+        self._snakemake.dag.forcefiles.update(str(item.run.result) for item in forced.values())
+        return {folder: item for folder, item in self._items.items() if item.is_pending or folder in forced}
+
+    def targets(self, _: Any = None) -> list[str]:
+        """The results of all that is left to do."""
+        for item in self._todo.values():
+            if self._is_forced(item):
+                # What exists has to be forced: Snakemake's own way to say it, which is an internal one.
+                self._snakemake.dag.forcefiles.add(str(item.run.result))
+        return [str(item.run.result) for item in self._todo.values()]
+
+    def results(self, task: str) -> list[str]:
+        """The results of all runs of a task, for rules of the user's."""
+        items = self.agenda.items
+        return [str(item.run.result) for item in items if item.entry.draft.composition.task == task]
+
+    @cached_property
+    def freeze_chunks(self) -> list[list[Item]]:
+        """The runs whose configs are to be frozen, in parts."""
+        fresh = [
+            item for item in self.agenda.pending if item.kind is Kind.START and not item.run.config.exists()
+        ]
+        return [fresh[start : start + _FREEZE_CHUNK] for start in range(0, len(fresh), _FREEZE_CHUNK)]
+
+    def freeze_outputs(self, chunk: int) -> list[str]:
+        """The frozen configs that a freezing job makes."""
+        return [str(item.run.config) for item in self.freeze_chunks[chunk]]
+
+    def freeze_command(self, chunk: int) -> str:
+        """What makes them."""
+        items = self.freeze_chunks[chunk]
+        return self._command(items[0], "--freeze", [str(self._number(item)) for item in items])
+
+    def launch_inputs(self, wildcards: Any) -> list[str]:
+        """The frozen config of a run, and the results that it needs; nothing if the run is done."""
+        item = self._items.get(wildcards.run)
+        if item is None or str(item.run.folder) not in self._todo:
+            return []
+        needs = self.agenda.batch.needs[item.run.folder] if self._forces_all else item.needs
+        config = [str(item.run.config)] if item.kind is Kind.START else []
+        return [*config, *(str(need / "result.json") for need in needs)]
+
+    def launch_command(self, wildcards: Any) -> str:
+        """What carries a run out."""
+        item = self._item(wildcards)
+        mode = item.entry.invocation.chosen_mode or self.agenda.mode
+        mode = Mode.RESTART if self._is_forced(item) else mode
+        return self._command(item, "--job", [str(self._number(item)), mode.value])
+
+    def job_of(self, wildcards: Any) -> tuple[Run, str]:
+        """What our own executor starts: the run and its command."""
+        return self._item(wildcards).run, self.launch_command(wildcards)
+
+    def lives_elsewhere(self, wildcards: Any) -> bool:
+        """Whether a run is to be waited for, not started."""
+        item = self._item(wildcards)
+        return item.kind is Kind.ADOPT and not self._is_forced(item)
+
+    def why_left(self, wildcards: Any) -> str:
+        """Why a run is left as it is, in a line; empty if it is not."""
+        item = self._item(wildcards)
+        is_left = item.kind is Kind.LEAVE and not self._is_forced(item)
+        return f"{item.run.id}: {item.reason} ({item.run.folder})" if is_left else ""
+
+    def threads(self, wildcards: Any) -> int:
+        """The cores that a run takes here; none if it lives elsewhere, or is left."""
+        return 0 if self.lives_elsewhere(wildcards) or self.why_left(wildcards) else 1
+
+    def gpus(self, wildcards: Any) -> int:
+        """The GPUs of this machine that a run takes."""
+        takes_any = self._snakemake.local_exec and self.threads(wildcards)
+        return _gpus_of(self._item(wildcards)) if takes_any else 0
+
+    def reason(self, wildcards: Any) -> str:
+        """Why a run is in the workflow."""
+        item = self._item(wildcards)
+        return "forced: wipe, start" if self._is_forced(item) and item.kind is not Kind.START else item.reason
+
+    def name(self, wildcards: Any) -> str:
+        """The id of a run."""
+        return self._item(wildcards).run.id
+
+    def _item(self, wildcards: Any) -> Item:
+        if wildcards.run not in self._items:
+            _leave(UsageError(f"{wildcards.run}: no run of {self.agenda.batch.name}"))
+        return self._items[wildcards.run]
+
+    # ---- What jobs are told ---------------------------------------------------------------------
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {folder: number for number, folder in enumerate(self._todo)}
+
+    def _number(self, item: Item) -> int:
+        """Which of the orders is this run's."""
+        return self._numbers.get(str(item.run.folder), -1)
+
+    @cached_property
+    def _copies(self) -> dict[Path | None, Path]:
+        """Where copies of the code go (None: there is none) -> the link to the one that is made."""
+        places = dict.fromkeys(item.entry.draft.snapshot_place for item in self.agenda.items)
+        return {place: self._driver.with_suffix(f".{number}.code") for number, place in enumerate(places)}
+
+    def _command(self, item: Item, flag: str, words: list[str]) -> str:
+        # In the folder of the copy: what it imports is found there, whatever becomes of the link, or of
+        # the folder that Snakemake runs in.
+        code = self._copies[item.entry.draft.snapshot_place]
+        python = ["env", f"--chdir={code}", sys.executable, "run.py"]
+        return shlex.join([*python, flag, str(self._orders), *words])
+
+    # ---- Before the first job -------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Make the copy of the code, and write the orders. Not called for a dry run."""
+        jobs = list(self._snakemake.dag.needrun_jobs())
+        folders = {job.wildcards.run for job in jobs if job.rule.name == "launch"}
+        self._launched = [item for folder, item in self._items.items() if folder in folders]
+        if not self._launched and not any(job.rule.name.startswith("freeze_") for job in jobs):
+            return
+        try:
+            self._refuse_losses()
+            self._refuse_too_many_gpus()
+            self._leave_results_alone()
+            drivers.sweep(self._driver.parent)
+            drivers.record(self._driver, self.agenda.batch.name)
+            orders = [_order(item) for item in self._todo.values()]
+            write_orders(self._orders, self._with_code(orders))
+        except HeyhiError as problem:
+            self._forget_and_leave(problem)
+        except OSError as problem:
+            self._forget_and_leave(HeyhiError(f"{problem.filename or self._orders}: {problem.strerror}"))
+
+    def _forget_and_leave(self, problem: HeyhiError) -> NoReturn:
+        try:
+            drivers.forget(self._driver)
+        finally:
+            _leave(problem)
+
+    def _with_code(self, orders: list[Order]) -> list[Order]:
+        """The orders with the copy of the code that each starts from, which is made once for all."""
+        states: dict[str | None, dict[str, Any]] = {}
+        for order in orders:
+            if order.snapshot_place not in states:
+                state = code_state(order, _tell)
+                states[order.snapshot_place] = {**state, "cwd": os.getcwd()}
+                place = None if order.snapshot_place is None else Path(order.snapshot_place)
+                self._copies[place].symlink_to(state["snapshot"] or self.project.root)
+        return [
+            order._replace(
+                snapshot_place=None, provenance={**order.provenance, **states[order.snapshot_place]}
+            )
+            for order in orders
+        ]
+
+    def _refuse_losses(self) -> None:
+        """A restart wipes what is done or alive: once per call, on a word; Snakemake's forcing is one."""
+        losses = [item for item in self._launched if item.plan.loses_work]
+        if not losses or self._force:
+            return
+        question = f"{len(losses)} runs that are done or alive would be wiped"
+        if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+            raise RefusedError(f"{question}; add --config force=1 to do it")
+        print(f"{question}. Wipe them? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise RefusedError("nothing was changed")
+
+    def _refuse_too_many_gpus(self) -> None:
+        if not self._snakemake.local_exec:
+            return
+        there = len(gpus.names())
+        starting = [item for item in self._launched if item.kind is Kind.START or self._is_forced(item)]
+        greedy = [item for item in starting if _gpus_of(item) > there]
+        if greedy:
+            most = max(map(_gpus_of, greedy))
+            raise RefusedError(
+                f"{greedy[0].entry.where}: {greedy[0].run.id} asks for {_gpus_of(greedy[0])} GPUs, and this "
+                f"machine has {there} ({len(greedy)} runs, up to {most}); nothing was started"
+            )
+
+    def _leave_results_alone(self) -> None:
+        """What becomes of a run's files is its job's to say.
+
+        Snakemake would put the old result of a forced run back when it fails, which then would read as DONE;
+        or delete one that another process has written.
+        """
+        persistence = self._snakemake.persistence
+        ours = {path for item in self._items.values() for path in (item.run.result, item.run.config)}
+        backup: Callable[[Path], None] = persistence.backup_output
+        restore: Callable[[Path], bool] = persistence.restore_output
+        persistence.backup_output = lambda path: None if path in ours else backup(path)
+        persistence.restore_output = lambda path: path in ours or restore(path)
+
+    # ---- After the last one ---------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Say what is left, and how to go on; all jobs of this driver have ended."""
+        drivers.forget(self._driver)
+        if self._launched:
+            self._say_what_is_left()
+        if self.was_interrupted:
+            raise SystemExit(130)
+
+    def _say_what_is_left(self) -> None:
+        states = read_states(self.agenda.batch)
+        again = {
+            item.run.folder: item for item in make_agenda(self.agenda.batch, Mode.GENTLE_START, states).items
+        }
+        now = [again[item.run.folder] for item in self._launched]
+        left = [item for item in now if item.plan.state.status is not Status.DONE]
+        _tell(
+            f"{len(now) - len(left)} of {len(now)} runs are done" if left else f"all {len(now)} runs are done"
+        )
+        for item in left[:_MOST_LINES]:
+            _tell(f"  {item.run.id}: {_in_short(item)}")
+        if len(left) > _MOST_LINES:
+            _tell(f"  and {len(left) - _MOST_LINES} more: heyhi plan {shlex.quote(self.agenda.batch.name)}")
+        if left:
+            dead = any(item.plan.state.status is Status.DEAD for item in left)
+            mode = " --mode start_continue (or start_restart, which wipes first)" if dead else ""
+            _tell(f"go on: {shlex.join(['heyhi', 'start', self.agenda.batch.name, *_profile()])}{mode}")
+
+
+def _profile() -> list[str]:
+    """The words that choose the profile of this call."""
+    words = [word for given in sys.argv for word in given.split("=", 1)]
+    chosen = [after for word, after in pairwise(words) if word == "--profile"]
+    return ["--profile", chosen[-1]] if chosen and Path(chosen[-1]).name != "local" else []
+
+
+def _in_short(item: Item) -> str:
+    if item.kind is Kind.START:
+        return item.reason.replace("NOT_STARTED: start, once", "waits until").removesuffix(": start")
+    return item.reason.partition(": left;")[0]
+
+
+def _order(item: Item) -> Order:
+    gpus_of_it = _gpus_of(item)
+    return make_order(item.entry.draft)._replace(environment=dict(item.entry.environment), gpus=gpus_of_it)
+
+
+def _gpus_of(item: Item) -> int:
+    needs = slurm.needs_of(item.entry.draft.composition.config)
+    return needs.gpus if needs else 0

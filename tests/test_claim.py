@@ -1,0 +1,152 @@
+"""The claim, with real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from heyhi import claim
+from tests.conftest import wait_until
+
+_HOLD = """\
+import os, sys, time
+from pathlib import Path
+from heyhi import claim
+path = Path(sys.argv[1])
+print(claim.take(path, f"local:there:{os.getpid()}"), flush=True)
+exec(sys.argv[2])
+"""
+
+
+@contextmanager
+def other_process(path: Path, then: str = "time.sleep(60)") -> "Iterator[subprocess.Popen[str]]":
+    """A process that tries to take the claim, and has said whether it got it; then it does `then`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(path), then], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.got = process.stdout.readline().strip() == "True"  # type: ignore[attr-defined]
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "heyhi.lock"
+
+
+@pytest.fixture
+def ours(lock: Path) -> Iterator[Path]:
+    assert claim.take(lock, "local:here:1")
+    yield lock
+    claim.drop(lock)
+
+
+def test_nobody_holds_what_was_never_taken(lock: Path) -> None:
+    assert claim.holder(lock) is None
+    assert not lock.exists()
+
+
+def test_only_one_process_gets_it(lock: Path) -> None:
+    with other_process(lock) as first, other_process(lock) as second:
+        assert (first.got, second.got) == (True, False)  # type: ignore[attr-defined]
+        assert not claim.take(lock, "local:here:1")
+        assert claim.holder(lock) == f"local:there:{first.pid}"
+
+
+def test_a_process_does_not_get_it_twice(ours: Path) -> None:
+    assert not claim.take(ours, "local:here:1")
+
+
+def test_who_drops_it_can_take_it_again(lock: Path) -> None:
+    for owner in ("local:a-long-name-of-a-host:12345", "local:b:1"):
+        assert claim.take(lock, owner)
+        assert claim.holder(lock) == owner
+        claim.drop(lock)
+        assert claim.holder(lock) is None
+
+
+def test_it_is_free_after_kill_9(lock: Path) -> None:
+    with other_process(lock) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert claim.holder(lock) is None
+    assert claim.take(lock, "local:here:1")
+    claim.drop(lock)
+
+
+def test_looking_does_not_disturb_a_start(lock: Path) -> None:
+    lock.touch()
+    for _ in range(3):
+        assert claim.holder(lock) is None
+    assert claim.take(lock, "local:here:1")
+    claim.drop(lock)
+
+
+# What a task may do in its own process without losing its claim, and a lasting child without keeping it.
+@pytest.mark.parametrize(
+    "then",
+    [
+        "path.read_bytes(); time.sleep(60)",
+        "import shutil; shutil.copytree(path.parent, str(path.parent) + '-copy'); time.sleep(60)",
+        "os.fork() or os._exit(0); time.sleep(60)",
+        "import subprocess; subprocess.run(['cat', path]); time.sleep(60)",
+    ],
+    ids=["read-it", "copy-the-folder", "fork-a-child-that-ends", "run-a-program"],
+)
+def test_the_claim_stays(lock: Path, then: str) -> None:
+    lock.parent.joinpath("inner").mkdir()
+    inner = lock.parent / "inner" / lock.name
+    with other_process(inner, then.replace("; time", "; print('done', flush=True); time")) as process:
+        assert process.stdout is not None
+        while "done" not in process.stdout.readline():
+            pass
+        assert claim.holder(inner) == f"local:there:{process.pid}"
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        "import subprocess; child = subprocess.Popen(['sleep', '60']).pid",
+        "child = os.fork(); child or time.sleep(60)",
+        "import multiprocessing as m; p = m.Process(target=time.sleep, args=(60,)); p.start(); child = p.pid",
+    ],
+    ids=["program", "fork", "multiprocessing"],
+)
+def test_a_child_that_outlives_it_does_not_keep_it(lock: Path, child: str) -> None:
+    then = f"{child}; print(child, flush=True); os.kill(os.getpid(), 9)"
+    with other_process(lock, then) as process:
+        assert process.stdout is not None
+        orphan = int(process.stdout.readline())
+        process.wait()
+        try:
+            wait_until(lambda: claim.holder(lock) is None)  # a fresh child closes it first thing
+            os.kill(orphan, 0)  # and lives on
+        finally:
+            os.kill(orphan, signal.SIGKILL)
+
+
+def test_a_lock_that_was_replaced_is_not_the_claim(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def remove_after_open(path: Path, *rest: int) -> int:
+        descriptor = opened(path, *rest)
+        os.unlink(path)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", remove_after_open)
+    assert not claim.take(lock, "local:here:1")
+
+
+def test_holder_of_a_claim_that_cannot_be_written_is_still_told(ours: Path) -> None:
+    ours.chmod(0o444)
+    assert claim.holder(ours) == "local:here:1"

@@ -1,0 +1,174 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Done, Garden
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+def heyhi(project: Garden, *words: str, cwd: Path | None = None) -> Done:
+    return project.python("-m", "heyhi.commands", *words, cwd=cwd)
+
+
+def write(project: Garden, name: str, text: str) -> None:
+    path = project.root / "conf" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+# ---- The command itself -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["pp", "--help"], ["validate", "-h"]])
+def test_help_names_every_command(tmp_path: Path, words: list[str]) -> None:
+    done = heyhi(Garden(tmp_path, tmp_path), *words)
+    assert (done.status, done.err) == (0, "")
+    for command in ("heyhi protos", "heyhi pp CFG [overrides]", "heyhi validate"):
+        assert command in done.out
+
+
+def test_without_a_command_the_help_is_shown_with_status_2(tmp_path: Path) -> None:
+    garden = Garden(tmp_path, tmp_path)
+    assert heyhi(garden) == heyhi(garden, "--help")._replace(status=2)
+
+
+WRONG = {
+    "validat": "no command 'validat'; did you mean 'validate'?",
+    "qqqq": "no command 'qqqq'; see heyhi --help",
+    "protos now": "heyhi protos takes no arguments, not 'now'",
+    "validate conf": "heyhi validate takes no arguments, not 'conf'",
+    "pp": "usage: heyhi pp CFG [overrides]",
+    "pp --flat": "usage: heyhi pp CFG [overrides]",
+    "pp nope": "'nope': no such config; configs here: conf/beds/carrot.prototxt",
+    "pp conf/beds/carrot lr": "override 'lr': expected key=value",
+    "pp conf/beds/carrot lr=x": "override 'lr=x': lr: expected a number (float), not 'x'",
+}
+
+
+@pytest.mark.parametrize(("words", "problem"), WRONG.items())
+def test_a_wrong_command_is_one_line_and_exit_status_2(garden: Garden, words: str, problem: str) -> None:
+    assert heyhi(garden, *words.split()) == Done(2, "", f"error: {problem}\n")
+
+
+def test_outside_a_project_it_says_so(tmp_path: Path) -> None:
+    assert heyhi(Garden(tmp_path, tmp_path), "validate") == Done(
+        2, "", f"error: {tmp_path}: no conf/conf.proto here or above; go to a project, or set HEYHI_PROJECT\n"
+    )
+
+
+# ---- protos -------------------------------------------------------------------------------------
+
+
+def test_protos_says_whether_anything_was_stale(garden: Garden) -> None:
+    conf = garden.root / "conf"
+    assert heyhi(garden, "protos") == Done(0, f"{conf}: nothing to do\n", "")
+    (conf / "conf_pb2.py").unlink()
+    done = heyhi(garden, "protos", cwd=conf / "beds")
+    assert done == Done(0, f"{conf}: generated modules written\n", "")
+    assert (conf / "conf_pb2.py").exists()
+
+
+# ---- pp -----------------------------------------------------------------------------------------
+
+
+def test_pp_shows_the_composed_config(garden: Garden) -> None:
+    shown = garden("-c", "conf/beds/carrot.prototxt", "Isoil=deep", "lr=.5", "--print")
+    assert heyhi(garden, "pp", "conf/beds/carrot.prototxt", "Isoil=deep", "--lr=.5") == shown
+    assert shown.status == 0
+    assert "depth" in shown.out
+
+
+def test_a_reader_who_leaves_early_is_no_error(garden: Garden) -> None:
+    command = [sys.executable, "-m", "heyhi.commands", "pp", "conf/beds/carrot"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command,
+        cwd=garden.root,
+        env=garden.environment(PYTHONUNBUFFERED=""),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# A project's own bin/pp.py is executed with whatever python3 is first on the PATH.
+@pytest.mark.parametrize("python", ["with heyhi", "without heyhi"])
+def test_bin_pp_works_from_anywhere(garden: Garden, tmp_path: Path, python: str) -> None:
+    (garden.root / "bin").mkdir()
+    shutil.copy(HERE / "bin" / "pp.py", garden.root / "bin")
+    # A bare interpreter, as a system's: none of our packages.
+    bare = Path(os.path.realpath(sys.executable))
+    (garden.root / ".venv" / "bin").mkdir(parents=True)
+    (garden.root / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", garden.root / ".venv")
+    (garden.root / ".venv" / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (tmp_path / "path").mkdir()
+    found = Path(sys.executable) if python == "with heyhi" else bare
+    (tmp_path / "path" / "python3").write_text(f'#!/bin/sh\nexec {found} "$@"\n')
+    (tmp_path / "path" / "python3").chmod(0o755)
+    env = garden.environment(PATH=f"{tmp_path}/path:/usr/bin:/bin")
+    link = tmp_path / "pp"
+    link.symlink_to(garden.root / "bin" / "pp.py")
+    for command in (garden.root / "bin" / "pp.py", link):
+        done = subprocess.run(
+            [command, "conf/beds/carrot", "lr=3"],
+            cwd="/",
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.stdout, done.stderr) == (garden("-c", "conf/beds/carrot", "lr=3", "--print").out, "")
+    done = subprocess.run([link], cwd="/", env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "usage: bin/pp.py CFG [overrides]\n")
+
+
+# ---- validate -----------------------------------------------------------------------------------
+
+
+def test_validate_is_content_with_right_configs_and_chunks(demo_project: Garden) -> None:
+    write(demo_project, "a/base.prototxt", 'includes { path: "h1" mount: "helper" } grow {}')
+    write(demo_project, "a/beside.prototxt", "depth: 3  # a chunk beside those that include it")
+    write(demo_project, "common/h1.prototxt", 'name: "a" next { includes { path: "h2" } }')
+    write(demo_project, "common/h2.prototxt", "soil { depth: 2 }")
+    write(demo_project, "common/empty.prototxt", "# nothing\n")
+    write(
+        demo_project, "common/no_what.prototxt", "soil { depth: 2 }  # `what` comes from whoever includes it"
+    )
+    assert heyhi(demo_project, "validate") == Done(0, "6 configs, 0 with errors\n", "")
+
+
+def test_validate_says_all_that_is_wrong_at_once(demo_project: Garden) -> None:
+    texts = {
+        "a/1_typo.prototxt": "grow {\n  sed: 3\n}",
+        "a/2_required.prototxt": "pick {}",
+        "a/3_no_task.prototxt": 'includes { path: "soil" }',
+        "a/4_include.prototxt": 'includes { path: "sail" mount: "soil" }\ngrow {}',
+        "a/5_uses_bad.prototxt": 'includes { path: "bad" mount: "soil" }\ngrow {}',
+        "a/6_uses_bad.prototxt": 'includes { path: "bad" mount: "soil" }\ngrow {}',
+        "a/7_fine.prototxt": "grow {}",
+        "common/bad.prototxt": "kind: 'loam'\ndepth: 'x'",
+        "common/loop.prototxt": 'includes { path: "loop" }',
+        "common/soil.prototxt": "depth: 1",
+    }
+    for name, text in texts.items():
+        write(demo_project, name, text)
+    done = heyhi(demo_project, "validate")
+    assert (done.status, done.out) == (2, "10 configs, 8 with errors\n")
+    places = [line.removeprefix("error: conf/").partition(": ")[0] for line in done.err.splitlines()]
+    assert places == [
+        "a/1_typo.prototxt:2:3",
+        "a/2_required.prototxt",
+        "a/3_no_task.prototxt",
+        "a/4_include.prototxt:1:10",
+        "common/bad.prototxt:2:8",  # once, though three fail for it
+        "common/loop.prototxt",
+    ]

@@ -1,0 +1,134 @@
+"""What a job does with its task, in this process; what ends a process from outside is in test_end_to_end."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heyhi import job, runs
+from heyhi.job import Outcome
+from heyhi.log import copy_output_to, send_output_to
+from heyhi.runs import Run
+
+_Execute = Callable[..., Outcome]
+
+
+@pytest.fixture
+def execute(run: Run, demo: Any) -> Iterator[_Execute]:
+    """execute(main) does a run whose config is `grow { name: "it" }`."""
+    run.config_meta.write_text('grow { name: "it" lr: 0.1 }\n')
+    run.provenance.write_text('{"id": "p/it"}\n')
+    with job.claimed(run) as got:
+        assert got
+        yield lambda main, output=copy_output_to: job.execute(run, main, demo.MetaCfg, "WARN", output)
+
+
+def test_the_task_gets_its_frozen_config_its_name_and_the_level(execute: _Execute) -> None:
+    seen: dict[str, Any] = {}
+    execute(lambda **given: seen.update(given))
+    assert (seen["cfg"].name, seen["cfg"].lr, seen["cfg"].is_frozen()) == ("it", 0.1, True)
+    assert (seen["task"], seen["log_level"]) == ("grow", "WARN")
+
+
+def test_what_it_returns_is_the_result(execute: _Execute, run: Run) -> None:
+    outcome = execute(lambda **_: {"score": 1.5})
+    assert outcome == Outcome({"score": 1.5}, None)
+    assert outcome.exit_status == 0
+    assert json.loads(run.result.read_text()) == {"score": 1.5}
+    assert run.jobid.read_text() == runs.this_process().text
+    assert [start["status"] for start in json.loads(run.provenance.read_text())["starts"]] == ["DONE"]
+
+
+# What the task raises -> exit status, the last line of its error.
+FAILURES: list[tuple[BaseException, int, str]] = [
+    (ValueError("too dry"), 1, "ValueError: too dry"),
+    (SystemExit(0), 1, "SystemExit: 0"),
+    (KeyboardInterrupt(), 130, "KeyboardInterrupt"),
+    (MemoryError(), 1, "MemoryError"),
+    (ExceptionGroup("both", [ValueError("a"), OSError("b")]), 1, "OSError: b"),
+]
+
+
+@pytest.mark.parametrize(("failure", "status", "last"), FAILURES, ids=[last for *_, last in FAILURES])
+def test_what_it_raises_is_the_error(
+    execute: _Execute, run: Run, failure: BaseException, status: int, last: str
+) -> None:
+    def main(**_: Any) -> None:
+        raise failure
+
+    outcome = execute(main)
+    assert outcome.failure is failure
+    assert outcome.exit_status == status
+    assert runs.last_error(run) == last
+    assert not run.result.exists()
+    assert [start["status"] for start in json.loads(run.provenance.read_text())["starts"]] == ["DEAD"]
+
+
+def test_it_runs_in_its_folder_and_all_is_as_before_afterwards(execute: _Execute, run: Run) -> None:
+    before = os.getcwd(), sys.stdout, sys.stderr, signal.getsignal(signal.SIGTERM)
+    seen = []
+    execute(lambda **_: seen.append(os.getcwd()))
+    assert seen == [str(run.folder)]
+    assert (os.getcwd(), sys.stdout, sys.stderr, signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it(execute: _Execute, run: Run, number: signal.Signals) -> None:
+    outcome = execute(lambda **_: signal.raise_signal(number))
+    assert outcome.exit_status == 128 + number
+    assert number.name in runs.last_error(run)
+
+
+def test_a_signal_while_the_result_is_written_waits(
+    execute: _Execute, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = runs.write_whole
+
+    def interrupted(path: Path, text: str | bytes) -> None:
+        if path == run.result:
+            signal.raise_signal(signal.SIGINT)
+        write(path, text)
+
+    monkeypatch.setattr(runs, "write_whole", interrupted)
+    with pytest.raises(KeyboardInterrupt):  # afterwards
+        execute(lambda **_: "weeks of work")
+    assert json.loads(run.result.read_text()) == "weeks of work"
+
+
+def test_a_handler_of_the_tasks_own_is_left_alone(execute: _Execute) -> None:
+    seen = []
+    old = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        assert execute(lambda **_: signal.raise_signal(signal.SIGTERM)).failure is None
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    assert seen == [signal.SIGTERM]
+
+
+def test_what_is_printed_is_copied_to_the_log(
+    execute: _Execute, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    execute(lambda **_: print("hello"))
+    assert run.log.read_text() == capsys.readouterr().out == "hello\n"
+
+
+def test_in_a_batch_it_goes_to_the_log_alone_also_from_other_programs(
+    execute: _Execute, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    execute(lambda **_: os.system("echo hello; echo world >&2"), send_output_to)
+    assert run.log.read_text() == "hello\nworld\n"
+    assert capfd.readouterr() == ("", "")
+    print("after")
+    assert capfd.readouterr().out == "after\n"
+
+
+def test_of_two_claims_one_is_got(run: Run) -> None:
+    with job.claimed(run) as first, job.claimed(run) as second:
+        assert (first, second) == (True, False)
+    with job.claimed(run) as again:
+        assert again

@@ -1,0 +1,126 @@
+import shlex
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heyhi import claim, runs
+from heyhi.jobs import JobEnd, Jobs
+from heyhi.runs import Run
+from tests.conftest import wait_until
+
+
+class Ends:
+    """What was told of the ends of jobs."""
+
+    def __init__(self) -> None:
+        self.all: dict[Any, JobEnd] = {}
+        self.problems: list[BaseException] = []
+        self.jobs = Jobs(self.all.__setitem__, self.problems.append)
+
+    def of(self, key: Any) -> JobEnd:
+        wait_until(lambda: key in self.all)
+        return self.all[key]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    made = Ends()
+    yield made
+    made.jobs.cancel()
+
+
+def python(code: str) -> str:
+    return shlex.join([sys.executable, "-c", code])
+
+
+def test_a_job_that_leaves_a_result_is_done(ends: Ends, run: Run) -> None:
+    ends.jobs.start("it", run, python(f"open({str(run.result)!r}, 'w')"))
+    assert ends.of("it") == JobEnd(True)
+
+
+ENDS = {
+    "says something": ("print('error: no order')", "NOT_STARTED: no order"),
+    "says nothing": ("", "NOT_STARTED: it left no error"),
+    "is killed": ("import os; os.kill(os.getpid(), 9)", "NOT_STARTED: its process was ended by SIGKILL"),
+    "by real time": (
+        "import os; os.kill(os.getpid(), 40)",
+        "NOT_STARTED: its process was ended by signal 40",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "told"), ENDS.values(), ids=ENDS)
+def test_a_job_that_leaves_no_result_says_why_in_a_line(ends: Ends, run: Run, code: str, told: str) -> None:
+    ends.jobs.start("it", run, python(code))
+    assert ends.of("it") == JobEnd(False, f"p/it: {told} ({run.folder})")
+
+
+def test_the_last_error_of_the_run_tells_more_than_what_was_printed(ends: Ends, run: Run) -> None:
+    run.error.write_text("Traceback\nValueError: too dry\n")
+    run.jobid.write_text(f"local:{runs.this_host()}:1")
+    ends.jobs.start("it", run, python("print('hello')"))
+    assert ends.of("it").message == f"p/it: DEAD: ValueError: too dry ({run.folder})"
+
+
+def test_an_adopted_run_is_waited_for(ends: Ends, run: Run) -> None:
+    assert claim.take(run.lock, "local:there:1")
+    ends.jobs.adopt("it", run, python("raise SystemExit('started anew')"))
+    ends.jobs.start("other", Run("p/other", run.folder / "other"), python(""))
+    ends.of("other")
+    assert "it" not in ends.all
+    run.result.touch()
+    claim.drop(run.lock)
+    assert ends.of("it") == JobEnd(True)
+
+
+def test_an_adopted_run_that_was_not_really_started_is_started(ends: Ends, run: Run) -> None:
+    ends.jobs.adopt("it", run, python(f"open({str(run.result)!r}, 'w')"))
+    assert ends.of("it") == JobEnd(True)
+
+
+def test_cancel_ends_processes_and_what_they_started(ends: Ends, run: Run, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    code = (
+        "import subprocess, time; child = subprocess.Popen(['sleep', '60']); "
+        f"open({str(child)!r}, 'w').write(str(child.pid)); time.sleep(60)"
+    )
+    ends.jobs.start("it", run, python(code))
+    assert claim.take(run.lock, "local:there:1")
+    ends.jobs.adopt("adopted", run, "false")
+    wait_until(lambda: child.exists() and bool(child.read_text()))
+    assert ends.jobs.cancel() == 1
+    claim.drop(run.lock)
+    wait_until(lambda: not _lives(int(child.read_text())))
+    assert ends.all == {}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_problem_of_the_watching_is_told(run: Run) -> None:
+    told = threading.Event()
+    problems: list[BaseException] = []
+
+    def on_end(key: Any, end: JobEnd) -> None:
+        raise ValueError("no such job")
+
+    def on_problem(problem: BaseException) -> None:
+        problems.append(problem)
+        told.set()
+
+    Jobs(on_end, on_problem).start("it", run, python(""))
+    assert told.wait(10)
+    assert str(problems[0]) == "no such job"
+
+
+def test_a_job_is_a_session_of_its_own(ends: Ends, run: Run) -> None:
+    ends.jobs.start("it", run, python("import os; print(os.getsid(0) == os.getpid())"))
+    assert "True" in ends.of("it").message

@@ -1,0 +1,16 @@
+# The learning curves of all trainings of the batch in one picture: `snakemake --profile profiles/local curves`.
+#
+# A rule of one's own: it takes results of runs as inputs, and what else is in their folders besides.
+
+
+rule curves:
+    input:
+        results=runs.results("train"),
+    output:
+        picture=runs.project.experiment_root / "curves" / f"{Path(runs.agenda.batch.name).stem}.svg",
+    params:
+        script=Path(workflow.basedir, "workflows/scripts/plot_curves.py"),
+    message:
+        "{output.picture}"
+    shell:
+        "python {params.script:q} {output.picture:q} {input.results:q}"

@@ -1,0 +1,54 @@
+# Every run of the batch that is not done: its config is frozen, then it is launched.
+#
+# All files of a run are `update()`d: Snakemake would delete a plain output before the job that makes it.
+
+
+localrules:
+    all,
+
+
+onstart:
+    runs.begin()
+
+
+onsuccess:
+    runs.end()
+
+
+onerror:
+    runs.end()
+
+
+for part in range(len(runs.freeze_chunks)):
+
+    rule:
+        name:
+            f"freeze_{part}"
+        output:
+            [update(path) for path in runs.freeze_outputs(part)],
+        priority: 1
+        localrule: True
+        params:
+            command=lambda wildcards, part=part: runs.freeze_command(part),
+        message:
+            f"freeze {len(runs.freeze_chunks[part])} configs"
+        shell:
+            "{params.command}"
+
+
+rule launch:
+    input:
+        runs.launch_inputs,
+    output:
+        update("{run}/result.json"),
+    threads: runs.threads
+    resources:
+        local_gpus=runs.gpus,
+    params:
+        command=runs.launch_command,
+        name=runs.name,
+        reason=runs.reason,
+    message:
+        "{params.name}: {params.reason}"
+    shell:
+        "{params.command}"

@@ -192,6 +192,7 @@ class Garden:
         self.home = home
         self.exp = home / "exp"
         self.count_file = home / "executions.txt"
+        self.started: list[subprocess.Popen[str]] = []
 
     def environment(self, **more: str) -> dict[str, str]:
         """What its processes see; nothing of the tests' own project."""
@@ -227,7 +228,7 @@ class Garden:
 
     def popen(self, *words: str, **options: Any) -> "subprocess.Popen[str]":
         """Start its run.py, and go on."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*words),
             cwd=options.pop("cwd", self.root),
             env=self.environment(**options.pop("env", {})),
@@ -237,6 +238,17 @@ class Garden:
             text=True,
             **options,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what a test that failed left running, so that only this test fails."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream:
+                    stream.close()
 
     def executions(self, word: str = "start") -> int:
         """How often a task began (or came to its end)."""
@@ -265,17 +277,21 @@ def garden_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_garden(tmp_path: Path, garden_template: Path) -> Callable[[str], Garden]:
+def make_garden(tmp_path: Path, garden_template: Path) -> Iterator[Callable[[str], Garden]]:
     """make_garden("a name"): the project in a folder of that name."""
+    made: list[Garden] = []
 
     def make(name: str) -> Garden:
         root = tmp_path / name
         shutil.copytree(garden_template, root)
         home = tmp_path / f"home of {name}"
         home.mkdir()
-        return Garden(root, home)
+        made.append(Garden(root, home))
+        return made[-1]
 
-    return make
+    yield make
+    for garden in made:
+        garden.end()
 
 
 @pytest.fixture

@@ -493,18 +493,21 @@ def test_a_task_that_empties_its_own_folder_keeps_its_result(garden: Garden) -> 
 
 
 def test_a_job_whose_folder_was_deleted_writes_nothing_into_the_next_one(garden: Garden) -> None:
-    first = garden.popen(*CARROT, "seconds=3", env={"TMPDIR": str(garden.home)})
+    ends = [garden.home / "first", garden.home / "second"]
+    folder = garden.folder(*CARROT)
+    first = garden.popen(*CARROT, env={"TMPDIR": str(garden.home), "GARDEN_GO": str(ends[0])})
     wait_until(lambda: garden.executions() == 1)
-    folder = garden.folder(*CARROT, "seconds=3")
     shutil.rmtree(folder)
-    second = garden.popen(*CARROT, "seconds=3")
+    second = garden.popen(*CARROT, env={"GARDEN_GO": str(ends[1])})
     wait_until(lambda: garden.executions() == 2)
+    ends[0].touch()
     _, err = first.communicate(timeout=30)
     assert first.returncode == 1
     assert "the run folder was deleted while it ran" in err
     assert '"note": "carrot"' in next(garden.home.glob("heyhi-*/result.json")).read_text()
     assert not (folder / "result.json").exists()
     assert not (folder / "error.txt").exists()
+    ends[1].touch()
     second.communicate(timeout=30)
     assert second.returncode == 0
     assert (folder / "result.json").exists()

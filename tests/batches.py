@@ -62,6 +62,17 @@ def start_snakemake(
     )
 
 
+def read_until(driver: "subprocess.Popen[str]", words: str) -> str:
+    """What a driver says, to the end of the line that has the words."""
+    assert driver.stdout is not None
+    said = ""
+    for line in driver.stdout:
+        said += line
+        if words in line:
+            return said
+    raise AssertionError(f"it never said {words!r}: {said}")
+
+
 def folder(garden: Garden, overrides: str) -> Path:
     """The folder of a run of a batch."""
     return garden.folder(*CARROT, *shlex.split(overrides))

@@ -18,6 +18,7 @@ from tests.batches import (
     CARROT,
     folder,
     processes_of,
+    read_until,
     snakemake,
     start_snakemake,
     statuses,
@@ -195,11 +196,14 @@ def test_another_ctrl_c_kills_a_job_that_does_not_listen(garden: Garden) -> None
 
 
 def test_sigterm_waits_for_what_runs_and_starts_no_more(garden: Garden) -> None:
-    write_batch(garden, *[f"seed={n} seconds=2" for n in range(9)])
-    driver = start_snakemake(garden)
+    write_batch(garden, *[f"seed={n}" for n in range(9)])
+    go = garden.home / "go"
+    driver = start_snakemake(garden, GARDEN_GO=str(go))
     wait_until(lambda: garden.executions() == 4)
     driver.terminate()
-    out, _ = driver.communicate(timeout=60)
+    said = read_until(driver, "no more runs are started")
+    go.touch()
+    out = said + driver.communicate(timeout=60)[0]
     assert driver.returncode == 1, out
     assert garden.executions() == garden.executions("end") == 4
     assert out.count("no more runs are started; waiting for those that run") == 1
@@ -210,14 +214,18 @@ def test_sigterm_waits_for_what_runs_and_starts_no_more(garden: Garden) -> None:
 def test_the_jobs_of_a_driver_that_died_go_on_and_are_adopted(
     garden: Garden, tmp_path: Path, number: int
 ) -> None:
-    write_batch(garden, "seed=1 seconds=4", "seed=2")
-    driver = start_snakemake(garden)
+    write_batch(garden, "seed=1", "seed=2")
+    go = garden.home / "go"
+    driver = start_snakemake(garden, GARDEN_GO=str(go))
     wait_until(lambda: garden.executions() == 2)
     driver.send_signal(number)
     driver.communicate(timeout=20)
-    assert len(processes_of(garden)) >= 1
-    done = snakemake(garden, cwd=tmp_path)
-    assert (done.status, garden.executions(), garden.executions("end")) == (0, 2, 2), done.err
+    assert len(processes_of(garden)) == 2
+    second = start_snakemake(garden, cwd=tmp_path)
+    said = read_until(second, "RUNNING")
+    go.touch()
+    out = said + second.communicate(timeout=60)[0]
+    assert (second.returncode, garden.executions(), garden.executions("end")) == (0, 2, 2), out
 
 
 def test_a_start_is_its_driver_so_that_signals_reach_it(garden: Garden) -> None:

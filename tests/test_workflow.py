@@ -19,6 +19,7 @@ from tests.batches import (
     command,
     folder,
     needing,
+    read_until,
     run_of,
     snakemake,
     start_snakemake,
@@ -159,31 +160,25 @@ def test_a_lines_environment_reaches_the_task_and_its_folder_is_the_cwd(garden: 
 
 
 def test_queued_jobs_run_from_the_copy_of_the_code(garden: Garden, tmp_path: Path) -> None:
-    write_batch(
-        garden,
-        "seed=1 seconds=2",
-        needing("seed=1 seconds=2"),
-        'note="$T/mine.txt"',
-    )
-    driver = start_snakemake(garden, cwd=tmp_path)
+    write_batch(garden, "seed=1", needing("seed=1"), 'note="$T/mine.txt"')
+    second = folder(garden, f"note='{folder(garden, 'seed=1')}/mine.txt'")
+    go = garden.home / "go"
+    driver = start_snakemake(garden, cwd=tmp_path, GARDEN_GO=str(go))
     wait_until(lambda: garden.executions() == 1)
-    second = folder(garden, f"note='{folder(garden, 'seed=1 seconds=2')}/mine.txt'")
     shutil.rmtree(garden.root)
+    go.touch()
     out, _ = driver.communicate(timeout=60)
     assert (driver.returncode, garden.executions("end")) == (0, 2), out
     assert (second / "result.json").exists()
 
 
 def test_queued_jobs_go_on_when_the_cwd_of_the_driver_is_deleted(garden: Garden) -> None:
-    write_batch(
-        garden,
-        "seed=1 seconds=2",
-        needing("seed=1 seconds=2"),
-        'note="$T/mine.txt"',
-    )
-    driver = start_snakemake(garden)
+    write_batch(garden, "seed=1", needing("seed=1"), 'note="$T/mine.txt"')
+    go = garden.home / "go"
+    driver = start_snakemake(garden, GARDEN_GO=str(go))
     wait_until(lambda: garden.executions() == 1)
     shutil.rmtree(garden.root)
+    go.touch()
     out, _ = driver.communicate(timeout=60)
     assert garden.executions("end") == 2, out
 
@@ -437,18 +432,17 @@ def test_what_is_wrong_with_a_call_is_a_line_and_status_2(
 
 
 def test_a_run_that_lives_elsewhere_is_waited_for(garden: Garden, tmp_path: Path) -> None:
-    write_batch(
-        garden,
-        "seed=1 seconds=3",
-        needing("seed=1 seconds=3"),
-        'note="$T/mine.txt"',
-    )
-    single = garden.popen(*CARROT, "seed=1", "seconds=3")
+    write_batch(garden, "seed=1", needing("seed=1"), 'note="$T/mine.txt"')
+    go = garden.home / "go"
+    single = garden.popen(*CARROT, "seed=1", env={"GARDEN_GO": str(go)})
     wait_until(lambda: garden.executions() == 1)
-    done = snakemake(garden, cwd=tmp_path)
+    driver = start_snakemake(garden, cwd=tmp_path)
+    lines = read_until(driver, "RUNNING")
+    go.touch()
+    lines += driver.communicate(timeout=60)[0]
     single.communicate()
-    assert (done.status, garden.executions("end")) == (0, 2), done.err
-    assert run_of(garden, folder(garden, "seed=1 seconds=3")).result.exists()
+    assert (driver.returncode, garden.executions("end")) == (0, 2), lines
+    assert run_of(garden, folder(garden, "seed=1")).result.exists()
 
 
 def test_a_restart_kills_what_lives(garden: Garden) -> None:

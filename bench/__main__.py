@@ -1,20 +1,22 @@
-"""`python -m bench`: every measurement, as one table. Medians; compare ratios, not milliseconds."""
+"""`python -m bench [--long]`: every measurement, as one table. Medians; compare ratios, not milliseconds."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import batches, composing, start_up
+from bench import batches, composing, running, start_up
 from bench.table import Row, render
+
+_SHORT = (start_up.rows, composing.rows, batches.rows, running.rows)
+_LONG = (batches.long_rows, running.long_rows)
 
 
 def main() -> int:
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="heyhi-bench-") as folder:
-        rows: list[Row] = [
-            *start_up.rows(Path(folder)),
-            *composing.rows(Path(folder)),
-            *batches.rows(Path(folder)),
-        ]
+        for measurements in _LONG if "--long" in sys.argv else _SHORT:
+            print(f"{measurements.__module__} ...", file=sys.stderr)
+            rows += measurements(Path(folder))
     print(render(rows))
     missed = [row for row in rows if row.is_missed]
     for row in missed:

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from heyhi.capture import Captured, Line, Remark, asks_to_show, capture
+from heyhi.capture import Captured, Line, Remark, capture
 from heyhi.compose import Composer
 from heyhi.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
 from heyhi.errors import ConfigError, HeyhiError, UsageError
 from heyhi.grid import Single, expand_placed
 from heyhi.includes import find_base
+from heyhi.intercept import asks_to_show
 from heyhi.invocation import Invocation, parse_argv
 from heyhi.project import Project
 from heyhi.protos import load_messages

@@ -3,7 +3,7 @@
 The script is run, with two things changed. Every bash of it sources `capture.bash` (through BASH_ENV), where
 each Python interpreter is a function that writes `python run.py ...` down in place of running it: so loops,
 variables, functions and quotes mean what they mean. What does not pass through such a function (env, exec,
-xargs, sh) reaches run.py itself, which sees the variable HEYHI_CAPTURE and writes itself down.
+xargs, sh) reaches run.py itself, which writes itself down (intercept.py).
 
 The script's other commands do run, as they make the loop's values; they are named in `Captured.commands`.
 """
@@ -27,13 +27,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi.errors import UsageError
+from heyhi.intercept import VARIABLE
 from heyhi.project import Project, display
 
-__all__ = ["Captured", "Line", "Remark", "asks_to_show", "capture", "record"]
+__all__ = ["Captured", "Line", "Remark", "capture"]
 
-VARIABLE = "HEYHI_CAPTURE"
 _PRELUDE = Path(__file__).with_name("capture.bash")
-_SHOWS = ("--print", "--help", "--explain")
 
 
 class Line(NamedTuple):
@@ -78,26 +77,6 @@ class Limits(NamedTuple):
         except ValueError as problem:
             raise UsageError(f"{VARIABLE}_RUNS or {VARIABLE}_SECONDS: {problem}") from None
         return cls(runs, seconds)
-
-
-# ---- Inside run.py ------------------------------------------------------------------------------
-
-
-def asks_to_show(argv: Sequence[str]) -> bool:
-    """Whether a command line only shows something: such a one is run, as a script uses the answer."""
-    return any(word == "-h" or word.startswith(_SHOWS) for word in argv)
-
-
-def record(argv: Sequence[str]) -> None:
-    """Write this process's command line down."""
-    content = {
-        "time": time.time(),
-        "cwd": os.getcwd(),
-        "words": [sys.argv[0], *argv],
-        "environment": dict(os.environ),
-    }
-    path = Path(os.environ[VARIABLE]) / f"run.{os.getpid()}.{time.time_ns()}"
-    path.write_text(json.dumps(content))
 
 
 # ---- Running the script -------------------------------------------------------------------------

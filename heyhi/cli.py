@@ -97,7 +97,7 @@ def _answer(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
 
 def _run(main: "Main", argv: Sequence[str], script: str | None) -> int:
-    if os.environ.get("HEYHI_CAPTURE") and _is_captured(argv):
+    if _is_captured(argv):
         return 0
     if argv[:1] == ["--job"]:
         return _run_job(main, argv[1:], script)
@@ -153,12 +153,14 @@ def _run_many(invocation: Invocation, project: Project, argv: Sequence[str]) -> 
 
 def _is_captured(argv: Sequence[str]) -> bool:
     """In a script that is being captured: write the command line down, unless it only shows something."""
-    from heyhi import capture
+    from heyhi import intercept
 
-    if capture.asks_to_show(argv):
+    if intercept.asks_to_show(argv):
         return False
-    capture.record(argv)
-    return True
+    folder = intercept.capture_folder()
+    if folder is not None:
+        intercept.record(argv, folder)
+    return folder is not None
 
 
 def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:

@@ -108,6 +108,10 @@ SCRIPTS = {
         f"python - <<X\nimport subprocess\nsubprocess.run('python run.py {CFG} lr=1', shell=True)\nX",
         ["1: lr=1"],
     ),
+    "an environment that tells nothing": (
+        f'e="env -i PATH=$PATH"\n$e python run.py {CFG} lr=1\n$e sh -c "python run.py {CFG} lr=2"',
+        ["2: lr=1", "3: lr=2"],
+    ),
     "traps": (f"trap 'true' EXIT DEBUG RETURN ERR\nset -ET\npython run.py {CFG} lr=1", ["3: lr=1"]),
     "a locale with a comma": (
         f"export LC_NUMERIC=de_DE.UTF-8\npython run.py {CFG} lr=1\nenv python run.py {CFG} lr=2",

@@ -19,7 +19,6 @@ from tests.batches import (
     folder,
     processes_of,
     read_until,
-    snakemake,
     start_snakemake,
     statuses,
     write_batch,

@@ -32,6 +32,7 @@ __all__ = ["Workflow", "load"]
 
 _FREEZE_CHUNK = 100  # runs that one job freezes; a job each costs Snakemake more than the freezing
 _MOST_LINES = 20  # of what is left at the end
+_DEFAULT_RATE = (100, 1)  # Snakemake's --max-jobs-per-timespan: jobs, seconds
 _KNOWN = ("batch", "mode", "force")
 _GPUS = "local_gpus"  # Snakemake's resource; `gpus` has a meaning for cluster executors
 
@@ -254,6 +255,7 @@ class Workflow:
         jobs = list(self._snakemake.dag.needrun_jobs())
         folders = {job.wildcards.run for job in jobs if job.rule.name == "launch"}
         self._launched = [item for folder, item in self._items.items() if folder in folders]
+        self._lift_rate_limit()
         if not self._launched and not any(job.rule.name.startswith("freeze_") for job in jobs):
             return
         try:
@@ -268,6 +270,17 @@ class Workflow:
             self._forget_and_leave(problem)
         except OSError as problem:
             self._forget_and_leave(HeyhiError(f"{problem.filename or self._orders}: {problem.strerror}"))
+
+    def _lift_rate_limit(self) -> None:
+        """Let jobs start as they can, unless a limit is asked for.
+
+        By its default of 100 a second, Snakemake looks at all jobs again a second after each look, so that
+        the looks of a second are as many as the jobs that have ended.
+        """
+        scheduler = self._snakemake.scheduler
+        limit = scheduler.job_rate_limiter
+        if limit is not None and (limit.max_jobs, limit.timespan) == _DEFAULT_RATE:
+            scheduler.job_rate_limiter = None
 
     def _forget_and_leave(self, problem: HeyhiError) -> NoReturn:
         try:

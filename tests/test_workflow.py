@@ -145,6 +145,20 @@ def test_the_curves_of_trainings_are_one_picture(tmp_path: Path) -> None:
     assert ">two<" in picture
 
 
+# Words on the command line -> whether Snakemake still limits how many jobs start in a second.
+LIMITS = {(): False, ("--max-jobs-per-timespan", "5/1s"): True}
+
+
+@pytest.mark.parametrize("words", LIMITS, ids=["default", "asked for"])
+def test_no_limit_of_starts_that_nobody_asked_for(words: tuple[str, ...], garden: Garden) -> None:
+    (garden.root / "workflows/mine.smk").write_text(
+        "onsuccess:\n    print('limited', bool(workflow.scheduler.job_rate_limiter))\n"
+    )
+    write_batch(garden, "seed=1")
+    done = snakemake(garden, *words)
+    assert f"limited {LIMITS[words]}" in done.out + done.err
+
+
 # ---- What a job sees ----------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: protos setup demo test test-kill check fix bench lock profiles clean help
+.PHONY: protos setup demo test test-kill check fix bench bench-long lock profiles clean help
 
 protos: $(READY)  ## Bring the generated modules of conf/ up to date (the default)
 	@$(BIN)/heyhi protos
@@ -29,7 +29,7 @@ test: protos  ## The tests (under ten minutes)
 	@$(BIN)/pytest -n auto
 
 test-kill: protos  ## Kill drivers and jobs at random moments, 100 rounds (under fifteen minutes)
-	@HEYHI_KILL_ROUNDS=$${HEYHI_KILL_ROUNDS:-100} $(BIN)/pytest -n 2 -s tests/test_kill.py
+	@HEYHI_KILL_ROUNDS=$${HEYHI_KILL_ROUNDS:-100} $(BIN)/pytest -n auto tests/test_kill.py
 
 check: protos  ## Formats, lint, types, layers, reproducible generated modules
 	$(BIN)/ruff format --check .
@@ -45,8 +45,11 @@ fix: protos  ## Format, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflows
 
-bench: protos  ## Measure, side by side with others
+bench: protos  ## Measure, side by side with others (seven minutes)
 	$(BIN)/python -m bench
+
+bench-long: protos  ## Measure how cost grows with the number of runs (ten minutes)
+	$(BIN)/python -m bench --long
 
 lock: $(READY)  ## Make requirements.lock anew from pyproject.toml
 	$(BIN)/pip install --quiet uv

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: protos setup demo test test-kill check fix bench bench-long lock profiles clean help
+.PHONY: protos setup demo test test-kill test-slurm slurm-up slurm-down check fix bench bench-long lock profiles clean help
 
 protos: $(READY)  ## Bring the generated modules of conf/ up to date (the default)
 	@$(BIN)/heyhi protos
@@ -26,7 +26,16 @@ demo: protos  ## Play games, train two models, let them play (under two minutes)
 	@$(BIN)/python -m tasks.show_scores
 
 test: protos  ## The tests (under ten minutes)
-	@$(BIN)/pytest -n auto
+	@$(BIN)/pytest -n auto -m "not slurm"
+
+test-slurm: slurm-up  ## The tests that need a Slurm cluster, on one of its own
+	@$(BIN)/pytest -n 2 --dist loadgroup -m slurm
+
+slurm-up: protos  ## A Slurm cluster on this machine, for tests (Debian's packages, loopback only)
+	@$(BIN)/python -m tests.cluster up
+
+slurm-down: protos  ## End it, with its jobs and its folder
+	@$(BIN)/python -m tests.cluster down
 
 test-kill: protos  ## Kill drivers and jobs at random moments, 100 rounds (under fifteen minutes)
 	@HEYHI_KILL_ROUNDS=$${HEYHI_KILL_ROUNDS:-100} $(BIN)/pytest -n auto tests/test_kill.py

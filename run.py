@@ -18,6 +18,8 @@ def play_games(cfg: "conf_cfgs.PlayGamesTask") -> dict[str, Any]:
 def train(cfg: "conf_cfgs.TrainTask") -> dict[str, Any]:
     from tasks.train import train
 
+    if cfg.checkpoint:
+        heyhi.maybe_init_requeue_handler()  # it goes on from there
     return train(cfg)
 
 
@@ -36,6 +38,8 @@ TASKS: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 def main(cfg: Any, task: str, log_level: str) -> dict[str, Any]:
     heyhi.setup_logging(console_level=log_level)
+    if not heyhi.is_master():
+        return {}  # these tasks compute in one process: the other ranks of a Slurm job have nothing to do
     return TASKS[task](cfg)
 
 

@@ -114,7 +114,8 @@ def _choose(entry: Entry, mode: Mode, states: Mapping[Path, RunState]) -> _Choic
 def _kind(plan: Plan) -> Kind:
     if plan.action not in (Action.SKIP, Action.REFUSE):
         return Kind.START
-    if plan.state.status in _ALIVE:
+    # A job of a Slurm that does not answer is waited for, until it does.
+    if plan.state.status in _ALIVE or slurm.is_of_slurm(plan.state):
         return Kind.ADOPT
     return Kind.NOTHING if plan.state.status is Status.DONE else Kind.LEAVE
 

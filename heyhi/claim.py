@@ -19,7 +19,7 @@ from pathlib import Path
 
 from heyhi.errors import LaunchError
 
-__all__ = ["drop", "holder", "is_in_place", "signal_holder", "take"]
+__all__ = ["descriptor", "drop", "holder", "is_in_place", "signal_holder", "take"]
 
 # struct flock of 64-bit Linux: type, whence, start, length (0: to the end), pid (always 0).
 _FLOCK = "hhqqi4x"
@@ -81,6 +81,11 @@ def drop(path: Path) -> None:
         os.close(_held.pop(os.path.realpath(path)))
     except OSError:
         pass  # a task may close every descriptor that it finds
+
+
+def descriptor(path: Path) -> int:
+    """The descriptor of a lock that this process holds: who inherits it holds the lock too."""
+    return _held[os.path.realpath(path)]
 
 
 def is_in_place(path: Path) -> bool:

@@ -5,9 +5,11 @@
 """
 
 import io
+import itertools
 import os
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from heyhi.job import Main, Outcome
     from heyhi.order import Order
     from heyhi.plan import Plan
+    from heyhi.resources import Resources
     from heyhi.runs import Run, RunState
 
 __all__ = ["Report", "load", "parse_args_and_maybe_launch", "run", "start"]
@@ -101,6 +104,8 @@ def _run(main: "Main", argv: Sequence[str], script: str | None) -> int:
         return 0
     if argv[:1] == ["--job"]:
         return _run_job(main, argv[1:], script)
+    if argv[:1] == ["--on-slurm"]:
+        return _be_on_slurm(main, argv[1:], script)
     if argv[:1] == ["--freeze"]:
         return _freeze(argv[1:])
     invocation = parse_argv(argv)
@@ -113,7 +118,29 @@ def _run(main: "Main", argv: Sequence[str], script: str | None) -> int:
         _show(invocation, project, composition, base)
         return 0
     draft = _draft(invocation, project, composition, base)
-    return _finish(invocation, start(main, invocation, draft, meta_class))
+    report = start(main, invocation, draft, meta_class)
+    if invocation.wait and invocation.mode is not Mode.DRYRUN:
+        report = _wait_for_end(report)
+    return _finish(invocation, report)
+
+
+_PAUSE = 1.0  # seconds between two looks at a run's folder
+_LOOKS = 10  # at the folder, for one at Slurm's queue
+
+
+def _wait_for_end(report: "Report") -> "Report":
+    """The report of a run once it has ended, wherever it runs. Ctrl-C leaves it alone."""
+    from heyhi import runs, slurm
+
+    run, state = report.draft.run, report.state
+    for look in itertools.count(1):
+        if state.status not in (runs.Status.QUEUED, runs.Status.RUNNING) and not slurm.is_of_slurm(state):
+            return report._replace(state=state)
+        time.sleep(_PAUSE)
+        state = runs.read_state(run)
+        if slurm.is_of_slurm(state):
+            state = slurm.read_state(run) if look % _LOOKS == 0 else state._replace(status=runs.Status.QUEUED)
+    raise AssertionError("it counts for ever")
 
 
 def _refuse_deleted_cwd() -> None:
@@ -181,6 +208,19 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
     return 0 if state.status is Status.DONE else 1
 
 
+def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
+    """`run.py --on-slurm FOLDER`: be a rank of the job that does the run in a folder, which says all else."""
+    from heyhi import ranks, runs
+    from heyhi.protos import load_messages
+
+    (folder,) = argv
+    run = runs.Run("", Path(folder))
+    known = runs.read_provenance(run)
+    _have_environment(known.get("environment") or {})
+    run = run._replace(id=known.get("id", folder))
+    return ranks.take_part(run, main, load_messages(find_project(script)), known.get("log_level", "INFO"))
+
+
 def _freeze(argv: Sequence[str]) -> int:
     """`run.py --freeze ORDERS NUMBER...`: freeze the configs of runs that have none."""
     from heyhi.launch import freeze_new
@@ -236,7 +276,7 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
     from heyhi.draft import make_order
     from heyhi.launch import Lost, launch_here
     from heyhi.plan import Action, make_plan
-    from heyhi.slurm import read_state, refuse_without_slurm, wants_slurm
+    from heyhi.slurm import read_state, wants_slurm
 
     state = read_state(draft.run)
     _say_what_is_there(draft, state, invocation)
@@ -245,15 +285,40 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
         raise RefusedError(_why_refused(draft, state))
     if plan.action is Action.SKIP:
         return Report(draft, state)
-    if wants_slurm(draft.composition.config) and "SLURM_PROCID" not in os.environ:
-        refuse_without_slurm()
+    is_for_slurm = wants_slurm(draft.composition.config) and "SLURM_PROCID" not in os.environ
+    resources = _resources(draft) if is_for_slurm else None
     _confirm(plan, draft, invocation)
     say(f"{draft.run.id}: {plan.reason}\n  folder {draft.run.folder}")
+    if resources is not None:
+        return _submit(make_order(draft), plan, resources, draft)
     outcome = launch_here(make_order(draft), plan, main, meta_class, say)
     if isinstance(outcome, Lost):
         say("  another process was faster")
         return Report(draft, outcome.state)
     return Report(draft, read_state(draft.run), outcome)
+
+
+def _resources(draft: "Draft") -> "Resources":
+    """What the run asks of Slurm. Raises UsageError if it cannot be had, or there is no Slurm."""
+    from heyhi.resources import read_resources
+    from heyhi.slurm import launcher_of, refuse_without_slurm
+
+    refuse_without_slurm()
+    return read_resources(launcher_of(draft.composition.config), draft.run.id)
+
+
+def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft") -> Report:
+    from heyhi.launch import with_code_state
+    from heyhi.slurm import read_state
+    from heyhi.submission import Ask, submit
+
+    (order,) = with_code_state([order], say)
+    (job,) = submit([Ask(order, plan)], resources.options(), order.id.rpartition("/")[2], say)
+    if job is None:
+        say("  another process was faster")
+    else:
+        say(f"  submitted: job {job.text}\n  tail -F {shlex.quote(str(draft.run.log))}")
+    return Report(draft, read_state(draft.run))
 
 
 def _why_refused(draft: "Draft", state: "RunState") -> str:

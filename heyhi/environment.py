@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from submitit import JobEnvironment
 
 __all__ = [
+    "Requeued",
     "get_job_env",
     "get_slurm_job_id",
     "get_slurm_master",
@@ -110,7 +110,15 @@ def maybe_init_requeue_handler(master_callback: Callable[[], None] | None = None
         signal.signal(signal.SIGUSR1, lambda *_: _requeue(master_callback))
         signal.signal(signal.SIGTERM, lambda *_: _log("SIGTERM is ignored: USR1 requeues"))
     else:
-        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGUSR1, _leave_to_be_requeued)
+
+
+def _leave_to_be_requeued(*_: object) -> None:
+    raise Requeued(0)
+
+
+class Requeued(SystemExit):
+    """The job leaves, and will be started again in the same folder: that is no failure of the run."""
 
 
 def _requeue(callback: Callable[[], None] | None) -> None:
@@ -124,7 +132,7 @@ def _requeue(callback: Callable[[], None] | None) -> None:
         except Exception:  # the job is requeued whatever its callback does
             logging.getLogger(__name__).exception("the callback before the requeue failed")
     subprocess.run(["scontrol", "requeue", job], check=True)
-    sys.exit(-1)
+    raise Requeued(-1)
 
 
 def _log(text: str) -> None:

@@ -6,6 +6,7 @@
     ├── ConfigError            2  a config, an include or an override (also a ValueError)
     ├── RefusedError           2  it could be done, but would lose or repeat work
     └── LaunchError            1  the request is right, the machine cannot carry it out
+        └── NoAnswerError      1  Slurm does not answer: the same may work later
 
 A message says where, what, and what to do next: `where: problem`.
 """
@@ -17,6 +18,7 @@ __all__ = [
     "ConfigError",
     "HeyhiError",
     "LaunchError",
+    "NoAnswerError",
     "ProjectError",
     "RefusedError",
     "UsageError",
@@ -63,6 +65,10 @@ class RefusedError(HeyhiError):
 
 class LaunchError(HeyhiError):
     """The request is right, but this machine cannot carry it out now."""
+
+
+class NoAnswerError(LaunchError):
+    """Slurm does not answer, or nobody knows what it did; the same may work later."""
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:

@@ -24,7 +24,7 @@ from heyhi.job import Main, claimed
 from heyhi.plan import Action, make_plan
 from heyhi.project import Project, find_project
 from heyhi.protos import load_messages
-from heyhi.runs import EXP_ID_PATTERN, Run
+from heyhi.runs import EXP_ID_PATTERN, Queue, Run
 
 __all__ = [
     "EXP_ID_PATTERN",
@@ -63,7 +63,7 @@ _STATUS = {
 
 
 @functools.cache
-def _queue() -> dict[str, str] | None:
+def _queue() -> Queue | None:
     """What squeue says, asked once until `reset_slurm_cache`; None: no answer."""
     return slurm.ask_queue()
 
@@ -75,7 +75,7 @@ def reset_slurm_cache() -> None:
 
 def get_all_runing_job_ids() -> frozenset[str]:
     """The ids of this user's jobs in Slurm's queue, running or waiting; asked once a process."""
-    return frozenset(_queue() or ())
+    return frozenset(job.id for job in (_queue() or {}).values() if job.lives)
 
 
 class ExperimentDir:

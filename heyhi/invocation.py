@@ -50,6 +50,7 @@ class Invocation(NamedTuple):
     zipped: tuple[str, ...] = ()
     table: str | None = None
     after: tuple[str, ...] = ()
+    wait: bool = False
     argv: tuple[str, ...] = ()
 
     @property
@@ -187,6 +188,7 @@ def _parser() -> Parser:
     add("--adhoc", action="store_true", help="a new folder under adhoc/<date>; for debugging")
     add("--out", "--exp_id_pattern_override", dest="pattern", metavar="DIR", help="the run folder")
     add("--force", action="store_true", help="do not ask before a result is wiped or a job killed")
+    add("--wait", action="store_true", help="stay until the run has ended, also on Slurm; its exit status")
     add(
         "--checkpoint",
         default=_DEFAULT_SNAPSHOT,

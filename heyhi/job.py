@@ -20,10 +20,11 @@ from google.protobuf.message import Message
 
 from heyhi import claim, prototxt, results, runs
 from heyhi.config import freeze
+from heyhi.environment import Requeued
 from heyhi.log import say
-from heyhi.runs import Run
+from heyhi.runs import JobId, Run
 
-__all__ = ["Main", "Outcome", "Output", "claimed", "execute"]
+__all__ = ["Main", "Outcome", "Output", "call_task", "claimed", "execute"]
 
 # A project's entry: main(cfg=<frozen task config>, task=<its name>, log_level=<text>) -> result.
 Main = Callable[..., Any]
@@ -58,14 +59,17 @@ class _Terminated(BaseException):
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ASKED_TO_END = (KeyboardInterrupt, _Terminated)
+_ASKED_TO_END = (KeyboardInterrupt, Requeued, _Terminated)
 
 
 @contextmanager
-def claimed(run: Run) -> Iterator[bool]:
-    """Hold the claim of a run, if no other process has it; the folder is made if need be."""
+def claimed(run: Run, owner: JobId | None = None) -> Iterator[bool]:
+    """Hold the claim of a run, if no other process has it; the folder is made if need be.
+
+    `owner` is who this process is, if it is not a local job.
+    """
     run.folder.mkdir(parents=True, exist_ok=True)
-    got = claim.take(run.lock, runs.this_process().text)
+    got = claim.take(run.lock, (owner or runs.this_process()).text)
     try:
         if got:
             runs.remove_partials(run)
@@ -75,19 +79,27 @@ def claimed(run: Run) -> Iterator[bool]:
             claim.drop(run.lock)
 
 
-def execute(run: Run, main: Main, meta_class: type[Message], level: str, output: Output) -> Outcome:
+def execute(
+    run: Run,
+    main: Main,
+    meta_class: type[Message],
+    level: str,
+    output: Output,
+    owner: JobId | None = None,
+) -> Outcome:
     """Call the task of a claimed, frozen run in its folder, and write its result or its error.
 
-    `output` says where what it prints goes, given the run's log.
+    `output` says where what it prints goes, given the run's log; `owner` is as the run was claimed.
     """
+    owner = owner or runs.this_process()
     run.error.unlink(missing_ok=True)
-    runs.write_whole(run.jobid, runs.this_process().text)
-    start = _note_start(run)
+    runs.write_whole(run.jobid, owner.text)
+    start = _note_start(run, owner)
     before = set(threading.enumerate())
     with _signals_end_the_task() as task_is_over, _inside(run, output):
         outcome = _call(run, main, meta_class, level, task_is_over)
-        outcome = _record(run, outcome)
-        _note_end(run, start, outcome)
+        outcome = _record(run, outcome, owner)
+        _note_end(run, start, outcome, owner)
         _show_failure(outcome)
         _join(set(threading.enumerate()) - before)
     return outcome
@@ -102,10 +114,7 @@ def _call(
 ) -> Outcome:
     pid = os.getpid()
     try:
-        # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
-        text = run.config_meta.read_text(encoding="utf-8")
-        meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
-        value = main(cfg=meta.task, task=meta.which_task, log_level=level)
+        value = call_task(run, main, meta_class, level)
         task_is_over()
         outcome = Outcome(value, None)
     except BaseException as failure:  # whatever it is, it belongs to the run
@@ -114,6 +123,14 @@ def _call(
     if os.getpid() != pid:
         os._exit(1)  # a child that the task forked came back this way: the run is not its own
     return outcome
+
+
+def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> Any:
+    """What the task makes of its frozen config."""
+    # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
+    text = run.config_meta.read_text(encoding="utf-8")
+    meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
+    return main(cfg=meta.task, task=meta.which_task, log_level=level)
 
 
 def _show_failure(outcome: Outcome) -> None:
@@ -140,13 +157,13 @@ def _without_our_frames(failure: BaseException) -> BaseException:
     return failure.with_traceback(trace)
 
 
-def _record(run: Run, outcome: Outcome) -> Outcome:
+def _record(run: Run, outcome: Outcome, owner: JobId) -> Outcome:
     """Write what the task returned, or why it returned nothing. A result is never dropped."""
-    failure = outcome.failure or _write_result(run, outcome.value)
-    if failure is not None:
+    failure = outcome.failure or _write_result(run, outcome.value, owner)
+    if failure is not None and not isinstance(failure, Requeued):
         text = "".join(traceback.format_exception(failure)).encode(errors="backslashreplace")
         try:
-            _refuse_if_lost(run)
+            _refuse_if_lost(run, owner)
             runs.write_whole(run.error, text)
             if run.result.exists():  # written by the task itself: it would make the run DONE
                 os.replace(run.result, run.folder / "result.json.of-the-task")
@@ -155,23 +172,23 @@ def _record(run: Run, outcome: Outcome) -> Outcome:
     return Outcome(outcome.value, failure)
 
 
-def _write_result(run: Run, value: Any) -> BaseException | None:
+def _write_result(run: Run, value: Any, owner: JobId) -> BaseException | None:
     try:
-        _refuse_if_lost(run)
+        _refuse_if_lost(run, owner)
         results.write(run, value)
     except OSError as problem:
         return results.keep_elsewhere(run, value, problem)
     return None
 
 
-def _refuse_if_lost(run: Run) -> None:
+def _refuse_if_lost(run: Run, owner: JobId) -> None:
     """Raise OSError if the folder was deleted meanwhile: what is there now may be another process's run."""
     if claim.is_in_place(run.lock):
         return
     # A task may have emptied its own folder: then nobody else is in it.
-    if run.folder.is_dir() and runs.read_job(run) in (None, runs.this_process()):
+    if run.folder.is_dir() and runs.read_job(run) in (None, owner):
         claim.drop(run.lock)
-        if claim.take(run.lock, runs.this_process().text):
+        if claim.take(run.lock, owner.text):
             return
     raise OSError(errno.ESTALE, "the run folder was deleted while it ran", str(run.folder))
 
@@ -264,9 +281,10 @@ os.register_at_fork(
 # ---- Provenance of each start -------------------------------------------------------------------
 
 
-def _note_start(run: Run) -> dict[str, Any]:
+def _note_start(run: Run, owner: JobId) -> dict[str, Any]:
     start: dict[str, Any] = {
-        "job": runs.this_process().text,
+        "job": owner.text,
+        "host": runs.this_host(),
         "started": _now(),
         "ended": None,
         "status": "RUNNING",
@@ -275,10 +293,12 @@ def _note_start(run: Run) -> dict[str, Any]:
     return start
 
 
-def _note_end(run: Run, start: dict[str, Any], outcome: Outcome) -> None:
-    end = {**start, "ended": _now(), "status": "DEAD" if outcome.failure else "DONE"}
+def _note_end(run: Run, start: dict[str, Any], outcome: Outcome, owner: JobId) -> None:
+    status = "DONE" if outcome.failure is None else "DEAD"
+    status = "REQUEUED" if isinstance(outcome.failure, Requeued) else status
+    end = {**start, "ended": _now(), "status": status}
     try:
-        _refuse_if_lost(run)
+        _refuse_if_lost(run, owner)
         _write_starts(run, lambda starts: [*starts[:-1], end])
     except OSError as problem:
         say(f"{run.provenance}: cannot be updated: {problem.strerror}")

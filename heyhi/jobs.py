@@ -23,12 +23,13 @@ from typing import IO, Any, NamedTuple
 
 from heyhi import runs, slurm
 from heyhi.errors import HeyhiError
-from heyhi.runs import Run, RunState, Status
+from heyhi.runs import Queue, Run, RunState, Status
 
 __all__ = ["JobEnd", "Jobs"]
 
 _PAUSE = 0.02  # seconds between two looks at our own processes
 _ADOPTED_PAUSE = 0.5  # seconds between two looks at the runs of others, at least
+SLURM_PAUSE = 10.0  # seconds between two questions to Slurm
 _PATIENCE = 30  # seconds that cancelled jobs have to write down what they have
 
 _ALIVE = (Status.QUEUED, Status.RUNNING)
@@ -44,7 +45,8 @@ class JobEnd(NamedTuple):
 class _Job(NamedTuple):
     key: Any
     run: Run
-    command: str
+    command: str = ""
+    start_again: Callable[[], None] | None = None  # of an adopted run that was not really started
     process: "subprocess.Popen[bytes] | None" = None
     output: IO[bytes] | None = None  # what it printed before and after its run.log
     old_result: tuple[int, int] | None = None  # which file was there when it started
@@ -62,6 +64,8 @@ class Jobs:
         self._jobs: list[_Job] = []
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
+        self._next_question = 0.0  # to Slurm, not before this time
+        self._gone: set[Run] = set()  # DEAD at the last look
 
     def start(self, key: Any, run: Run, command: str) -> None:
         """Start a job."""
@@ -70,10 +74,15 @@ class Jobs:
         except OSError as problem:  # no room, no processes: the others go on
             self._on_end(key, JobEnd(False, f"{run.id}: its process cannot be started: {problem}"))
 
-    def adopt(self, key: Any, run: Run, command: str) -> None:
-        """Wait for the end of a run that another driver started; the command is for the case that it was
-        not really started."""
-        self._add(_Job(key, run, command))
+    def adopt(self, key: Any, run: Run, start_again: Callable[[], None]) -> None:
+        """Wait for the end of a run that lives elsewhere; `start_again` is called, and it is no longer waited
+        for, if it turns out that it was never really started."""
+        self._add(_Job(key, run, start_again=start_again))
+
+    def runs(self) -> set[Run]:
+        """The runs that are waited for."""
+        with self._lock:
+            return {job.run for job in self._jobs}
 
     def _add(self, job: _Job) -> None:
         with self._lock:
@@ -131,18 +140,43 @@ class Jobs:
             return list(self._jobs)
 
     def _look_elsewhere(self, jobs: list[_Job]) -> None:
-        for job, state in zip(jobs, _states_of(jobs), strict=True):
+        for job, state in zip(jobs, self._states_of(jobs), strict=True):
             if state.status in _ALIVE:
                 continue
             if state.status is Status.NOT_STARTED:  # its job ended before it had begun
-                self._replace(job)
+                self._start_again(job)
             else:
                 self._report(job, _end(job.run, state))
 
-    def _replace(self, job: _Job) -> None:
+    def _states_of(self, jobs: list[_Job]) -> list[RunState]:
+        """The states of adopted runs. Slurm is asked once for all, and not at each look."""
+        states = [_state_of(job.run) for job in jobs]
+        if not any(map(slurm.is_of_slurm, states)):
+            return states
+        alive = [s._replace(status=Status.RUNNING) if slurm.is_of_slurm(s) else s for s in states]
+        if time.monotonic() < self._next_question:
+            return alive
+        queue = slurm.ask_queue()
+        self._next_question = time.monotonic() + SLURM_PAUSE
+        if queue is None:  # Slurm does not answer: they may live
+            return alive
+        return [self._unless_just_gone(job, _state_of(job.run, queue)) for job in jobs]
+
+    def _unless_just_gone(self, job: _Job, state: RunState) -> RunState:
+        """What a node has written may be seen here some seconds later: a run is DEAD at the second look."""
+        is_gone = state.status is Status.DEAD and state.job is not None and state.job.local is None
+        if not is_gone or job.run.error.exists() or job.run in self._gone:
+            return state
+        self._gone.add(job.run)
+        return state._replace(status=Status.RUNNING)
+
+    def _start_again(self, job: _Job) -> None:
         with self._lock:
-            if job in self._jobs:
-                self._jobs[self._jobs.index(job)] = _started(job)
+            if job not in self._jobs:
+                return  # cancelled
+            self._jobs.remove(job)
+        if job.start_again is not None:
+            job.start_again()
 
     def _report(self, job: _Job, end: JobEnd) -> None:
         with self._lock:
@@ -198,18 +232,7 @@ def _kill_group(process: "subprocess.Popen[bytes]") -> None:
 # ---- Ends ---------------------------------------------------------------------------------------
 
 
-def _states_of(jobs: list[_Job]) -> list[RunState]:
-    """The states of adopted runs; Slurm is asked once for all."""
-    states = [_state_of(job.run) for job in jobs]
-    if any(map(slurm.is_of_slurm, states)):
-        queue = slurm.ask_queue()
-        if queue is None:  # Slurm does not answer: they may live
-            return [s._replace(status=Status.RUNNING) if slurm.is_of_slurm(s) else s for s in states]
-        states = [_state_of(job.run, queue) for job in jobs]
-    return states
-
-
-def _state_of(run: Run, queue: dict[str, str] | None = None) -> RunState:
+def _state_of(run: Run, queue: Queue | None = None) -> RunState:
     try:
         return runs.read_state(run, queue)
     except (OSError, HeyhiError):

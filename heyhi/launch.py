@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +27,19 @@ from heyhi.runs import Run, RunState, Status
 if TYPE_CHECKING:
     import psutil
 
-__all__ = ["Lost", "code_state", "freeze", "freeze_new", "kill", "launch_here", "launch_order", "wipe"]
+__all__ = [
+    "Lost",
+    "code_state",
+    "freeze",
+    "freeze_new",
+    "kill",
+    "launch_here",
+    "launch_order",
+    "make_ready",
+    "still_as_planned",
+    "wipe",
+    "with_code_state",
+]
 
 _PAUSE = 0.5  # seconds between two looks at a run that lives elsewhere
 _PATIENCE = 10  # seconds that a job has to end after SIGTERM, before SIGKILL
@@ -59,14 +71,9 @@ def launch_here(
         if plan.action is Action.KILL_RESTART:
             kill(run, plan.state)
         with job.claimed(run) as got:
-            if not got or not _still_as_planned(run, plan):
+            if not got or not still_as_planned(run, plan):
                 return Lost(runs.read_state(run))
-            if plan.action in (Action.RESTART, Action.KILL_RESTART):
-                wipe(run)
-            continues = plan.action is Action.CONTINUE and run.config_meta.exists()
-            if not continues:
-                freeze(order)
-            _prepare(order, say, keep_frozen=continues)
+            make_ready(order, plan, say)
             return job.execute(run, main, meta_class, order.log_level, output)
     except OSError as problem:
         where = problem.filename or run.folder
@@ -94,7 +101,21 @@ def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Mess
             return runs.read_state(order.run)
 
 
-def _still_as_planned(run: Run, plan: Plan) -> bool:
+def make_ready(order: Order, plan: Plan, say: Say) -> None:
+    """Under the claim: all that the plan does to the folder, and all that is in it before the job id.
+
+    Raises OSError.
+    """
+    run = order.run
+    if plan.action in (Action.RESTART, Action.KILL_RESTART):
+        wipe(run)
+    continues = plan.action is Action.CONTINUE and run.config_meta.exists()
+    if not continues:
+        freeze(order)
+    _prepare(order, say, keep_frozen=continues)
+
+
+def still_as_planned(run: Run, plan: Plan) -> bool:
     """Under the claim no local job lives; is the rest as it was when the plan was made?
 
     A run may have been started, and have ended, again since: then its job is another one.
@@ -104,7 +125,9 @@ def _still_as_planned(run: Run, plan: Plan) -> bool:
         return False
     if plan.action is Action.KILL_RESTART:
         return True
-    now = Status.DONE if run.result.exists() else Status.DEAD if job_now else Status.NOT_STARTED
+    # Of a submission that came to nothing the plan knows: Slurm was asked about that very one.
+    is_fresh = job_now is None or (job_now == planned and job_now.text.startswith(runs.SUBMITTING))
+    now = Status.DONE if run.result.exists() else Status.NOT_STARTED if is_fresh else Status.DEAD
     return now is plan.state.status
 
 
@@ -119,7 +142,8 @@ def kill(run: Run, state: RunState) -> None:
     assert state.job is not None, "only a job can be killed"
     job = state.job.text
     if state.job.local is None:
-        slurm.cancel(job)
+        slurm.end(job)
+        _wait(lambda: claim.holder(run.lock) is None)
         return
     host, pid = state.job.local
     if host != runs.this_host():
@@ -248,6 +272,18 @@ def code_state(order: Order, say: Say) -> dict[str, Any]:
         copy = str(snapshot.take_snapshot(project, place, exclude=root, say=say).project_root)
     git = snapshot.git_state(project.root)
     return {"git_commit": git.commit, "git_dirty": git.dirty, "snapshot": copy}
+
+
+def with_code_state(orders: Iterable[Order], say: Say) -> list[Order]:
+    """The orders with the copy of the code that each starts from in its provenance; one copy for all."""
+    states: dict[str | None, dict[str, Any]] = {}
+    changed = []
+    for order in orders:
+        place = order.snapshot_place
+        if place not in states:
+            states[place] = {**code_state(order, say), "cwd": os.getcwd()}
+        changed.append(order._replace(snapshot_place=None, provenance={**order.provenance, **states[place]}))
+    return changed
 
 
 def _user() -> str:

@@ -13,7 +13,7 @@ import enum
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,10 @@ from heyhi.project import Project
 
 __all__ = [
     "EXP_ID_PATTERN",
+    "SUBMITTING",
     "JobId",
+    "Queue",
+    "QueuedJob",
     "Run",
     "RunState",
     "Status",
@@ -116,8 +119,15 @@ class Run(NamedTuple):
         return self.folder / "result.pkl"
 
 
+#: Before the name of a job that is being handed to Slurm, in place of an id that is not known yet.
+SUBMITTING = "submitting:"
+
+
 class JobId(NamedTuple):
-    """Who computes a run. A local job has a host and a pid, a Slurm job a Slurm id."""
+    """Who computes a run. A local job has a host and a pid, a Slurm job a Slurm id.
+
+    `submitting:<name of the job>` is one of Slurm whose id nobody has recorded: it may never have got one.
+    """
 
     text: str
 
@@ -126,6 +136,23 @@ class JobId(NamedTuple):
         """Host and pid of a local job; None for one of Slurm."""
         match = re.fullmatch(r"local:(.+):(\d+)", self.text)
         return (match[1], int(match[2])) if match else None
+
+
+class QueuedJob(NamedTuple):
+    """A job as Slurm knows it: its id as squeue shows it, its state and its name."""
+
+    id: str
+    state: str
+    name: str
+
+    @property
+    def lives(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in _IN_SLURM
+
+
+#: What Slurm knows, by id, and by `submitting:<name>` for jobs whose id nobody recorded.
+Queue = Mapping[str, QueuedJob]
 
 
 # ---- The id -------------------------------------------------------------------------------------
@@ -224,9 +251,9 @@ class RunState(NamedTuple):
     detail: str = ""
 
 
-def read_state(run: Run, slurm_states: "dict[str, str] | None" = None) -> RunState:
-    """What the run is now. `slurm_states` is what squeue said, job id -> state; None: not asked,
-    or no answer, so that a Slurm job without a result is UNKNOWN.
+def read_state(run: Run, queue: Queue | None = None) -> RunState:
+    """What the run is now. `queue` is what Slurm said; None: not asked, or no answer, so that a Slurm job
+    without a result is UNKNOWN.
 
     The order of the looks matters: a job that ends between two of them is seen as ended.
     """
@@ -234,28 +261,50 @@ def read_state(run: Run, slurm_states: "dict[str, str] | None" = None) -> RunSta
     holder = claim.holder(run.lock)
     if holder is not None:
         return RunState(Status.RUNNING, JobId(holder), "" if job else "starting")
-    slurm_state = (slurm_states or {}).get(job.text) if job else None
-    if slurm_state is not None:
-        return RunState(Status.QUEUED if slurm_state in _WAITING else Status.RUNNING, job, slurm_state)
     if run.result.exists():
         return RunState(Status.DONE, job)
     if job is None:
         return RunState(Status.NOT_STARTED)
-    if reason := _why_unknown(job, slurm_was_asked=slurm_states is not None):
-        return RunState(Status.UNKNOWN, job, reason)
+    if job.local is None:
+        return _state_in_slurm(run, job, queue)
+    host, _ = job.local
+    if host != this_host():
+        return RunState(
+            Status.UNKNOWN, job, f"it was started on {host}, and from here its lock cannot be tested"
+        )
     return RunState(Status.DEAD, job)
 
 
-# Slurm's states of a job that holds no node.
-_WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD")
+# Slurm's states of a job that lives; in all others it has ended.
+_IN_SLURM = {
+    **dict.fromkeys(
+        ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"), Status.QUEUED
+    ),
+    **dict.fromkeys(
+        ("RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"),
+        Status.RUNNING,
+    ),
+}
 
 
-def _why_unknown(job: JobId, *, slurm_was_asked: bool) -> str:
-    """Why a job that shows no sign of life may live all the same; empty if it surely does not."""
-    if job.local is None:
-        return "" if slurm_was_asked else f"Slurm cannot be asked about its job {job.text}"
-    host, _ = job.local
-    return "" if host == this_host() else f"it was started on {host}, and from here its lock cannot be tested"
+def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
+    """What a run is that has no result, and whose job Slurm has, or had."""
+    if queue is None:
+        return RunState(Status.UNKNOWN, job, f"Slurm cannot be asked about its job {job.text}")
+    known = queue.get(job.text)
+    if known is not None and not _is_its_job(run, known):
+        known = None  # Slurm has lost its memory, and given the id to another job
+    if known is not None and known.lives:
+        return RunState(_IN_SLURM[known.state], JobId(known.id), known.state)
+    if job.text.startswith(SUBMITTING):
+        # Had it begun, its job would have written down its id. So nothing of it ever ran.
+        return RunState(Status.NOT_STARTED, job)
+    return RunState(Status.DEAD, job, f"Slurm: {known.state}" if known else "Slurm does not know it any more")
+
+
+def _is_its_job(run: Run, known: QueuedJob) -> bool:
+    name = read_provenance(run).get("slurm_name")
+    return name in (None, known.name)
 
 
 def read_job(run: Run) -> JobId | None:

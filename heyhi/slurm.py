@@ -1,28 +1,39 @@
-"""All that is asked of Slurm: what is in its queue, and cancelling. Nothing else talks to it."""
+"""All that is asked of Slurm: what is in its queue, submitting, cancelling. Nothing else talks to it."""
 
 import os
+import re
 import shutil
 import subprocess
+import time
+from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from heyhi import runs
-from heyhi.errors import LaunchError, UsageError
-from heyhi.runs import Run, RunState, Status
+from heyhi.errors import LaunchError, NoAnswerError, UsageError
+from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
 from heyhi.views import LAUNCHER
 
 __all__ = [
     "Needs",
     "ask_queue",
     "cancel",
+    "end",
     "is_of_slurm",
+    "launcher_of",
+    "max_array_size",
     "needs_of",
     "read_state",
     "refuse_without_slurm",
+    "submit",
+    "wants_local",
     "wants_slurm",
 ]
 
+_MOST_WORDS = 1000  # of a command line
+_PAUSE = 0.5  # seconds between two looks at the queue, when jobs are being cancelled
 _TIMEOUT = 30  # seconds after which a command that hangs counts as no answer
 
 
@@ -35,31 +46,51 @@ def wants_slurm(config: Message) -> bool:
     return "slurm" in launcher.DESCRIPTOR.fields_by_name and bool(launcher.HasField("slurm"))
 
 
+def wants_local(config: Message) -> bool:
+    """Whether the task's launcher chooses, in so many words, the machine where it is started."""
+    field = config.DESCRIPTOR.fields_by_name.get(LAUNCHER)
+    if field is None or field.message_type is None or not config.HasField(LAUNCHER):
+        return False
+    launcher = getattr(config, LAUNCHER)
+    return "local" in launcher.DESCRIPTOR.fields_by_name and bool(launcher.HasField("local"))
+
+
+def launcher_of(config: Message) -> Message:
+    """The `slurm` message in the launcher of a config that wants Slurm."""
+    asked: Message = getattr(config, LAUNCHER).slurm
+    return asked
+
+
 def refuse_without_slurm() -> None:
-    """Raise UsageError: the run asks for Slurm, and it cannot be had."""
+    """Raise UsageError: the run asks for Slurm, and there is none."""
     if shutil.which("sbatch") is None:
         raise UsageError(
             "the launcher asks for Slurm, and there is no sbatch on this machine; "
             "go to a login node of the cluster, or run here with launcher.slurm=NULL"
         )
-    raise UsageError(
-        "the launcher asks for Slurm, which this release of HeyHi cannot submit to yet; "
-        "run here with launcher.slurm=NULL"
-    )
 
 
-def ask_queue() -> dict[str, str] | None:
-    """Job id -> state of every job, array tasks one by one; None if there is no answer.
+def ask_queue() -> Queue | None:
+    """Every job that Slurm knows, array tasks one by one; None if there is no answer.
 
-    Of all users: an experiment root may be shared, and a colleague's waiting job is not dead.
+    Of all users: an experiment root may be shared, and a colleague's waiting job is not dead. Of all states:
+    how a job ended is told for some minutes.
     """
-    command = ["squeue", "--all", "--array", "--noheader", "--format=%i %T"]
+    command = ["squeue", "--all", "--states=all", "--array", "--noheader", "--format=%i|%T|%j"]
     try:
         answer = _call(command)
     except (OSError, subprocess.SubprocessError):
         return None
-    pairs = (line.partition(" ") for line in map(str.strip, answer.splitlines()) if line)
-    return {job: state.strip() for job, _, state in pairs}
+    found: dict[str, QueuedJob] = {}
+    for line in answer.splitlines():
+        job_id, _, rest = line.strip().partition("|")
+        state, _, name = rest.partition("|")
+        if job_id:
+            job = QueuedJob(job_id, state, name)
+            found[job_id] = job
+            _, is_array, index = job_id.partition("_")
+            found[f"{SUBMITTING}{name}{is_array}{index}"] = job
+    return found
 
 
 class Needs(NamedTuple):
@@ -102,31 +133,95 @@ def is_of_slurm(state: RunState) -> bool:
     return state.status is Status.UNKNOWN and state.job is not None and state.job.local is None
 
 
-def cancel(job: str) -> None:
-    """Cancel a job. Raises LaunchError if Slurm refuses or is not there."""
+def cancel(*jobs: str) -> None:
+    """Cancel jobs. Raises LaunchError if Slurm refuses or is not there."""
+    for start in range(0, len(jobs), _MOST_WORDS):
+        part = jobs[start : start + _MOST_WORDS]
+        told = part[0] if len(part) == 1 else f"{part[0]} and {len(part) - 1} more"
+        try:
+            _call(["scancel", *part])
+        except OSError:
+            raise LaunchError(f"job {told} cannot be cancelled: no scancel on this machine") from None
+        except subprocess.CalledProcessError as problem:
+            raise LaunchError(f"job {told} cannot be cancelled: {problem.stderr.strip()}") from None
+        except subprocess.TimeoutExpired:
+            raise LaunchError(f"job {told} cannot be cancelled: no answer in {_TIMEOUT} seconds") from None
+
+
+def end(*jobs: str, patience: float = 90) -> None:
+    """Cancel jobs, and wait until Slurm has ended them. Raises LaunchError if it does not."""
+    cancel(*jobs)
+    deadline = time.monotonic() + patience
+    while True:
+        queue = ask_queue()
+        left = [job for job in jobs if queue is None or (job in queue and queue[job].lives)]
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            why = "Slurm does not answer" if queue is None else f"Slurm has not ended them in {patience:g} s"
+            raise LaunchError(f"{', '.join(left[:3])}{'...' if left[3:] else ''}: cancelled, but {why}")
+        time.sleep(_PAUSE)
+
+
+def submit(script: str, options: Sequence[str], held: Sequence[int]) -> str:
+    """Hand a batch script to sbatch. Returns the id of the job.
+
+    sbatch keeps the descriptors in `held` open: the locks behind them are held as long as it lives. Raises
+    LaunchError if it refuses, in its own words; NoAnswerError if nobody knows what came of it.
+    """
     try:
-        _call(["scancel", job])
-    except OSError:
-        raise LaunchError(f"job {job} cannot be cancelled: no scancel on this machine") from None
-    except subprocess.CalledProcessError as problem:
-        raise LaunchError(f"job {job} cannot be cancelled: {problem.stderr.strip()}") from None
+        answer = _call(["sbatch", "--parsable", *options], stdin=script, held=held)
+    except OSError as problem:
+        raise LaunchError(f"sbatch cannot be run: {problem.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise LaunchError(f"job {job} cannot be cancelled: no answer in {_TIMEOUT} seconds") from None
+        raise NoAnswerError(f"sbatch: no answer in {_TIMEOUT} seconds") from None
+    except subprocess.CalledProcessError as problem:
+        said = " ".join(line.removeprefix("sbatch: ") for line in problem.stderr.strip().splitlines())
+        error = NoAnswerError if _NO_ANSWER.search(said) or problem.returncode < 0 else LaunchError
+        raise error(f"sbatch: {said.removeprefix('error: ') or f'status {problem.returncode}'}") from None
+    return answer.strip().partition(";")[0]  # id;cluster
 
 
-def _call(command: list[str]) -> str:
-    # The user's defaults (SQUEUE_STATES=RUNNING) would hide jobs that are there.
-    plain = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))
-    }
+# What its programs say when the controller is down, restarts, or is too busy.
+_NO_ANSWER = re.compile(
+    r"Unable to contact slurm controller|Socket timed out|Connection (refused|reset)|Zero Bytes were"
+    r" transmitted|slurmctld.*not responding|in standby|Slurm temporarily unable|Transport endpoint"
+    r"|backup controller|Protocol authentication error",
+    re.IGNORECASE,
+)
+
+
+@cache
+def max_array_size() -> int:
+    """How many tasks an array may have here. Raises NoAnswerError."""
+    try:
+        answer = _call(["scontrol", "show", "config"])
+    except (OSError, subprocess.SubprocessError) as problem:
+        raise NoAnswerError(f"scontrol show config: {problem}") from None
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
+    return int(match[1]) if match else 1001
+
+
+def _call(command: list[str], stdin: str = "", held: Sequence[int] = ()) -> str:
     done = subprocess.run(
         command,
-        env=plain,
+        env=_environment(),
         capture_output=True,
         text=True,
         errors="replace",
         check=True,
         timeout=_TIMEOUT,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
+        pass_fds=held,
     )
     return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Without what changes the answers: the user's defaults (SQUEUE_STATES=RUNNING would hide jobs), and the
+    job that this process may be in, whose limits are not the new one's."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SQUEUE_", "SCANCEL_", "SLURM_", "SRUN_")) or name == "SLURM_CONF"
+    }

@@ -21,12 +21,15 @@ from heyhi import drivers, gpus, listing, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
 from heyhi.batch import read_batch
 from heyhi.draft import make_order
-from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
+from heyhi.errors import ConfigError, HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.invocation import Mode
-from heyhi.launch import code_state
+from heyhi.launch import with_code_state
 from heyhi.order import Order, write_orders
+from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
+from heyhi.resources import Resources, read_resources, resources_from_defaults
 from heyhi.runs import Run, Status
+from heyhi.submitter import Request
 
 __all__ = ["Workflow", "load"]
 
@@ -34,6 +37,7 @@ _FREEZE_CHUNK = 100  # runs that one job freezes; a job each costs Snakemake mor
 _MOST_LINES = 20  # of what is left at the end
 _DEFAULT_RATE = (100, 1)  # Snakemake's --max-jobs-per-timespan: jobs, seconds
 _KNOWN = ("batch", "mode", "force")
+_LOCAL_RUNS = "local_runs"
 _GPUS = "local_gpus"  # Snakemake's resource; `gpus` has a meaning for cluster executors
 
 
@@ -52,6 +56,7 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
         workflow = Workflow(
             make_agenda(batch, mode, read_states(batch)), snakemake, bool(config.get("force"))
         )
+        snakemake.register_resource(_LOCAL_RUNS, snakemake.resource_settings.local_cores or 1)
         any_gpus = any(map(_gpus_of, workflow.agenda.items))  # to look for them takes a while
         snakemake.register_resource(_GPUS, len(gpus.names()) if any_gpus else 0)
     except HeyhiError as problem:
@@ -91,6 +96,7 @@ class Workflow:
     def __init__(self, agenda: Agenda, snakemake: Any, force: bool) -> None:
         self.agenda = agenda
         self.was_interrupted = False
+        self.was_told_to_stop = False
         self._snakemake = snakemake
         self._force = force
         self._items = {str(item.run.folder): item for item in agenda.items}
@@ -100,6 +106,8 @@ class Workflow:
         )
         self._orders = self._driver.with_suffix(".jsonl")
         self._launched: list[Item] = []
+        self._orders_by_number: list[Order] = []
+        self._needs: dict[str, Resources] = {}  # of Slurm, by run folder
 
     @property
     def project(self) -> Project:
@@ -191,6 +199,24 @@ class Workflow:
         """What our own executor starts: the run and its command."""
         return self._item(wildcards).run, self.launch_command(wildcards)
 
+    def is_for_slurm(self, wildcards: Any) -> bool:
+        """Whether a run is handed to Slurm: it is to be started, and its launcher does not say `local`."""
+        item = self._item(wildcards)
+        is_started = item.kind is Kind.START or self._is_forced(item)
+        return is_started and not slurm.wants_local(item.entry.draft.composition.config)
+
+    def request_of(self, wildcards: Any, resources: Mapping[str, Any]) -> Request:
+        """What is handed to Slurm: the run's order, what is planned for it, and what it needs.
+
+        `resources` are Snakemake's, for a run whose config has no launcher.
+        """
+        item = self._item(wildcards)
+        plan = make_plan(item.plan.state, Mode.RESTART) if self._is_forced(item) else item.plan
+        order = self._orders_by_number[self._number(item)]
+        label = Path(self.agenda.batch.name).stem or "batch"
+        needs = self._needs.get(str(item.run.folder)) or resources_from_defaults(resources)
+        return Request(order, plan, needs, label)
+
     def lives_elsewhere(self, wildcards: Any) -> bool:
         """Whether a run is to be waited for, not started."""
         item = self._item(wildcards)
@@ -205,6 +231,10 @@ class Workflow:
     def threads(self, wildcards: Any) -> int:
         """The cores that a run takes here; none if it lives elsewhere, or is left."""
         return 0 if self.lives_elsewhere(wildcards) or self.why_left(wildcards) else 1
+
+    def local_runs(self, wildcards: Any) -> int:
+        """How many of this machine's places a run takes that stays here while others go to Slurm."""
+        return 0 if self._snakemake.local_exec or self.is_for_slurm(wildcards) else self.threads(wildcards)
 
     def gpus(self, wildcards: Any) -> int:
         """The GPUs of this machine that a run takes."""
@@ -264,12 +294,29 @@ class Workflow:
             self._leave_results_alone()
             drivers.sweep(self._driver.parent)
             drivers.record(self._driver, self.agenda.batch.name)
-            orders = [_order(item) for item in self._todo.values()]
-            write_orders(self._orders, self._with_code(orders))
+            self._needs = self._read_needs()
+            self._orders_by_number = self._with_code([_order(item) for item in self._todo.values()])
+            write_orders(self._orders, self._orders_by_number)
         except HeyhiError as problem:
             self._forget_and_leave(problem)
         except OSError as problem:
             self._forget_and_leave(HeyhiError(f"{problem.filename or self._orders}: {problem.strerror}"))
+
+    def _read_needs(self) -> dict[str, Resources]:
+        """What runs need of Slurm, by their launchers. Raises UsageError for all that cannot be, at once."""
+        if self._snakemake.local_exec:
+            return {}
+        found, problems = {}, []
+        for item in self._launched:
+            config = item.entry.draft.composition.config
+            try:
+                if slurm.wants_slurm(config):
+                    found[str(item.run.folder)] = read_resources(slurm.launcher_of(config), item.entry.where)
+            except ConfigError as problem:
+                problems.append(str(problem))
+        if problems:
+            raise UsageError("\nerror: ".join(dict.fromkeys(problems)))
+        return found
 
     def _lift_rate_limit(self) -> None:
         """Let jobs start as they can, unless a limit is asked for.
@@ -289,20 +336,13 @@ class Workflow:
             _leave(problem)
 
     def _with_code(self, orders: list[Order]) -> list[Order]:
-        """The orders with the copy of the code that each starts from, which is made once for all."""
-        states: dict[str | None, dict[str, Any]] = {}
-        for order in orders:
-            if order.snapshot_place not in states:
-                state = code_state(order, _tell)
-                states[order.snapshot_place] = {**state, "cwd": os.getcwd()}
-                place = None if order.snapshot_place is None else Path(order.snapshot_place)
-                self._copies[place].symlink_to(state["snapshot"] or self.project.root)
-        return [
-            order._replace(
-                snapshot_place=None, provenance={**order.provenance, **states[order.snapshot_place]}
-            )
-            for order in orders
-        ]
+        """The orders with the copy of the code that each starts from, and links to the copies."""
+        changed = with_code_state(orders, _tell)
+        for order, known in zip(orders, changed, strict=True):
+            place = None if order.snapshot_place is None else Path(order.snapshot_place)
+            if not self._copies[place].is_symlink():
+                self._copies[place].symlink_to(known.provenance["snapshot"] or self.project.root)
+        return changed
 
     def _refuse_losses(self) -> None:
         """A restart wipes what is done or alive: once per call, on a word; Snakemake's forcing is one."""

@@ -12,39 +12,38 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from heyhi.jobs import JobEnd, Jobs
 
-__all__ = ["Executor", "common_settings"]
+__all__ = ["Executor", "RunExecutor", "common_settings"]
 
 
-class Executor(LocalExecutor):  # type: ignore[misc]  # Snakemake has no types
-    """Starts the jobs of rule `launch` itself, and leaves all others to Snakemake."""
+class RunExecutor:
+    """What executors of runs share: a job of rule `launch` is a run, which is carried out here."""
+
+    workflow: Any
+    logger: Any
 
     def __post_init__(self) -> None:
         """Called by Snakemake at the end of its own constructor."""
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[misc]  # of Snakemake's executor, which is mixed in
         self._jobs = Jobs(self._ended, self._failed)
-
-    def run_job(self, job: Any) -> None:
-        """Start a job, and return."""
-        if job.is_group() or job.rule.name != "launch":
-            super().run_job(job)
-            return
-        runs = self._runs
-        self.report_job_submission(SubmittedJobInfo(job=job), register_job=False)
-        if why := runs.why_left(job.wildcards):
-            self._ended(job, JobEnd(False, why))
-        elif runs.lives_elsewhere(job.wildcards):
-            self._jobs.adopt(job, *runs.job_of(job.wildcards))
-        else:
-            self._jobs.start(job, *runs.job_of(job.wildcards))
 
     @property
     def _runs(self) -> Any:
         """What the Snakefile loaded."""
         return self.workflow.globals["runs"]
 
+    def _start_or_adopt(self, job: Any) -> None:
+        """Carry a run out on this machine, or wait for its end where it lives; and return."""
+        run, command = self._runs.job_of(job.wildcards)
+        if why := self._runs.why_left(job.wildcards):
+            self._ended(job, JobEnd(False, why))
+        elif self._runs.lives_elsewhere(job.wildcards):
+            self._jobs.adopt(job, run, lambda: self._jobs.start(job, run, command))
+        else:
+            self._jobs.start(job, run, command)
+
     def _ended(self, job: Any, end: JobEnd) -> None:
         if end.is_done:
-            self.report_job_success(SubmittedJobInfo(job=job))
+            self.workflow.scheduler.finish_callback(job)
         else:
             self.logger.error(end.message)
             self.workflow.scheduler.error_callback(job)
@@ -52,10 +51,30 @@ class Executor(LocalExecutor):  # type: ignore[misc]  # Snakemake has no types
     def _failed(self, problem: BaseException) -> None:
         self.workflow.scheduler.executor_error_callback(problem)
 
+    def _tell(self, text: str) -> None:
+        self.logger.info(text, extra={"heyhi": True})
+
+
+class Executor(RunExecutor, LocalExecutor):  # type: ignore[misc]  # Snakemake has no types
+    """Starts the jobs of rule `launch` itself, and leaves all others to Snakemake."""
+
+    def run_job(self, job: Any) -> None:
+        """Start a job, and return."""
+        if not is_of_a_run(job):
+            super().run_job(job)
+            return
+        self.report_job_submission(SubmittedJobInfo(job=job), register_job=False)
+        self._start_or_adopt(job)
+
     def cancel(self) -> None:
         """End all jobs that this driver started: Ctrl-C."""
         self._runs.was_interrupted = True
         ended = self._jobs.cancel()
         if ended:
-            self.logger.info(f"interrupted: {ended} runs were ended", extra={"heyhi": True})
+            self._tell(f"interrupted: {ended} runs were ended")
         super().cancel()
+
+
+def is_of_a_run(job: Any) -> bool:
+    """Whether a job of Snakemake's carries out a run."""
+    return not job.is_group() and job.rule.name == "launch"

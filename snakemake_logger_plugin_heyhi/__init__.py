@@ -22,6 +22,7 @@ __all__ = ["LogHandler"]
 _SAID_ALREADY = (
     "At least one job did not complete successfully.",
     "Exiting because a job execution failed.",
+    "MinJobAge ",
     "Restored previous version of",
     "WorkflowError:\nAt least one job did not complete successfully.",
 )

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -26,6 +26,9 @@ from heyhi.errors import ConfigError
 from heyhi.project import Project
 from heyhi.protos import generate
 from heyhi.runs import Run, Status, this_host
+
+if TYPE_CHECKING:
+    from tests.cluster import Cluster
 
 DATA = Path(__file__).parent / "data"
 HERE = Path(__file__).resolve().parent.parent
@@ -192,13 +195,14 @@ class Garden:
         self.home = home
         self.exp = home / "exp"
         self.count_file = home / "executions.txt"
+        self.more: dict[str, str] = {}  # of the environment
         self.started: list[subprocess.Popen[str]] = []
 
     def environment(self, **more: str) -> dict[str, str]:
         """What its processes see; nothing of the tests' own project."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HH_", "HEYHI", "SLURM"))}
         own = {"HH_EXP_DIR": str(self.exp), "HOME": str(self.home), "GARDEN_COUNT": str(self.count_file)}
-        return {**kept, **own, **more}
+        return {**kept, **own, **self.more, **more}
 
     def command(self, *words: str) -> list[str]:
         """The command line of its run.py."""
@@ -298,6 +302,25 @@ def make_garden(tmp_path: Path, garden_template: Path) -> Iterator[Callable[[str
 def garden(make_garden: Callable[[str], Garden]) -> Garden:
     """The project in a folder of its own."""
     return make_garden("garden")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> "Cluster":
+    """A real Slurm on this machine, which stays up; skips where there can be none."""
+    from tests.cluster import Cluster, why_not
+
+    if reason := why_not():
+        pytest.skip(reason)
+    cluster = Cluster()
+    cluster.up()
+    return cluster
+
+
+@pytest.fixture
+def slurm_garden(garden: Garden, cluster: "Cluster") -> Garden:
+    """The garden on a machine of the cluster."""
+    garden.more.update(cluster.environment())
+    return garden
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import pytest
 
 from heyhi.agenda import Agenda, Kind, make_agenda, read_states
 from heyhi.invocation import Mode
-from heyhi.runs import RunState, Status
+from heyhi.runs import Queue, QueuedJob, RunState, Status
 from tests.conftest import BatchOf, end_as
 
 # What is to be done with a run (columns) by a mode (rows).
@@ -122,9 +122,9 @@ def test_slurm_is_asked_once_and_only_if_a_job_may_be_there(
 ) -> None:
     asked: list[str] = []
 
-    def ask_queue() -> dict[str, str]:
+    def ask_queue() -> Queue:
         asked.append("squeue")
-        return {"7": "PENDING", "8": "RUNNING"}
+        return {"7": QueuedJob("7", "PENDING", "a"), "8": QueuedJob("8", "RUNNING", "b")}
 
     monkeypatch.setattr("heyhi.slurm.ask_queue", ask_queue)
     batch = batch_of("--out a", "--out b", "--out c")

@@ -8,7 +8,18 @@ import pytest
 from heyhi import claim, runs
 from heyhi.errors import UsageError
 from heyhi.project import Project
-from heyhi.runs import JobId, Run, Status, make_id, read_state, relative_to_root, this_host, write_whole
+from heyhi.runs import (
+    JobId,
+    QueuedJob,
+    Run,
+    RunState,
+    Status,
+    make_id,
+    read_state,
+    relative_to_root,
+    this_host,
+    write_whole,
+)
 
 PROJECT = Project(Path("/code/project"))
 SL = PROJECT.conf / "c02_sup_train" / "sl.prototxt"
@@ -128,14 +139,28 @@ STATES = [
     ("slurm", {"12_4": "RUNNING"}, Status.DEAD),
     ("slurm result", {}, Status.DONE),
     ("slurm result", None, Status.DONE),
-    ("slurm result", {"12_3": "RUNNING"}, Status.RUNNING),
+    ("slurm result", {"12_3": "COMPLETING"}, Status.DONE),
+    ("slurm", {"12_3": "SUSPENDED"}, Status.RUNNING),
+    ("slurm", {"12_3": "REQUEUED"}, Status.QUEUED),
+    ("slurm", {"12_3": "TIMEOUT"}, Status.DEAD),
+    ("slurm", {"12_3": "a state of another release"}, Status.DEAD),
+    ("submitting", None, Status.UNKNOWN),
+    ("submitting", {}, Status.NOT_STARTED),
+    ("submitting", {"submitting:it.ab_3": "PENDING"}, Status.QUEUED),
+    ("submitting result", {}, Status.DONE),
     ("slurm locked", {}, Status.RUNNING),
 ]
-_JOBS = {"here": f"local:{this_host()}:1", "elsewhere": "local:elsewhere:1", "slurm": "12_3"}
+_JOBS = {
+    "here": f"local:{this_host()}:1",
+    "elsewhere": "local:elsewhere:1",
+    "slurm": "12_3",
+    "submitting": "submitting:it.ab_3",
+}
 
 
 @pytest.mark.parametrize(("files", "queue", "status"), STATES, ids=[f"{f}-{q}" for f, q, _ in STATES])
 def test_status(run: Run, files: str, queue: dict[str, str] | None, status: Status) -> None:
+    told = None if queue is None else {key: QueuedJob("12_3", state, "it.ab") for key, state in queue.items()}
     for word in files.split():
         if word in _JOBS:
             run.jobid.write_text(_JOBS[word])
@@ -144,14 +169,34 @@ def test_status(run: Run, files: str, queue: dict[str, str] | None, status: Stat
         elif word != "locked":
             (run.folder / word).touch()
     if "locked" not in files:
-        assert read_state(run, queue).status is status
+        assert read_state(run, told).status is status
         return
     assert claim.take(run.lock, "local:somewhere:5")
     try:
-        state = read_state(run, queue)
+        state = read_state(run, told)
         assert (state.status, state.job) == (status, JobId("local:somewhere:5"))
     finally:
         claim.drop(run.lock)
+
+
+def test_a_job_id_that_was_given_to_another_job_is_not_the_runs(run: Run) -> None:
+    run.jobid.write_text("12")
+    run.provenance.write_text('{"slurm_name": "it.ab"}')
+    assert read_state(run, {"12": QueuedJob("12", "RUNNING", "it.ab")}).status is Status.RUNNING
+    state = read_state(run, {"12": QueuedJob("12", "RUNNING", "a stranger's")})
+    assert state == RunState(Status.DEAD, JobId("12"), "Slurm does not know it any more")
+
+
+def test_a_submission_that_is_found_by_its_name_has_its_id(run: Run) -> None:
+    run.jobid.write_text("submitting:it.ab")
+    state = read_state(run, {"submitting:it.ab": QueuedJob("12", "PENDING", "it.ab")})
+    assert state == RunState(Status.QUEUED, JobId("12"), "PENDING")
+
+
+def test_how_a_job_ended_is_told(run: Run) -> None:
+    run.jobid.write_text("12")
+    state = read_state(run, {"12": QueuedJob("12", "NODE_FAIL", "it.ab")})
+    assert state == RunState(Status.DEAD, JobId("12"), "Slurm: NODE_FAIL")
 
 
 def test_a_folder_that_is_not_there_is_not_started(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from heyhi import slurm
 from heyhi.errors import LaunchError, UsageError
+from heyhi.runs import QueuedJob
 from tests.conftest import ComposeText
 
 Program = Callable[[str, str], None]
@@ -30,17 +31,30 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 ANSWERS = {
     "no jobs": ("", {}),
     "states": (
-        "7 RUNNING\n8 PENDING\n9 COMPLETING\n",
-        {"7": "RUNNING", "8": "PENDING", "9": "COMPLETING"},
+        "7|RUNNING|a\n8|PENDING|b c\n",
+        {
+            "7": QueuedJob("7", "RUNNING", "a"),
+            "submitting:a": QueuedJob("7", "RUNNING", "a"),
+            "8": QueuedJob("8", "PENDING", "b c"),
+            "submitting:b c": QueuedJob("8", "PENDING", "b c"),
+        },
     ),
-    "array tasks": ("12_0 RUNNING\n12_10 PENDING\n", {"12_0": "RUNNING", "12_10": "PENDING"}),
-    "spaces and empty lines": ("\n  5   RUNNING  \n\n", {"5": "RUNNING"}),
-    "a job without a state is there": ("5\n", {"5": ""}),
+    "array tasks": (
+        "12_10|PENDING|a|b\n",
+        {
+            "12_10": QueuedJob("12_10", "PENDING", "a|b"),
+            "submitting:a|b_10": QueuedJob("12_10", "PENDING", "a|b"),
+        },
+    ),
+    "spaces and empty lines": (
+        "\n  5|RUNNING|a\n\n",
+        {"5": QueuedJob("5", "RUNNING", "a"), "submitting:a": QueuedJob("5", "RUNNING", "a")},
+    ),
 }
 
 
 @pytest.mark.parametrize(("printed", "jobs"), ANSWERS.values(), ids=ANSWERS)
-def test_the_jobs_in_the_queue(program: Program, printed: str, jobs: dict[str, str]) -> None:
+def test_the_jobs_in_the_queue(program: Program, printed: str, jobs: dict[str, QueuedJob]) -> None:
     program("squeue", f"cat <<'END'\n{printed}END")
     assert slurm.ask_queue() == jobs
 
@@ -61,13 +75,17 @@ def test_a_squeue_that_fails_or_hangs_is_no_answer(
     assert slurm.ask_queue() is None
 
 
-def test_without_squeue_there_is_no_answer(program: Program) -> None:
+def test_without_squeue_there_is_no_answer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.environ["PATH"].split(":")[0])
     assert slurm.ask_queue() is None
 
 
-def test_a_squeue_that_cannot_be_started_is_no_answer(program: Program) -> None:
+def test_a_squeue_that_cannot_be_started_is_no_answer(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program("squeue", "")
-    path = Path(os.environ["PATH"].split(":")[0]) / "squeue"
+    monkeypatch.setenv("PATH", os.environ["PATH"].split(":")[0])
+    path = Path(os.environ["PATH"]) / "squeue"
     path.write_text("#!/no/such/shell\n")
     assert slurm.ask_queue() is None
 
@@ -76,8 +94,10 @@ def test_squeue_is_asked_for_all_array_tasks_whatever_the_users_defaults_are(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQUEUE_STATES", "RUNNING")
-    program("squeue", 'echo "$# $* ${SQUEUE_STATES-unset}"')
-    assert slurm.ask_queue() == {"4": "--all --array --noheader --format=%i %T unset"}
+    program("squeue", 'echo "$*|${SQUEUE_STATES-unset}|"')
+    (known, _) = (slurm.ask_queue() or {}).values()
+    assert known.id == "--all --states=all --array --noheader --format=%i"
+    assert known.name.endswith("unset|")
 
 
 CANCELS = {
@@ -94,6 +114,8 @@ def test_a_job_that_cannot_be_cancelled(
     monkeypatch.setattr(slurm, "_TIMEOUT", 0.3)
     if text is not None:
         program("scancel", text)
+    else:
+        monkeypatch.setenv("PATH", os.environ["PATH"].split(":")[0])  # there may be a real one elsewhere
     with pytest.raises(LaunchError) as info:
         slurm.cancel("5")
     assert str(info.value) == error

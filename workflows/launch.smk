@@ -44,6 +44,7 @@ rule launch:
     threads: runs.threads
     resources:
         local_gpus=runs.gpus,
+        local_runs=runs.local_runs,
     params:
         command=runs.launch_command,
         name=runs.name,

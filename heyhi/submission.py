@@ -1,0 +1,173 @@
+"""Hand orders to Slurm: what `launch` is for this machine. Beside it, alone in changing folders from outside.
+
+claim ─▶ wipe, freeze, provenance ─▶ heyhi.jobid = submitting:NAME_4 ─▶ sbatch ─▶ heyhi.jobid = 123_4 ─▶ drop
+
+A crash anywhere leaves no untracked job. The name of the job is in the folder before sbatch is called, and
+Slurm can be asked about a name. The claims are held until the id is recorded; sbatch inherits them, so that
+they are held as long as it may submit. Whoever finds a name there and no claim asks Slurm: it has the job,
+or there is none.
+"""
+
+import itertools
+import resource
+import secrets
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from heyhi import claim, job, launch, runs, slurm
+from heyhi.errors import LaunchError, NoAnswerError
+from heyhi.order import Order
+from heyhi.plan import Action, Plan
+from heyhi.runs import SUBMITTING, JobId
+
+__all__ = ["Ask", "most_at_once", "submit"]
+
+_MOST = 1000  # runs of one array: the script names all their folders
+_SPARE_FILES = 100  # open files that a driver needs besides claims
+
+Say = Callable[[str], None]
+
+
+class Ask(NamedTuple):
+    """An order to be submitted, and what is planned for its run."""
+
+    order: Order
+    plan: Plan
+
+
+def most_at_once() -> int:
+    """How many runs one `submit` may have. Raises NoAnswerError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(1, min(slurm.max_array_size(), _MOST, hard - _SPARE_FILES))
+
+
+def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) -> list[JobId | None]:
+    """Submit runs of equal needs as one job: an array, if there are several.
+
+    Returns the job id of each; None for a run that another process has started meanwhile. The job is named by
+    `label`, which squeue shows. Raises LaunchError if Slurm refuses, and NoAnswerError if it does not answer:
+    then nothing was submitted, or what was is found by its name.
+    """
+    _kill(asks)
+    name = f"{label}.{secrets.token_hex(4)}"
+    with ExitStack() as claims:
+        marks = [
+            _mark(ask, f"{name}_{number}" if len(asks) > 1 else name, name, claims, say)
+            for number, ask in enumerate(asks)
+        ]
+        ready = [number for number, mark in enumerate(marks) if mark is not None]
+        if not ready:
+            return [None] * len(asks)
+        array = [f"--array={_ranges(ready)}"] if len(asks) > 1 else []
+        words = [*options, *array, f"--job-name={name}", "--chdir=/", "--output=/dev/null", "--export=ALL"]
+        held = [claim.descriptor(asks[number].order.run.lock) for number in ready]
+        job_id = _submit(_script(asks), words, held, lambda: _unmark(asks, marks), name)
+        ids = [
+            None if mark is None else JobId(f"{job_id}_{number}" if len(asks) > 1 else job_id)
+            for number, mark in enumerate(marks)
+        ]
+        for ask, given in zip(asks, ids, strict=True):
+            if given is not None:
+                runs.write_whole(ask.order.run.jobid, given.text)
+        return ids
+
+
+def _kill(asks: Sequence[Ask]) -> None:
+    """End the jobs that are to be replaced: those of Slurm all at once."""
+    killed = [ask for ask in asks if ask.plan.action is Action.KILL_RESTART]
+    in_slurm = [ask.plan.state.job for ask in killed if ask.plan.state.job and not ask.plan.state.job.local]
+    if in_slurm:
+        slurm.end(*(job_id.text for job_id in in_slurm))
+    for ask in killed:
+        if ask.plan.state.job and ask.plan.state.job.local:
+            launch.kill(ask.order.run, ask.plan.state)
+
+
+class _Mark(NamedTuple):
+    """The name that is in a run's folder until the id of its job is; what was there before."""
+
+    text: str
+    before: JobId | None
+
+
+def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _Mark | None:
+    """Take a run's claim, and make its folder ready for its job; None: another process was faster."""
+    order, run = ask.order, ask.order.run
+    if not claims.enter_context(job.claimed(run)) or not launch.still_as_planned(run, ask.plan):
+        return None
+    mark = _Mark(f"{SUBMITTING}{task_name}", runs.read_job(run))
+    for_the_job = {"slurm_name": name, "log_level": order.log_level, "environment": order.environment}
+    launch.make_ready(order._replace(provenance={**order.provenance, **for_the_job}), ask.plan, say)
+    runs.write_whole(run.jobid, mark.text)
+    return mark
+
+
+def _submit(
+    script: str, words: Sequence[str], held: Sequence[int], unmark: Callable[[], None], name: str
+) -> str:
+    """The id of the job; the marks are taken back if there surely is none."""
+    try:
+        return slurm.submit(script, words, held)
+    except NoAnswerError:
+        queue = slurm.ask_queue()
+        if queue is None:
+            raise  # the marks stay: what came of it can be asked later
+        found = next((known.id for known in queue.values() if known.name == name), None)
+        if found is None:
+            unmark()
+            raise
+        return found.partition("_")[0]
+    except LaunchError:
+        unmark()
+        raise
+
+
+def _unmark(asks: Sequence[Ask], marks: Sequence[_Mark | None]) -> None:
+    for ask, mark in zip(asks, marks, strict=True):
+        if mark is None:
+            continue
+        if mark.before is not None and ask.plan.action is Action.CONTINUE:
+            runs.write_whole(ask.order.run.jobid, mark.before.text)
+        else:
+            ask.order.run.jobid.unlink(missing_ok=True)
+
+
+# ---- What Slurm is given ------------------------------------------------------------------------
+
+_SCRIPT = """\
+#!/bin/bash
+# Each task of this job does the run of one folder, with the copy of the code made at the submission.
+runs=(
+{runs}
+)
+run=${{runs[${{SLURM_ARRAY_TASK_ID:-0}}]}}
+exec >> "$run/run.log" 2>&1
+cd {code} || exit 1
+# srun does not take it from the job by itself.
+[[ ${{SLURM_CPUS_PER_TASK-}} ]] && export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+exec srun --kill-on-bad-exit=1 --unbuffered --input=none {python} run.py --on-slurm "$run"
+"""
+
+
+def _script(asks: Sequence[Ask]) -> str:
+    order = asks[0].order
+    code = order.provenance.get("snapshot") or order.project_root
+    return _SCRIPT.format(
+        runs="\n".join(shlex.quote(ask.order.folder) for ask in asks),
+        code=shlex.quote(str(code)),
+        python=shlex.quote(sys.executable),
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as --array takes them: 0-3,7."""
+    parts = []
+    for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        part = [number for _, number in group]
+        parts.append(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}")
+    return ",".join(parts)

@@ -1,0 +1,178 @@
+"""Submits the runs of one driver: a thread gathers them, and hands those of equal needs to Slurm at once.
+
+    put ─▶ gathered ─▶ grouped by needs ─▶ submission.submit ─▶ adopted by `jobs`, which waits for their ends
+
+If Slurm does not answer, it says so once and tries again until it does.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from heyhi import runs, submission
+from heyhi.errors import HeyhiError, NoAnswerError
+from heyhi.invocation import Mode
+from heyhi.jobs import JobEnd, Jobs
+from heyhi.order import Order
+from heyhi.plan import Action, Plan, make_plan
+from heyhi.resources import Resources
+from heyhi.runs import Run, Status
+from heyhi.submission import Ask
+
+__all__ = ["Request", "Submitter"]
+
+_GATHER = 0.2  # seconds that more may come in before what is there is submitted
+_PAUSE = 10.0  # seconds until the next try, if Slurm does not answer
+
+
+class Request(NamedTuple):
+    """A run to be submitted, as the driver decided it: what it needs, how squeue shows it."""
+
+    order: Order
+    plan: Plan
+    resources: Resources
+    label: str
+
+
+class _Entry(NamedTuple):
+    key: Any
+    request: Request
+
+
+class Submitter:
+    """Takes runs, and submits them. `on_end` is called with the key of each that is not to be submitted."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        on_end: Callable[[Any, JobEnd], None],
+        on_problem: Callable[[BaseException], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._jobs = jobs
+        self._on_end = on_end
+        self._on_problem = on_problem
+        self._tell = tell
+        self._entries: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
+        self._submitted: dict[Run, str] = {}
+        self._is_over = threading.Event()
+        self._is_submitting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def put(self, key: Any, request: Request) -> None:
+        """Have a run submitted, and return."""
+        self._entries.put(_Entry(key, request))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> list[str]:
+        """Submit no more. Returns the Slurm ids of the runs that were submitted here and have not ended."""
+        self._is_over.set()
+        with self._is_submitting:
+            living = self._jobs.runs()
+            return [job for run, job in self._submitted.items() if run in living]
+
+    def _work(self) -> None:
+        try:
+            while not self._is_over.is_set():
+                self._submit_all(self._gather())
+        except BaseException as problem:
+            self._on_problem(problem)
+
+    def _gather(self) -> list[_Entry]:
+        """At least one, and what comes in soon after it."""
+        entries = [self._entries.get()]
+        while True:
+            try:
+                entries.append(self._entries.get(timeout=_GATHER))
+            except queue.Empty:
+                return entries
+
+    def _submit_all(self, entries: Iterable[_Entry]) -> None:
+        groups: dict[tuple[Any, ...], list[_Entry]] = {}
+        for entry in entries:
+            order = entry.request.order
+            code = order.provenance.get("snapshot") or order.project_root
+            groups.setdefault((entry.request.resources, code, order.experiment_root), []).append(entry)
+        for group in groups.values():
+            most = self._until_it_answers(submission.most_at_once)
+            for start in range(0, len(group), most or len(group)):
+                self._submit(group[start : start + (most or len(group))])
+
+    def _submit(self, group: list[_Entry]) -> None:
+        """Submit runs of equal needs, at most as many as one job may have."""
+        planned = [(entry, plan_now(entry.request)) for entry in group]
+        ready = [
+            entry._replace(request=entry.request._replace(plan=plan))
+            for entry, plan in planned
+            if self._is_to_be_submitted(entry, plan)
+        ]
+        if not ready:
+            return
+        try:
+            self._until_it_answers(lambda: self._submit_once([entry.request for entry in ready]))
+        except HeyhiError as problem:
+            self._give_up(ready, str(problem))
+        except OSError as problem:
+            self._give_up(ready, f"{problem.filename or 'its folder'}: {problem.strerror}")
+        else:
+            for entry in ready:
+                self._adopt(entry)
+
+    def _submit_once(self, requests: list[Request]) -> None:
+        asks = [Ask(request.order, request.plan) for request in requests]
+        with self._is_submitting:
+            if self._is_over.is_set():
+                return
+            options, label = requests[0].resources.options(), requests[0].label
+            ids = submission.submit(asks, options, label, self._tell)
+            self._submitted.update(
+                (ask.order.run, job.text) for ask, job in zip(asks, ids, strict=True) if job
+            )
+
+    def _give_up(self, entries: list[_Entry], why: str) -> None:
+        for entry in entries:
+            order = entry.request.order
+            self._on_end(entry.key, JobEnd(False, f"{order.id}: not submitted: {why} ({order.folder})"))
+
+    def _is_to_be_submitted(self, entry: _Entry, plan: Plan) -> bool:
+        order, status = entry.request.order, plan.state.status
+        if plan.action not in (Action.SKIP, Action.REFUSE):
+            return True
+        if status is Status.DONE:
+            self._on_end(entry.key, JobEnd(True))
+        elif status is Status.DEAD or plan.action is Action.REFUSE:
+            self._on_end(entry.key, JobEnd(False, f"{order.id}: {plan.reason} ({order.folder})"))
+        else:
+            self._adopt(entry)
+        return False
+
+    def _adopt(self, entry: _Entry) -> None:
+        # Should it turn out that it was never really submitted, it is what it was before.
+        again = entry._replace(request=entry.request._replace(plan=_fresh(entry.request)))
+        self._jobs.adopt(entry.key, entry.request.order.run, lambda: self._entries.put(again))
+
+    def _until_it_answers(self, ask: Callable[[], Any]) -> Any:
+        has_told = False
+        while not self._is_over.is_set():
+            try:
+                return ask()
+            except NoAnswerError as problem:
+                if not has_told:
+                    self._tell(f"{problem}; trying again until Slurm answers")
+                has_told = True
+                self._is_over.wait(_PAUSE)
+        return None
+
+
+def plan_now(request: Request) -> Plan:
+    """What is to be done with a run: as it was decided, unless another process has started it since."""
+    if runs.read_job(request.order.run) == request.plan.state.job:
+        return request.plan
+    return _fresh(request)
+
+
+def _fresh(request: Request) -> Plan:
+    return make_plan(runs.read_state(request.order.run), Mode.GENTLE_START)

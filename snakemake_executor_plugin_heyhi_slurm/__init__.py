@@ -1,0 +1,85 @@
+"""Snakemake's Slurm executor, but for runs: those of equal needs are submitted as one job array, whose tasks
+are bare processes, and their ends are read from their folders and one squeue for all.
+
+Snakemake finds this module by its name: `--executor heyhi-slurm`.
+"""
+
+import asyncio
+import dataclasses
+import sys
+from typing import Any
+
+from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
+from snakemake_executor_plugin_slurm import ExecutorSettings
+from snakemake_executor_plugin_slurm import common_settings as slurm_settings
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.real import RealExecutor
+
+from heyhi import slurm
+from heyhi.errors import LaunchError
+from heyhi.submitter import Submitter
+from snakemake_executor_plugin_heyhi import RunExecutor, is_of_a_run
+
+__all__ = ["Executor", "ExecutorSettings", "common_settings"]
+
+# Snakemake waits for the first look at its own jobs also where there are none.
+common_settings = dataclasses.replace(slurm_settings, init_seconds_before_status_checks=1)
+
+_PAUSE = 0.2  # seconds
+
+
+class Executor(RunExecutor, SlurmExecutor):  # type: ignore[misc]  # Snakemake has no types
+    """Submits the jobs of rule `launch` itself, and leaves all others to Snakemake's executor."""
+
+    def __post_init__(self) -> None:
+        """Called by Snakemake at the end of its own constructor."""
+        super().__post_init__()
+        self._submitter = Submitter(self._jobs, self._ended, self._failed, self._tell)
+
+    def run_jobs(self, jobs: list[Any]) -> None:
+        """Start jobs, and return."""
+        for job in filter(is_of_a_run, jobs):
+            self.run_job_pre(job)
+            RealExecutor.report_job_submission(self, SubmittedJobInfo(job=job), register_job=False)
+            if self._runs.is_for_slurm(job.wildcards):
+                self._submitter.put(job, self._runs.request_of(job.wildcards, dict(job.resources.items())))
+            else:
+                self._start_or_adopt(job)
+        others = [job for job in jobs if not is_of_a_run(job)]
+        if others:
+            super().run_jobs(others)
+
+    async def sleep(self) -> None:
+        """Between two looks at Snakemake's own jobs; where there are none, nothing waits for the next."""
+        if self.active_jobs:
+            await super().sleep()
+        else:
+            await asyncio.sleep(_PAUSE)
+
+    def cancel(self) -> None:
+        """Ctrl-C: end what runs here; what this driver submitted is cancelled, or left, as the user says."""
+        self._runs.was_interrupted = True
+        submitted = self._submitter.stop()
+        ended = self._jobs.cancel()
+        if ended:
+            self._tell(f"interrupted: {ended} runs were ended")
+        if submitted and self._are_to_be_cancelled(len(submitted)):
+            try:
+                slurm.cancel(*submitted)
+                self._tell(f"interrupted: {len(submitted)} runs were cancelled in Slurm")
+            except LaunchError as problem:
+                self.logger.error(str(problem))
+        elif submitted:
+            self._tell(f"interrupted: {len(submitted)} runs go on in Slurm; the next call adopts them")
+        super().cancel()
+
+    def _are_to_be_cancelled(self, number: int) -> bool:
+        """Ask on a terminal; without one they are, as Ctrl-C ends what a driver started."""
+        if self._runs.was_told_to_stop or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+            return True
+        question = f"{number} runs of this call wait or run in Slurm. Cancel them? (else they go on) [y/N] "
+        print(question, end="", file=sys.stderr, flush=True)
+        try:
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        except KeyboardInterrupt:
+            return False

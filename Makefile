@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: protos setup demo test test-kill test-slurm slurm-up slurm-down check fix bench bench-long lock profiles clean help
+.PHONY: protos setup demo test test-kill test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm lock profiles clean help
 
 protos: $(READY)  ## Bring the generated modules of conf/ up to date (the default)
 	@$(BIN)/heyhi protos
@@ -18,6 +18,8 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# Beside Snakemake's own plugins, as in an install that is not editable: they are imported in this order.
+	@ln -sfn $(CURDIR)/snakemake_*_plugin_heyhi* "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
 	@touch $@
 
 demo: protos  ## Play games, train two models, let them play (under two minutes)
@@ -29,7 +31,7 @@ test: protos  ## The tests (under ten minutes)
 	@$(BIN)/pytest -n auto -m "not slurm"
 
 test-slurm: slurm-up  ## The tests that need a Slurm cluster, on one of its own
-	@$(BIN)/pytest -n 2 --dist loadgroup -m slurm
+	@$(BIN)/pytest -n 4 -m slurm
 
 slurm-up: protos  ## A Slurm cluster on this machine, for tests (Debian's packages, loopback only)
 	@$(BIN)/python -m tests.cluster up
@@ -59,6 +61,9 @@ bench: protos  ## Measure, side by side with others (seven minutes)
 
 bench-long: protos  ## Measure how cost grows with the number of runs (ten minutes)
 	$(BIN)/python -m bench --long
+
+bench-slurm: protos  ## Measure on a Slurm cluster of its own (four minutes)
+	$(BIN)/python -m bench --slurm
 
 lock: $(READY)  ## Make requirements.lock anew from pyproject.toml
 	$(BIN)/pip install --quiet uv

@@ -1,20 +1,20 @@
-"""`python -m bench [--long]`: every measurement, as one table. Medians; compare ratios, not milliseconds."""
+"""`python -m bench [--long | --slurm]`: measurements, as a table. Compare ratios, not milliseconds."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import batches, composing, running, start_up
+from bench import batches, composing, on_slurm, running, start_up
 from bench.table import Row, render
 
 _SHORT = (start_up.rows, composing.rows, batches.rows, running.rows)
-_LONG = (batches.long_rows, running.long_rows)
+_MORE = {"--long": (batches.long_rows, running.long_rows), "--slurm": (on_slurm.rows,)}
 
 
 def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="heyhi-bench-") as folder:
-        for measurements in _LONG if "--long" in sys.argv else _SHORT:
+        for measurements in next((_MORE[word] for word in sys.argv if word in _MORE), _SHORT):
             print(f"{measurements.__module__} ...", file=sys.stderr)
             rows += measurements(Path(folder))
     print(render(rows))

@@ -13,17 +13,19 @@ ROOT = HERE.parent
 CONFIG = "conf/rest.prototxt"
 
 
-def environment(experiment_root: Path) -> dict[str, str]:
-    """What a measured process sees. Bytecode is cached, as it is for users."""
+def environment(experiment_root: Path, *programs: str, **more: str) -> dict[str, str]:
+    """What a measured process sees; `programs` are folders first on its PATH. Bytecode is cached, as it is
+    for users."""
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    return {**kept, "PATH": path, "HH_EXP_DIR": str(experiment_root)}
+    path = os.pathsep.join([*programs, str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    return {**kept, "PATH": path, "HH_EXP_DIR": str(experiment_root), **more}
 
 
 class Idle:
     """The project, and an experiment root of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *programs: str, **more: str) -> None:
+        self._environment = environment(folder / "results", *programs, **more)
         self.root = folder / "project"
         self.results = folder / "results"
         shutil.copytree(HERE / "project", self.root)
@@ -37,7 +39,7 @@ class Idle:
     def call(self, *words: str) -> str:
         """Run a program in the project to its end; what it prints."""
         done = subprocess.run(
-            words, cwd=self.root, env=environment(self.results), capture_output=True, text=True, check=False
+            words, cwd=self.root, env=self._environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise RuntimeError(f"{shlex.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}")
@@ -62,17 +64,18 @@ class Idle:
         """`heyhi plan`."""
         self.call(sys.executable, "-m", "heyhi.commands", "plan", str(script))
 
-    def snakemake(self, script: Path, *words: str) -> None:
-        """Snakemake on a batch, under profile local."""
-        self.call(*self._snakemake("Snakefile", *words), "--config", f"batch={script}")
+    def snakemake(self, script: Path, *words: str, profile: str = "local") -> None:
+        """Snakemake on a batch."""
+        command = self._snakemake("Snakefile", *words, profile=profile)
+        self.call(*command, "--config", f"batch={script}")
 
     def empty_workflow(self, *words: str) -> None:
         """Snakemake on a workflow of nothing, under the same profile."""
         self.call(*self._snakemake("empty.smk", *words))
 
-    def _snakemake(self, snakefile: str, *words: str) -> list[str]:
+    def _snakemake(self, snakefile: str, *words: str, profile: str = "local") -> list[str]:
         program = [sys.executable, "-m", "snakemake", "--snakefile", snakefile]
-        return [*program, "--profile", "profiles/local", *words]
+        return [*program, "--profile", f"profiles/{profile}", *words]
 
     def xargs(self, runs: int) -> None:
         """The same run.py calls, two at once, without any batch."""

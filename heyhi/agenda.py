@@ -83,8 +83,12 @@ def read_states(batch: Batch) -> dict[Path, RunState]:
     if any(map(slurm.is_of_slurm, states.values())):
         queue = slurm.ask_queue()
         for entry in batch.entries:
-            if slurm.is_of_slurm(states[entry.run.folder]):
-                states[entry.run.folder] = runs.read_state(entry.run, queue)
+            asked = states[entry.run.folder]
+            if slurm.is_of_slurm(asked):
+                state = runs.read_state(entry.run, queue)
+                # What was submitted anew while Slurm was asked, its answer does not know.
+                is_known = runs.read_job(entry.run) == asked.job
+                states[entry.run.folder] = state if is_known else runs.read_state(entry.run)
     return states
 
 
@@ -139,6 +143,8 @@ def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: Run | None) -> str:
     status = plan.reason.removesuffix(f": {plan.action.value}")
     if entry.drift and plan.state.status is not Status.NOT_STARTED:
         status += f" (drifted: {'; '.join(entry.drift)})"
+    if plan.state.status is Status.UNKNOWN and kind is Kind.ADOPT:
+        status += f": {plan.state.detail}"
     if kind is Kind.ADOPT:
         return f"{status}: adopt"
     if kind is Kind.LEAVE:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from heyhi import slurm
 from heyhi.capture import Captured, Line, Remark, capture
 from heyhi.compose import Composer
 from heyhi.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
@@ -193,6 +194,7 @@ class _Reader:
         try:
             base = self._base(invocation.cfg, line.cwd)
             composition = self._composer.compose(base, invocation.overrides)
+            slurm.needs_of(composition.config)  # what no cluster can give is told with the line
             draft = make_draft(invocation, self._project, composition, base, self._experiment_root)
         except HeyhiError as problem:
             self.problems.add(where, problem)

@@ -133,14 +133,21 @@ def _wait_for_end(report: "Report") -> "Report":
     from heyhi import runs, slurm
 
     run, state = report.draft.run, report.state
-    for look in itertools.count(1):
-        if state.status not in (runs.Status.QUEUED, runs.Status.RUNNING) and not slurm.is_of_slurm(state):
-            return report._replace(state=state)
-        time.sleep(_PAUSE)
-        state = runs.read_state(run)
-        if slurm.is_of_slurm(state):
-            state = slurm.read_state(run) if look % _LOOKS == 0 else state._replace(status=runs.Status.QUEUED)
-    raise AssertionError("it counts for ever")
+    alive = (runs.Status.QUEUED, runs.Status.RUNNING)
+    try:
+        for look in itertools.count(1):
+            if state.status not in alive and not slurm.is_of_slurm(state):
+                break
+            time.sleep(_PAUSE)
+            before, state = state, runs.read_state(run)
+            if slurm.is_of_slurm(state):
+                # What ran a moment ago, or has left an error and no result, has probably failed.
+                ask = look % _LOOKS == 0 or before.status is runs.Status.RUNNING or run.error.exists()
+                state = slurm.read_state(run) if ask else state._replace(status=runs.Status.QUEUED)
+    except KeyboardInterrupt:
+        say(f"{run.id}: {state.status.value}{_job_of(state)}: it goes on; the same command tells its state")
+        raise
+    return report._replace(state=state)
 
 
 def _refuse_deleted_cwd() -> None:
@@ -276,17 +283,20 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
     from heyhi.draft import make_order
     from heyhi.launch import Lost, launch_here
     from heyhi.plan import Action, make_plan
-    from heyhi.slurm import read_state, wants_slurm
+    from heyhi.slurm import needs_of, read_state, refuse_without_slurm, wants_slurm
 
     state = read_state(draft.run)
     _say_what_is_there(draft, state, invocation)
     plan = make_plan(state, invocation.mode)
     if plan.action is Action.REFUSE:
         raise RefusedError(_why_refused(draft, state))
-    if plan.action is Action.SKIP:
+    if plan.action is Action.SKIP or _is_for_rank_0():
         return Report(draft, state)
     is_for_slurm = wants_slurm(draft.composition.config) and "SLURM_PROCID" not in os.environ
-    resources = _resources(draft) if is_for_slurm else None
+    resources = None
+    if is_for_slurm:
+        refuse_without_slurm()
+        resources = needs_of(draft.composition.config)
     _confirm(plan, draft, invocation)
     say(f"{draft.run.id}: {plan.reason}\n  folder {draft.run.folder}")
     if resources is not None:
@@ -298,13 +308,12 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
     return Report(draft, read_state(draft.run), outcome)
 
 
-def _resources(draft: "Draft") -> "Resources":
-    """What the run asks of Slurm. Raises UsageError if it cannot be had, or there is no Slurm."""
-    from heyhi.resources import read_resources
-    from heyhi.slurm import launcher_of, refuse_without_slurm
-
-    refuse_without_slurm()
-    return read_resources(launcher_of(draft.composition.config), draft.run.id)
+def _is_for_rank_0() -> bool:
+    """In a job step of the user's own (srun bash) a run is done there, by one task: who is the master."""
+    rank = os.environ.get("SLURM_PROCID", "0")
+    if rank != "0":
+        say(f"note: this is rank {rank} of a Slurm step; rank 0 starts the run")
+    return rank != "0"
 
 
 def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft") -> Report:
@@ -385,9 +394,12 @@ def _finish(invocation: Invocation, report: Report) -> int:
 
 
 def _say_state(run: "Run", state: "RunState") -> None:
-    job = f" ({state.job.text})" if state.job and state.status.value in ("RUNNING", "QUEUED") else ""
     detail = f": {state.detail}" if state.detail else ""
-    say(f"{run.id}: {state.status.value}{job}{detail}\n  folder {run.folder}")
+    say(f"{run.id}: {state.status.value}{_job_of(state)}{detail}\n  folder {run.folder}")
+
+
+def _job_of(state: "RunState") -> str:
+    return f" ({state.job.text})" if state.job and state.status.value in ("RUNNING", "QUEUED") else ""
 
 
 def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> None:

@@ -8,9 +8,11 @@ heyhi plan BATCH [--mode MODE] [--all] [--json]
                           what is pending of a batch, and why; nothing is started
 heyhi start BATCH [--mode MODE] [--profile NAME] [--force] [--detach]
                           carry it out; detached, without a living terminal
-heyhi stop                end the drivers of this experiment root, and the jobs that they started here
+heyhi stop                end the drivers of this experiment root, and the jobs that they started
+heyhi kill RUN ...        end the jobs of runs, here or in Slurm; what they have written stays
 
-A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin.
+A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, or a
+folder.
 """
 
 import os
@@ -28,6 +30,7 @@ from heyhi.invocation import Mode, Parser, one_of
 from heyhi.loading import types_that_fit
 from heyhi.project import Project, find_project
 from heyhi.protos import generate, load_message_types, load_messages
+from heyhi.runs import Run
 
 __all__ = ["main"]
 
@@ -143,6 +146,39 @@ def stop(words: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
+def kill(words: Sequence[str]) -> int:
+    """End the jobs of runs; status 1 if one cannot be ended."""
+    from heyhi import launch, slurm
+    from heyhi.runs import Status
+
+    if not words or words[0].startswith("-"):
+        raise UsageError("usage: heyhi kill RUN ...")
+    runs = [_find_run(word, find_project()) for word in words]
+    problems = 0
+    for run in runs:
+        state = slurm.read_state(run)
+        if state.status not in (Status.QUEUED, Status.RUNNING):
+            print(f"{run.id}: {state.status.value}: no job to end")
+            problems += state.status is Status.UNKNOWN
+            continue
+        try:
+            launch.kill(run, state)
+            print(f"{run.id}: ended: {state.job.text if state.job else '?'}", flush=True)
+        except HeyhiError as problem:
+            print(f"error: {problem}", file=sys.stderr)
+            problems += 1
+    return 1 if problems else 0
+
+
+def _find_run(word: str, project: Project) -> Run:
+    """The run that a user means by its id, or by its folder. Raises UsageError."""
+    for folder in (project.experiment_root / word, Path(word).absolute()):
+        run = Run(os.path.relpath(folder, project.experiment_root), folder)
+        if run.jobid.exists() or run.config.exists():
+            return run
+    raise UsageError(f"no run {word!r}: it is no folder of a run, here or in {project.experiment_root}")
+
+
 def _batch_parser(command: str) -> Parser:
     parser = Parser(prog=f"heyhi {command}", allow_abbrev=False)
     parser.add_argument("batch", metavar="BATCH")
@@ -205,6 +241,7 @@ _COMMANDS = {
     "plan": plan,
     "start": start,
     "stop": stop,
+    "kill": kill,
 }
 
 

@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from heyhi import claim
@@ -86,12 +87,18 @@ def write_script(project: Project, text: str) -> str:
 # ---- Inside a driver ----------------------------------------------------------------------------
 
 
-def record(path: Path, batch: str) -> None:
-    """Say, in a driver, that it is one: `path` is its files' common path. From now on `stop` ends it."""
+def record(path: Path, batch: str, on_stop: Callable[[], None]) -> None:
+    """Say, in a driver, that it is one: `path` is its files' common path. From now on `stop` ends it, as
+    Ctrl-C does, after a call of `on_stop`."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        on_stop()
+        signal.default_int_handler(number, frame)
+
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"batch": batch, "started": time.time(), "log": os.environ.get("HEYHI_DRIVER_LOG", "")}
     write_whole(path.with_suffix(".json"), json.dumps(content) + "\n")
-    signal.signal(_STOP, signal.default_int_handler)
+    signal.signal(_STOP, interrupt)
     claim.take(path.with_suffix(".lock"), this_process().text)
 
 

@@ -102,13 +102,14 @@ def maybe_init_requeue_handler(master_callback: Callable[[], None] | None = None
     """On Slurm, let the job be requeued into the same folder when its time is up; else do nothing.
 
     Slurm sends USR1 before the end: the master calls `master_callback` (what it raises is logged) and
-    requeues the job; all ranks leave. TERM, which comes with preemption, is left to USR1.
+    requeues the job; all ranks leave. TERM, which comes with preemption, is left to USR1: a rank that died of
+    it would take the master with it, in the middle of the callback.
     """
     if not is_on_slurm():
         return
+    signal.signal(signal.SIGTERM, lambda *_: _log("SIGTERM is ignored: USR1 requeues"))
     if is_master():
         signal.signal(signal.SIGUSR1, lambda *_: _requeue(master_callback))
-        signal.signal(signal.SIGTERM, lambda *_: _log("SIGTERM is ignored: USR1 requeues"))
     else:
         signal.signal(signal.SIGUSR1, _leave_to_be_requeued)
 

@@ -24,7 +24,16 @@ from heyhi.environment import Requeued
 from heyhi.log import say
 from heyhi.runs import JobId, Run
 
-__all__ = ["Main", "Outcome", "Output", "call_task", "claimed", "execute"]
+__all__ = [
+    "Main",
+    "Outcome",
+    "Output",
+    "Terminated",
+    "call_task",
+    "claimed",
+    "execute",
+    "signals_end_the_task",
+]
 
 # A project's entry: main(cfg=<frozen task config>, task=<its name>, log_level=<text>) -> result.
 Main = Callable[..., Any]
@@ -45,12 +54,12 @@ class Outcome(NamedTuple):
             return 0
         if isinstance(self.failure, KeyboardInterrupt):
             return 128 + signal.SIGINT
-        if isinstance(self.failure, _Terminated):
+        if isinstance(self.failure, Terminated):
             return 128 + self.failure.signal
         return 1
 
 
-class _Terminated(BaseException):
+class Terminated(BaseException):
     """A signal asks the job to end."""
 
     def __init__(self, number: int) -> None:
@@ -59,7 +68,7 @@ class _Terminated(BaseException):
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ASKED_TO_END = (KeyboardInterrupt, Requeued, _Terminated)
+_ASKED_TO_END = (KeyboardInterrupt, Requeued, Terminated)
 
 
 @contextmanager
@@ -96,7 +105,7 @@ def execute(
     runs.write_whole(run.jobid, owner.text)
     start = _note_start(run, owner)
     before = set(threading.enumerate())
-    with _signals_end_the_task() as task_is_over, _inside(run, output):
+    with signals_end_the_task() as task_is_over, _inside(run, output):
         outcome = _call(run, main, meta_class, level, task_is_over)
         outcome = _record(run, outcome, owner)
         _note_end(run, start, outcome, owner)
@@ -206,7 +215,7 @@ def _inside(run: Run, output: Output) -> Iterator[None]:
 
 
 @contextmanager
-def _signals_end_the_task() -> Iterator[Callable[[], None]]:
+def signals_end_the_task() -> Iterator[Callable[[], None]]:
     """SIGTERM and SIGHUP end the task as Ctrl-C does: with its error on record.
 
     Yields what is to be called when the task is over. From then on they wait: what took weeks to compute is
@@ -225,7 +234,7 @@ def _signals_end_the_task() -> Iterator[Callable[[], None]]:
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
-            raise _Terminated(number)
+            raise Terminated(number)
 
     _install(end)
     try:

@@ -42,11 +42,15 @@ class JobEnd(NamedTuple):
     message: str = ""
 
 
+# Called with what an adopted run has turned out to be, if it was never really started.
+StartAgain = Callable[[RunState], None]
+
+
 class _Job(NamedTuple):
     key: Any
     run: Run
     command: str = ""
-    start_again: Callable[[], None] | None = None  # of an adopted run that was not really started
+    start_again: StartAgain | None = None  # of an adopted run that was not really started
     process: "subprocess.Popen[bytes] | None" = None
     output: IO[bytes] | None = None  # what it printed before and after its run.log
     old_result: tuple[int, int] | None = None  # which file was there when it started
@@ -65,6 +69,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
         self._next_question = 0.0  # to Slurm, not before this time
+        self._waited_for_slurm = 0.0  # seconds of the last look
         self._gone: set[Run] = set()  # DEAD at the last look
 
     def start(self, key: Any, run: Run, command: str) -> None:
@@ -74,7 +79,7 @@ class Jobs:
         except OSError as problem:  # no room, no processes: the others go on
             self._on_end(key, JobEnd(False, f"{run.id}: its process cannot be started: {problem}"))
 
-    def adopt(self, key: Any, run: Run, start_again: Callable[[], None]) -> None:
+    def adopt(self, key: Any, run: Run, start_again: StartAgain) -> None:
         """Wait for the end of a run that lives elsewhere; `start_again` is called, and it is no longer waited
         for, if it turns out that it was never really started."""
         self._add(_Job(key, run, start_again=start_again))
@@ -128,7 +133,8 @@ class Jobs:
                     began = time.monotonic()
                     self._look_elsewhere([job for job in jobs if job.process is None])
                     # However many there are, looking takes a twentieth of a core at most.
-                    next_look = began + max(_ADOPTED_PAUSE, 20 * (time.monotonic() - began))
+                    took = time.monotonic() - began - self._waited_for_slurm
+                    next_look = time.monotonic() + max(_ADOPTED_PAUSE, 20 * took)
                 time.sleep(_PAUSE)
         except BaseException as problem:
             self._on_problem(problem)
@@ -144,23 +150,32 @@ class Jobs:
             if state.status in _ALIVE:
                 continue
             if state.status is Status.NOT_STARTED:  # its job ended before it had begun
-                self._start_again(job)
+                self._start_again(job, state)
             else:
                 self._report(job, _end(job.run, state))
 
     def _states_of(self, jobs: list[_Job]) -> list[RunState]:
         """The states of adopted runs. Slurm is asked once for all, and not at each look."""
+        self._waited_for_slurm = 0.0
         states = [_state_of(job.run) for job in jobs]
         if not any(map(slurm.is_of_slurm, states)):
             return states
         alive = [s._replace(status=Status.RUNNING) if slurm.is_of_slurm(s) else s for s in states]
         if time.monotonic() < self._next_question:
             return alive
+        began = time.monotonic()
         queue = slurm.ask_queue()
+        self._waited_for_slurm = time.monotonic() - began
         self._next_question = time.monotonic() + SLURM_PAUSE
         if queue is None:  # Slurm does not answer: they may live
             return alive
-        return [self._unless_just_gone(job, _state_of(job.run, queue)) for job in jobs]
+        asked = [state.job for state in states]
+        now = [self._unless_just_gone(job, _state_of(job.run, queue)) for job in jobs]
+        # What was submitted anew while Slurm was asked, its answer does not know.
+        return [
+            new if runs.read_job(job.run) == known else old
+            for job, known, new, old in zip(jobs, asked, now, alive, strict=True)
+        ]
 
     def _unless_just_gone(self, job: _Job, state: RunState) -> RunState:
         """What a node has written may be seen here some seconds later: a run is DEAD at the second look."""
@@ -170,13 +185,13 @@ class Jobs:
         self._gone.add(job.run)
         return state._replace(status=Status.RUNNING)
 
-    def _start_again(self, job: _Job) -> None:
+    def _start_again(self, job: _Job, state: RunState) -> None:
         with self._lock:
             if job not in self._jobs:
                 return  # cancelled
             self._jobs.remove(job)
         if job.start_again is not None:
-            job.start_again()
+            job.start_again(state)
 
     def _report(self, job: _Job, end: JobEnd) -> None:
         with self._lock:

@@ -121,12 +121,15 @@ def still_as_planned(run: Run, plan: Plan) -> bool:
     A run may have been started, and have ended, again since: then its job is another one.
     """
     job_now, planned = runs.read_job(run), plan.state.job
+    is_mark = job_now is not None and job_now.text.startswith(runs.SUBMITTING)
+    if plan.action is Action.KILL_RESTART and is_mark:
+        return True  # a crash left the id out of the folder: the plan has it from Slurm, by this name
     if planned is not None and job_now not in (None, planned):
         return False
     if plan.action is Action.KILL_RESTART:
         return True
     # Of a submission that came to nothing the plan knows: Slurm was asked about that very one.
-    is_fresh = job_now is None or (job_now == planned and job_now.text.startswith(runs.SUBMITTING))
+    is_fresh = job_now is None or (job_now == planned and is_mark)
     now = Status.DONE if run.result.exists() else Status.NOT_STARTED if is_fresh else Status.DEAD
     return now is plan.state.status
 
@@ -212,8 +215,16 @@ def wipe(run: Run) -> None:
 
 def freeze(order: Order) -> None:
     """Write the frozen configs. Raises OSError."""
-    runs.write_whole(order.run.config, order.config)
-    runs.write_whole(order.run.config_meta, order.config_meta)
+    for path, text in ((order.run.config, order.config), (order.run.config_meta, order.config_meta)):
+        if not _has(path, text):  # in a batch it is frozen already, and to write it anew takes its time
+            runs.write_whole(path, text)
+
+
+def _has(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode("utf-8", "surrogateescape")
+    except OSError:
+        return False
 
 
 def freeze_new(order: Order) -> None:

@@ -141,7 +141,7 @@ def _as_dict(item: Item) -> dict[str, Any]:
         "base_config": draft.base_name,
         "config": views.to_dict(draft.composition.config),
         "overrides": list(draft.canonical),
-        "resources": resources._asdict() if resources else None,
+        "resources": {"gpus": resources.gpus, **resources._asdict()} if resources else None,
         "needs": [str(folder) for folder in item.needs],
         "source": item.entry.where,
     }

@@ -1,14 +1,17 @@
 """Inside a Slurm job: the master does the run, and all other ranks take part in its task.
 
     master:  claim ─▶ is the run still this job's? ─▶ go ─▶ task ─▶ all others have ended well ─▶ result.json
-    others:                                  wait for it ─▶ task ─▶ ended
+    others:                           wait for it ─▶ lock ─▶ task ─▶ word: ended
 
-They meet in a folder of the run's, new at each start of the job.
+They meet in a folder of the run's, new at each start of the job. There each of the others holds a lock for as
+long as it lives, and leaves a word at its end: one that went without has died, whatever its exit status.
 """
 
+import io
 import os
 import shutil
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -18,13 +21,15 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import job, runs
+from heyhi import claim, job, runs
 from heyhi.environment import Requeued, get_slurm_job_id
+from heyhi.errors import LaunchError
 from heyhi.runs import SUBMITTING, JobId, Run
 
 __all__ = ["take_part"]
 
 _PAUSE = 0.1  # seconds between two looks
+_ENDED, _REQUEUED, _FAILED = "ended", "requeued", "failed"  # words of the other ranks
 
 
 def take_part(run: Run, main: job.Main, meta_class: type[Message], level: str) -> int:
@@ -34,10 +39,18 @@ def take_part(run: Run, main: job.Main, meta_class: type[Message], level: str) -
     """
     # Slurm announces the end by it; a task that has no handler is not to die of the announcement.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    _print_promptly()
     rank = _Rank.of_environment(run)
     if rank.number == 0:
         return _be_master(rank, main, meta_class, level)
     return _be_other(rank, main, meta_class, level)
+
+
+def _print_promptly() -> None:
+    """What is printed goes to srun by a pipe, and from there to the log: line by line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 class _Rank(NamedTuple):
@@ -69,6 +82,14 @@ class _Rank(NamedTuple):
         known = runs.read_job(self.run)
         return known is not None and known.text in self.names and not self.run.result.exists()
 
+    def lock(self, number: int) -> Path:
+        """What the process of a rank holds as long as it lives; the master holds the run's claim."""
+        return self.meeting / f"{number}.lock"
+
+    def word(self, number: int) -> Path:
+        """What a rank says: the master at the start, the others at the end."""
+        return self.meeting / str(number)
+
 
 # ---- The master ---------------------------------------------------------------------------------
 
@@ -93,6 +114,8 @@ def _be_master(rank: _Rank, main: job.Main, meta_class: type[Message], level: st
 def _meeting(rank: _Rank) -> Iterator[None]:
     for old in rank.run.folder.glob(".ranks.*"):
         if old != rank.meeting:
+            while _is_at_work(old):
+                time.sleep(_PAUSE)
             shutil.rmtree(old, ignore_errors=True)
     if rank.total == 1:
         yield
@@ -101,19 +124,63 @@ def _meeting(rank: _Rank) -> Iterator[None]:
     try:
         yield
     finally:
-        shutil.rmtree(rank.meeting, ignore_errors=True)
+        if not _is_at_work(rank.meeting):
+            shutil.rmtree(rank.meeting, ignore_errors=True)
+
+
+def _is_at_work(meeting: Path) -> bool:
+    """Whether a rank that was there has not ended its task: on a node that Slurm has lost, it goes on."""
+    return any(
+        claim.holder(lock) is not None and not lock.with_suffix("").exists()
+        for lock in meeting.glob("*.lock")
+    )
 
 
 def _with_others(rank: _Rank, main: job.Main) -> job.Main:
-    """The task, at its end once all others are: one that failed lets srun end the job."""
+    """The task, at its end once all others are; if one of them has failed, that is how it failed."""
 
     def together(**given: Any) -> Any:
-        value = main(**given)
-        while not all((rank.meeting / str(number)).exists() for number in range(1, rank.total)):
-            time.sleep(_PAUSE)
+        try:
+            value = main(**given)
+            _await_others(rank)
+        except Requeued:
+            raise
+        except BaseException as failure:
+            # srun ends all ranks as soon as one fails: this one may be the last that is to blame.
+            if blame := _blame(rank):
+                raise LaunchError(blame) from failure
+            raise
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # there is nothing left to be requeued for
         return value
 
     return together
+
+
+def _await_others(rank: _Rank) -> None:
+    while any(_read(rank.word(number)) != _ENDED for number in range(1, rank.total)):
+        if blame := _blame(rank):
+            raise LaunchError(blame)
+        time.sleep(_PAUSE)
+
+
+def _blame(rank: _Rank) -> str | None:
+    """Which other rank has failed, and how; None if none has."""
+    for number in range(1, rank.total):
+        lock = rank.lock(number)
+        # In this order: it writes who it is once it has the lock, and its word before it lets go.
+        has_died = bool(_read(lock)) and claim.holder(lock) is None and not rank.word(number).exists()
+        if has_died:
+            return f"rank {number} has died; the job's log may say of what"
+        if (word := _read(rank.word(number))).startswith(_FAILED):
+            return f"rank {number} {word}; the job's log has all of it"
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _keep_output(_: Path) -> "nullcontext[None]":
@@ -125,33 +192,40 @@ def _keep_output(_: Path) -> "nullcontext[None]":
 
 
 def _be_other(rank: _Rank, main: job.Main, meta_class: type[Message], level: str) -> int:
-    word = _word_of_master(rank)
-    if word != "go":
+    if _word_of_master(rank) != "go":
         return 0
     os.chdir(rank.run.folder)
     try:
-        job.call_task(rank.run, main, meta_class, level)
-    except Requeued:
-        return 0
-    except BaseException:  # whatever it is: the run has failed, and srun ends the other ranks
-        traceback.print_exc()
+        claim.take(rank.lock(rank.number), rank.job.text)
+        word = _call(rank, main, meta_class, level)
+        runs.write_whole(rank.word(rank.number), word)
+    except OSError:  # the master has failed, and what they met in is gone
         return 1
-    _leave_word(rank.meeting / str(rank.number), "ended")
-    return 0
+    return 0 if word in (_ENDED, _REQUEUED) else 1
+
+
+def _call(rank: _Rank, main: job.Main, meta_class: type[Message], level: str) -> str:
+    """How the task ended, in a word. Not of SIGTERM, which all ranks are sent: it is nobody's failure."""
+    try:
+        with job.signals_end_the_task():
+            job.call_task(rank.run, main, meta_class, level)
+    except Requeued:
+        return _REQUEUED
+    except job.Terminated:
+        return "terminated"
+    except BaseException as failure:  # whatever it is: the run has failed, and srun ends the other ranks
+        traceback.print_exc()
+        told = traceback.format_exception_only(failure)[-1].strip()
+        return f"{_FAILED}: {told}".encode(errors="backslashreplace").decode()
+    return _ENDED
 
 
 def _word_of_master(rank: _Rank) -> str:
-    while True:
-        try:
-            return (rank.meeting / "0").read_text()
-        except FileNotFoundError:
-            time.sleep(_PAUSE)
+    while not (word := _read(rank.word(0))):
+        time.sleep(_PAUSE)
+    return word
 
 
 def _tell(rank: _Rank, word: str) -> None:
     rank.meeting.mkdir(exist_ok=True)
-    _leave_word(rank.meeting / "0", word)
-
-
-def _leave_word(path: Path, word: str) -> None:
-    runs.write_whole(path, word)
+    runs.write_whole(rank.word(0), word)

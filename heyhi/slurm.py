@@ -7,17 +7,16 @@ import subprocess
 import time
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from heyhi import runs
 from heyhi.errors import LaunchError, NoAnswerError, UsageError
+from heyhi.resources import Resources, read_resources
 from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
 from heyhi.views import LAUNCHER
 
 __all__ = [
-    "Needs",
     "ask_queue",
     "cancel",
     "end",
@@ -93,38 +92,31 @@ def ask_queue() -> Queue | None:
     return found
 
 
-class Needs(NamedTuple):
-    """What one job needs of a cluster, as far as a listing tells it; None: what the partition gives."""
+def needs_of(config: Message) -> Resources | None:
+    """What the launcher of a task's config asks of Slurm; None if it is not Slurm that it asks.
 
-    gpus: int = 0
-    hours: int | None = None
-    partition: str = ""
-
-    @property
-    def gpu_hours(self) -> int | None:
-        """GPUs times hours; None if the hours are not limited."""
-        return 0 if not self.gpus else None if self.hours is None else self.gpus * self.hours
-
-    def __str__(self) -> str:
-        gpus = f"{self.gpus} GPU{'s' if self.gpus > 1 else ''}" if self.gpus else ""
-        hours = f"{self.hours} h" if self.hours is not None else ""
-        return ", ".join(part for part in (gpus, hours, self.partition) if part)
-
-
-def needs_of(config: Message) -> Needs | None:
-    """What the launcher of a task's config asks of Slurm; None if it is not Slurm that it asks."""
+    Raises ConfigError for what cannot be.
+    """
     if not wants_slurm(config):
         return None
-    asked = getattr(config, LAUNCHER).slurm
-    known = {field.name: value for field, value in asked.ListFields()}
-    return Needs(known.get("num_gpus", 0), known.get("hours"), known.get("partition", ""))
+    asked = launcher_of(config)
+    key = asked.DESCRIPTOR.full_name, asked.SerializeToString(deterministic=True)
+    if key not in _needs:  # the runs of a batch have few launchers
+        _needs[key] = read_resources(asked, "")
+    return _needs[key]
+
+
+_needs: dict[tuple[str, bytes], Resources] = {}
 
 
 def read_state(run: Run) -> RunState:
     """What a run is now; Slurm is asked only if the run is one of its jobs."""
     state = runs.read_state(run)
-    if is_of_slurm(state):
-        state = runs.read_state(run, ask_queue())
+    while is_of_slurm(state):
+        asked, state = state.job, runs.read_state(run, queue := ask_queue())
+        if queue is None or runs.read_job(run) == asked:
+            break
+        state = runs.read_state(run)  # it was submitted anew meanwhile: that answer knows nothing of it
     return state
 
 
@@ -196,8 +188,12 @@ def max_array_size() -> int:
     """How many tasks an array may have here. Raises NoAnswerError."""
     try:
         answer = _call(["scontrol", "show", "config"])
-    except (OSError, subprocess.SubprocessError) as problem:
-        raise NoAnswerError(f"scontrol show config: {problem}") from None
+    except subprocess.CalledProcessError as problem:
+        raise NoAnswerError(f"scontrol show config: {problem.stderr.strip()}") from None
+    except subprocess.TimeoutExpired:
+        raise NoAnswerError(f"scontrol show config: no answer in {_TIMEOUT} seconds") from None
+    except OSError as problem:
+        raise LaunchError(f"scontrol cannot be run: {problem.strerror}") from None
     match = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
     return int(match[1]) if match else 1001
 
@@ -223,5 +219,6 @@ def _environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SQUEUE_", "SCANCEL_", "SLURM_", "SRUN_")) or name == "SLURM_CONF"
+        if not name.startswith(("SQUEUE_", "SCANCEL_", "SLURM_", "SRUN_", "SBATCH_WAIT", "SBATCH_ARRAY_INX"))
+        or name == "SLURM_CONF"
     }

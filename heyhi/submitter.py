@@ -17,7 +17,7 @@ from heyhi.jobs import JobEnd, Jobs
 from heyhi.order import Order
 from heyhi.plan import Action, Plan, make_plan
 from heyhi.resources import Resources
-from heyhi.runs import Run, Status
+from heyhi.runs import Run, RunState, Status
 from heyhi.submission import Ask
 
 __all__ = ["Request", "Submitter"]
@@ -112,18 +112,16 @@ class Submitter:
         if not ready:
             return
         try:
-            self._until_it_answers(lambda: self._submit_once([entry.request for entry in ready]))
+            self._until_it_answers(lambda: self._submit_once(ready))
         except HeyhiError as problem:
             self._give_up(ready, str(problem))
         except OSError as problem:
             self._give_up(ready, f"{problem.filename or 'its folder'}: {problem.strerror}")
-        else:
-            for entry in ready:
-                self._adopt(entry)
 
-    def _submit_once(self, requests: list[Request]) -> None:
+    def _submit_once(self, entries: list[_Entry]) -> None:
+        requests = [entry.request for entry in entries]
         asks = [Ask(request.order, request.plan) for request in requests]
-        with self._is_submitting:
+        with self._is_submitting:  # until all that was submitted is known to who stops it
             if self._is_over.is_set():
                 return
             options, label = requests[0].resources.options(), requests[0].label
@@ -131,6 +129,8 @@ class Submitter:
             self._submitted.update(
                 (ask.order.run, job.text) for ask, job in zip(asks, ids, strict=True) if job
             )
+            for entry in entries:
+                self._adopt(entry)
 
     def _give_up(self, entries: list[_Entry], why: str) -> None:
         for entry in entries:
@@ -150,9 +150,11 @@ class Submitter:
         return False
 
     def _adopt(self, entry: _Entry) -> None:
-        # Should it turn out that it was never really submitted, it is what it was before.
-        again = entry._replace(request=entry.request._replace(plan=_fresh(entry.request)))
-        self._jobs.adopt(entry.key, entry.request.order.run, lambda: self._entries.put(again))
+        def again(state: RunState) -> None:
+            plan = make_plan(state, Mode.GENTLE_START)
+            self._entries.put(entry._replace(request=entry.request._replace(plan=plan)))
+
+        self._jobs.adopt(entry.key, entry.request.order.run, again)
 
     def _until_it_answers(self, ask: Callable[[], Any]) -> Any:
         has_told = False

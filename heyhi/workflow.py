@@ -20,15 +20,16 @@ from typing import Any, NoReturn
 from heyhi import drivers, gpus, listing, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
 from heyhi.batch import read_batch
+from heyhi.child import Child, ToldRun, tell_children
 from heyhi.draft import make_order
-from heyhi.errors import ConfigError, HeyhiError, RefusedError, UsageError, did_you_mean
+from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.invocation import Mode
 from heyhi.launch import with_code_state
 from heyhi.order import Order, write_orders
 from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
-from heyhi.resources import Resources, read_resources, resources_from_defaults
-from heyhi.runs import Run, Status
+from heyhi.resources import resources_from_defaults
+from heyhi.runs import Run, RunState, Status
 from heyhi.submitter import Request
 
 __all__ = ["Workflow", "load"]
@@ -41,7 +42,7 @@ _LOCAL_RUNS = "local_runs"
 _GPUS = "local_gpus"  # Snakemake's resource; `gpus` has a meaning for cluster executors
 
 
-def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Workflow":
+def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Workflow | Child":
     """The workflow of this call of Snakemake, from its `--config`. Leaves with a clear line and its status.
 
     `snakemake` is the `workflow` object of the Snakefile.
@@ -52,6 +53,8 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
             raise UsageError(f"--config {unknown[0]}=...: unknown{did_you_mean(unknown[0], list(_KNOWN))}")
         mode = _read_mode(str(config.get("mode", Mode.GENTLE_START.value)))
         project = find_project(str(Path(snakemake.main_snakefile).parent / "run.py"))
+        if not snakemake.is_main_process:
+            return Child(project)
         batch = read_batch(str(config.get("batch", project.root / default_batch)), project)
         workflow = Workflow(
             make_agenda(batch, mode, read_states(batch)), snakemake, bool(config.get("force"))
@@ -107,18 +110,21 @@ class Workflow:
         self._orders = self._driver.with_suffix(".jsonl")
         self._launched: list[Item] = []
         self._orders_by_number: list[Order] = []
-        self._needs: dict[str, Resources] = {}  # of Slurm, by run folder
 
     @property
     def project(self) -> Project:
         """The project."""
         return self.agenda.batch.project
 
+    @property
+    def batch_name(self) -> str:
+        """What the batch is called: the path of its script."""
+        return self.agenda.batch.name
+
     def introduce(self) -> None:
         """Say what there is to do: the counts or, for mode=dryrun, all of it."""
-        if self._snakemake.is_main_process:
-            show = listing.lines if self.agenda.mode is Mode.DRYRUN else listing.summary
-            _tell("\n".join(show(self.agenda)))
+        show = listing.lines if self.agenda.mode is Mode.DRYRUN else listing.summary
+        _tell("\n".join(show(self.agenda)))
 
     # ---- What there is to do --------------------------------------------------------------------
 
@@ -190,7 +196,9 @@ class Workflow:
 
     def launch_command(self, wildcards: Any) -> str:
         """What carries a run out."""
-        item = self._item(wildcards)
+        return self._launch_command(self._item(wildcards))
+
+    def _launch_command(self, item: Item) -> str:
         mode = item.entry.invocation.chosen_mode or self.agenda.mode
         mode = Mode.RESTART if self._is_forced(item) else mode
         return self._command(item, "--job", [str(self._number(item)), mode.value])
@@ -203,18 +211,26 @@ class Workflow:
         """Whether a run is handed to Slurm: it is to be started, and its launcher does not say `local`."""
         item = self._item(wildcards)
         is_started = item.kind is Kind.START or self._is_forced(item)
-        return is_started and not slurm.wants_local(item.entry.draft.composition.config)
+        return is_started and not self.wants_local(wildcards)
 
-    def request_of(self, wildcards: Any, resources: Mapping[str, Any]) -> Request:
+    def wants_local(self, wildcards: Any) -> bool:
+        """Whether a run's launcher says `local`."""
+        return slurm.wants_local(self._item(wildcards).entry.draft.composition.config)
+
+    def request_of(
+        self, wildcards: Any, resources: Mapping[str, Any], state: RunState | None = None
+    ) -> Request:
         """What is handed to Slurm: the run's order, what is planned for it, and what it needs.
 
-        `resources` are Snakemake's, for a run whose config has no launcher.
+        `resources` are Snakemake's, for a run whose config has no launcher. `state` is what an adopted run
+        has turned out to be.
         """
         item = self._item(wildcards)
         plan = make_plan(item.plan.state, Mode.RESTART) if self._is_forced(item) else item.plan
+        plan = make_plan(state, Mode.GENTLE_START) if state else plan
         order = self._orders_by_number[self._number(item)]
         label = Path(self.agenda.batch.name).stem or "batch"
-        needs = self._needs.get(str(item.run.folder)) or resources_from_defaults(resources)
+        needs = slurm.needs_of(item.entry.draft.composition.config) or resources_from_defaults(resources)
         return Request(order, plan, needs, label)
 
     def lives_elsewhere(self, wildcards: Any) -> bool:
@@ -278,6 +294,11 @@ class Workflow:
         python = ["env", f"--chdir={code}", sys.executable, "run.py"]
         return shlex.join([*python, flag, str(self._orders), *words])
 
+    def _told(self, folder: str) -> ToldRun:
+        item = self._items[folder]
+        command = self._launch_command(item) if folder in self._todo else ""
+        return ToldRun(item.run.id, folder, item.entry.draft.composition.task, command)
+
     # ---- Before the first job -------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -293,30 +314,19 @@ class Workflow:
             self._refuse_too_many_gpus()
             self._leave_results_alone()
             drivers.sweep(self._driver.parent)
-            drivers.record(self._driver, self.agenda.batch.name)
-            self._needs = self._read_needs()
+            drivers.record(self._driver, self.agenda.batch.name, self._on_stop)
             self._orders_by_number = self._with_code([_order(item) for item in self._todo.values()])
             write_orders(self._orders, self._orders_by_number)
+            tell_children(
+                self._driver.with_suffix(".children"), self.batch_name, map(self._told, self._items)
+            )
         except HeyhiError as problem:
             self._forget_and_leave(problem)
         except OSError as problem:
             self._forget_and_leave(HeyhiError(f"{problem.filename or self._orders}: {problem.strerror}"))
 
-    def _read_needs(self) -> dict[str, Resources]:
-        """What runs need of Slurm, by their launchers. Raises UsageError for all that cannot be, at once."""
-        if self._snakemake.local_exec:
-            return {}
-        found, problems = {}, []
-        for item in self._launched:
-            config = item.entry.draft.composition.config
-            try:
-                if slurm.wants_slurm(config):
-                    found[str(item.run.folder)] = read_resources(slurm.launcher_of(config), item.entry.where)
-            except ConfigError as problem:
-                problems.append(str(problem))
-        if problems:
-            raise UsageError("\nerror: ".join(dict.fromkeys(problems)))
-        return found
+    def _on_stop(self) -> None:
+        self.was_told_to_stop = True
 
     def _lift_rate_limit(self) -> None:
         """Let jobs start as they can, unless a limit is asked for.
@@ -352,7 +362,8 @@ class Workflow:
         question = f"{len(losses)} runs that are done or alive would be wiped"
         if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
             raise RefusedError(f"{question}; add --config force=1 to do it")
-        print(f"{question}. Wipe them? [y/N] ", end="", file=sys.stderr, flush=True)
+        # A line of its own, as the progress bar holds back what has no end.
+        print(f"{question}. Wipe them? [y/N]", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise RefusedError("nothing was changed")
 

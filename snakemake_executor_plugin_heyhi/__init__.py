@@ -4,15 +4,23 @@ and runs that live elsewhere are adopted, at no cost in cores.
 Snakemake finds this module by its name: `--executor heyhi`.
 """
 
+import importlib
 from typing import Any
+from unittest import mock
 
 from snakemake.executors.local import Executor as LocalExecutor
 from snakemake.executors.local import common_settings
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from heyhi.jobs import JobEnd, Jobs
+from heyhi.runs import RunState
 
 __all__ = ["Executor", "RunExecutor", "common_settings"]
+
+# Every call of Snakemake imports all executors, in the order of their names; this one before `slurm`, which
+# asks the controller for a word of its help text: ten seconds if that is down, though all may run here.
+with mock.patch("shutil.which", return_value=None):
+    importlib.import_module("snakemake_executor_plugin_slurm")
 
 
 class RunExecutor:
@@ -37,9 +45,14 @@ class RunExecutor:
         if why := self._runs.why_left(job.wildcards):
             self._ended(job, JobEnd(False, why))
         elif self._runs.lives_elsewhere(job.wildcards):
-            self._jobs.adopt(job, run, lambda: self._jobs.start(job, run, command))
+            self._jobs.adopt(job, run, lambda state: self._start_again(job, state))
         else:
             self._jobs.start(job, run, command)
+
+    def _start_again(self, job: Any, _: RunState) -> None:
+        """Start a run that was adopted, and has never really been started."""
+        run, command = self._runs.job_of(job.wildcards)
+        self._jobs.start(job, run, command)
 
     def _ended(self, job: Any, end: JobEnd) -> None:
         if end.is_done:

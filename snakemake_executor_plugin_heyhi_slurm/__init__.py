@@ -17,6 +17,7 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from heyhi import slurm
 from heyhi.errors import LaunchError
+from heyhi.runs import RunState
 from heyhi.submitter import Submitter
 from snakemake_executor_plugin_heyhi import RunExecutor, is_of_a_run
 
@@ -42,12 +43,22 @@ class Executor(RunExecutor, SlurmExecutor):  # type: ignore[misc]  # Snakemake h
             self.run_job_pre(job)
             RealExecutor.report_job_submission(self, SubmittedJobInfo(job=job), register_job=False)
             if self._runs.is_for_slurm(job.wildcards):
-                self._submitter.put(job, self._runs.request_of(job.wildcards, dict(job.resources.items())))
+                self._submit(job)
             else:
                 self._start_or_adopt(job)
         others = [job for job in jobs if not is_of_a_run(job)]
         if others:
             super().run_jobs(others)
+
+    def _submit(self, job: Any, state: RunState | None = None) -> None:
+        request = self._runs.request_of(job.wildcards, dict(job.resources.items()), state)
+        self._submitter.put(job, request)
+
+    def _start_again(self, job: Any, state: RunState) -> None:
+        if self._runs.wants_local(job.wildcards):
+            super()._start_again(job, state)
+        else:
+            self._submit(job, state)
 
     async def sleep(self) -> None:
         """Between two looks at Snakemake's own jobs; where there are none, nothing waits for the next."""
@@ -77,8 +88,9 @@ class Executor(RunExecutor, SlurmExecutor):  # type: ignore[misc]  # Snakemake h
         """Ask on a terminal; without one they are, as Ctrl-C ends what a driver started."""
         if self._runs.was_told_to_stop or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
             return True
-        question = f"{number} runs of this call wait or run in Slurm. Cancel them? (else they go on) [y/N] "
-        print(question, end="", file=sys.stderr, flush=True)
+        # A line of its own, as the progress bar holds back what has no end.
+        question = f"{number} runs of this call are in Slurm. Cancel them? (else they go on) [y/N]"
+        print(question, file=sys.stderr, flush=True)
         try:
             return sys.stdin.readline().strip().lower() in ("y", "yes")
         except KeyboardInterrupt:

@@ -40,18 +40,28 @@ def command(garden: Garden, *words: str, batch: Path | str = "batch.sh", profile
 
 
 def snakemake(
-    garden: Garden, *words: str, batch: Path | str = "batch.sh", cwd: Path | None = None, **env: str
+    garden: Garden,
+    *words: str,
+    batch: Path | str = "batch.sh",
+    profile: str = "local",
+    cwd: Path | None = None,
+    **env: str,
 ) -> Done:
     """Run Snakemake on a batch to its end."""
-    return garden.python(*command(garden, *words, batch=batch)[1:], cwd=cwd, env=env)
+    return garden.python(*command(garden, *words, batch=batch, profile=profile)[1:], cwd=cwd, env=env)
 
 
 def start_snakemake(
-    garden: Garden, *words: str, batch: Path | str = "batch.sh", cwd: Path | None = None, **env: str
+    garden: Garden,
+    *words: str,
+    batch: Path | str = "batch.sh",
+    profile: str = "local",
+    cwd: Path | None = None,
+    **env: str,
 ) -> "subprocess.Popen[str]":
     """Start it, and go on."""
     return subprocess.Popen(
-        command(garden, *words, batch=batch),
+        command(garden, *words, batch=batch, profile=profile),
         cwd=cwd or garden.root,
         env=garden.environment(**env),
         stdin=subprocess.DEVNULL,

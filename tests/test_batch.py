@@ -290,3 +290,9 @@ def test_a_config_is_found_from_the_folder_of_its_line(batch_of: BatchOf) -> Non
     line = captured.lines[0]._replace(cwd=batch_of.project.conf, argv=("-c", "it", "lr=1"))
     batch = compose_lines("it.sh", captured._replace(lines=(*captured.lines, line)), batch_of.project)
     assert len(batch.entries) == 1
+
+
+def test_what_no_cluster_can_give_is_told_with_its_line(batch_of: BatchOf) -> None:
+    errors = batch_of.errors("lr=1", "launcher.slurm.num_gpus=12", "launcher.slurm.num_gpus=-1")
+    assert [text.partition(": ")[0] for text in errors] == ["it.sh:2", "it.sh:3"]
+    assert "launcher.slurm.num_gpus: 12 GPUs are more than a node has" in errors[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, Garden
+from tests.conftest import Done, Garden, wait_until
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -172,3 +172,24 @@ def test_validate_says_all_that_is_wrong_at_once(demo_project: Garden) -> None:
         "common/bad.prototxt:2:8",  # once, though three fail for it
         "common/loop.prototxt",
     ]
+
+
+def test_kill_ends_the_jobs_of_runs_by_id_or_folder(garden: Garden) -> None:
+    folders = []
+    for seed in ("seed=1", "seed=2"):
+        words = ("-c", "conf/beds/carrot.prototxt", "fail=slow", seed)
+        garden.popen(*words)
+        folders.append(garden.folder(*words))
+    wait_until(lambda: garden.executions() == 2)
+    run_id = str(folders[0].relative_to(garden.exp))
+    done = heyhi(garden, "kill", run_id, str(folders[1]))
+    assert (done.status, done.err) == (0, "")
+    assert [line.split(": ended: ")[0] for line in done.out.splitlines()] == [
+        run_id,
+        str(folders[1].relative_to(garden.exp)),
+    ]
+    assert all("SIGTERM" in (folder / "error.txt").read_text() for folder in folders)
+    again = heyhi(garden, "kill", run_id)
+    assert (again.status, again.out) == (0, f"{run_id}: DEAD: no job to end\n")
+    assert heyhi(garden, "kill", "p/no/such").err.startswith("error: no run 'p/no/such'")
+    assert heyhi(garden, "kill").status == 2

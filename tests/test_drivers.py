@@ -176,7 +176,7 @@ def test_ctrl_c_ends_the_jobs_and_they_are_dead(garden: Garden, number: int) -> 
     assert processes_of(garden) == []
     assert set(statuses(garden).values()) == {Status.DEAD}
     assert "interrupted: 2 runs were ended" in out
-    assert out.count("DEAD (heyhi.job._Terminated: terminated by SIGTERM)") == 2
+    assert out.count("DEAD (heyhi.job.Terminated: terminated by SIGTERM)") == 2
     # Nor does what they started live on.
     wait_until(lambda: not Path(f"/proc/{child.read_text()}/cmdline").exists(), 5)
 

@@ -217,7 +217,7 @@ def test_a_requeue_that_slurm_refuses_is_an_error(tmp_path: Path) -> None:
 
 def test_the_other_ranks_leave_in_peace(tmp_path: Path) -> None:
     rank = Rank(tmp_path, LAST)
-    assert rank.after(signal.SIGUSR1)[:2] == (0, "")
+    assert rank.after(signal.SIGTERM, signal.SIGUSR1)[:2] == (0, "")
     assert not rank.asked.exists()
 
 

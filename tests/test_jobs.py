@@ -68,7 +68,7 @@ def test_the_last_error_of_the_run_tells_more_than_what_was_printed(ends: Ends, 
 
 def test_an_adopted_run_is_waited_for(ends: Ends, run: Run) -> None:
     assert claim.take(run.lock, "local:there:1")
-    ends.jobs.adopt("it", run, lambda: ends.jobs.start("it", run, python("raise SystemExit('anew')")))
+    ends.jobs.adopt("it", run, lambda _: ends.jobs.start("it", run, python("raise SystemExit('anew')")))
     ends.jobs.start("other", Run("p/other", run.folder / "other"), python(""))
     ends.of("other")
     assert "it" not in ends.all
@@ -78,7 +78,9 @@ def test_an_adopted_run_is_waited_for(ends: Ends, run: Run) -> None:
 
 
 def test_an_adopted_run_that_was_not_really_started_is_started(ends: Ends, run: Run) -> None:
-    ends.jobs.adopt("it", run, lambda: ends.jobs.start("it", run, python(f"open({str(run.result)!r}, 'w')")))
+    ends.jobs.adopt(
+        "it", run, lambda _: ends.jobs.start("it", run, python(f"open({str(run.result)!r}, 'w')"))
+    )
     assert ends.of("it") == JobEnd(True)
 
 
@@ -90,7 +92,7 @@ def test_cancel_ends_processes_and_what_they_started(ends: Ends, run: Run, tmp_p
     )
     ends.jobs.start("it", run, python(code))
     assert claim.take(run.lock, "local:there:1")
-    ends.jobs.adopt("adopted", run, lambda: None)
+    ends.jobs.adopt("adopted", run, lambda _: None)
     wait_until(lambda: child.exists() and bool(child.read_text()))
     assert ends.jobs.cancel() == 1
     claim.drop(run.lock)

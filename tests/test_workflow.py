@@ -1,6 +1,7 @@
 """Batches through Snakemake itself, in a project of their own."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -128,6 +129,30 @@ def test_a_rule_of_the_users_takes_results_of_runs(garden: Garden) -> None:
     assert done.status == 0, done.err
     assert (garden.root / "weights.txt").read_text().count("carrot") == 2
     assert "[3/3] weigh: done" in done.err
+
+
+def test_a_script_is_captured_once_also_if_snakemake_starts_itself_again(garden: Garden) -> None:
+    (garden.root / "workflows/mine.smk").write_text(
+        'rule weigh:\n    input:\n        runs.results("grow"),\n    output:\n        "weights.txt",\n'
+        "    run:\n        Path(output[0]).write_text(str(len(runs.results('grow'))))\n"
+    )
+    write_batch(garden, "seed=1", "seed=2", "!echo captured >> times.txt")
+    done = snakemake(garden, "weigh")
+    assert done.status == 0, done.err
+    assert (garden.root / "weights.txt").read_text() == "2"
+    assert (garden.root / "times.txt").read_text() == "captured\n"
+
+
+def test_a_call_of_snakemake_asks_nothing_of_slurm(garden: Garden, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sinfo", "scontrol", "squeue", "sacct", "sbatch"):
+        (programs / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/asked\n")
+        (programs / name).chmod(0o755)
+    write_batch(garden, "seed=1")
+    done = snakemake(garden, PATH=f"{programs}:{os.environ['PATH']}")
+    assert done.status == 0, done.err
+    assert not (tmp_path / "asked").exists()
 
 
 def test_the_curves_of_trainings_are_one_picture(tmp_path: Path) -> None:

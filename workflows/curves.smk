@@ -7,7 +7,7 @@ rule curves:
     input:
         results=runs.results("train"),
     output:
-        picture=runs.project.experiment_root / "curves" / f"{Path(runs.agenda.batch.name).stem}.svg",
+        picture=runs.project.experiment_root / "curves" / f"{Path(runs.batch_name).stem}.svg",
     params:
         script=Path(workflow.basedir, "workflows/scripts/plot_curves.py"),
     message:

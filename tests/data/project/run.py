@@ -102,6 +102,63 @@ def _write_late():
     Path("late.txt").write_text("still here\n")
 
 
+def _tell_place(_):
+    """Where each rank is, one file for each."""
+    env = heyhi.get_job_env()
+    place = {
+        "global_rank": env.global_rank,
+        "local_rank": env.local_rank,
+        "node": env.node,
+        "num_tasks": env.num_tasks,
+        "num_nodes": env.num_nodes,
+        "job": env.job_id,
+        "is_master": heyhi.is_master(),
+        "master": heyhi.get_slurm_master(),
+    }
+    Path(f"place.{env.global_rank}.json").write_text(json.dumps(place))
+
+
+# How a rank ends that is not to.
+DEATHS = {
+    "exit": lambda: sys.exit(0),
+    "raise": lambda: _raise(None),
+    "quit": lambda: os._exit(0),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+}
+
+
+def _lose_a_rank(cfg):
+    """GARDEN_DEATH=2-raise-late: rank 2 dies so once the master is over; early: while it is at work."""
+    number, death, moment = os.environ["GARDEN_DEATH"].split("-")
+    rank = heyhi.get_job_env().global_rank
+    if rank == int(number):
+        if moment == "late":
+            _wait_for("master-is-over")
+        DEATHS[death]()
+    if heyhi.is_master():
+        if moment == "early":
+            time.sleep(60)
+        Path("master-is-over").touch()
+
+
+def _count_up(_):
+    """Count to 100, a step in a while, and be saved when the job is to be requeued."""
+    saved = Path("counted.txt")
+    at = int(saved.read_text()) if saved.exists() else 0
+
+    def save():
+        with Path("callback.txt").open("a") as file:
+            file.write(f"{heyhi.get_job_env().global_rank} at {at}\n")
+        saved.write_text(str(at))
+
+    heyhi.maybe_init_requeue_handler(save)
+    Path(f"ready.{os.environ.get('SLURM_PROCID')}").touch()
+    while at < 100:
+        at += 1
+        _wait_for("go-on" if at == 50 else None)
+    Path("end.txt").write_text(str(at))
+
+
 def _fill_disk(_):
     with Path("filler").open("wb", buffering=0) as file:
         try:
@@ -126,7 +183,11 @@ MISHAPS = {
     "empty": _empty_folder,
     "thread": _leave_thread,
     "fill": _fill_disk,
+    "place": _tell_place,
+    "rank": _lose_a_rank,
+    "count": _count_up,
     "tell": lambda _: Path("environment.json").write_text(json.dumps(dict(os.environ))),
+    "modules": lambda _: Path("modules.json").write_text(json.dumps(sorted(sys.modules))),
 }
 
 
@@ -157,6 +218,11 @@ def _folder():
         return "deleted"
 
 
+def _who():
+    """Ranks of one job are no meeting."""
+    return os.getcwd() + os.environ.get("SLURM_PROCID", "0")
+
+
 @contextmanager
 def _alone():
     """Count it, if two executions of one run ever meet. The lock is not in the folder, which may be wiped."""
@@ -164,7 +230,7 @@ def _alone():
     if not place.is_dir():
         yield
         return
-    with (place / hashlib.md5(os.getcwd().encode()).hexdigest()).open("w") as file:
+    with (place / hashlib.md5(_who().encode()).hexdigest()).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

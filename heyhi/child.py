@@ -1,0 +1,88 @@
+"""What a child of Snakemake's main process sees of a batch: what that process wrote down for it.
+
+Snakemake starts itself again for a `run:` rule, and on the node under its own Slurm executor. A child never
+captures the script, nor composes: it is told the commands of the runs, by their folders.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heyhi.errors import UsageError
+from heyhi.project import Project
+from heyhi.runs import Run, write_whole
+
+__all__ = ["Child", "ToldRun", "tell_children"]
+
+_VARIABLE = "HEYHI_CHILDREN"
+
+
+class ToldRun(NamedTuple):
+    """What a child is told of a run."""
+
+    id: str
+    folder: str
+    task: str
+    command: str
+
+
+def tell_children(path: Path, batch: str, told: Iterable[ToldRun]) -> None:
+    """Write down, in the main process, what its children will read. Raises OSError."""
+    write_whole(path, json.dumps({"batch": batch, "runs": [one._asdict() for one in told]}))
+    os.environ[_VARIABLE] = str(path)
+
+
+class Child:
+    """The workflow as a child's rules see it: nothing to do but the jobs that it is given."""
+
+    freeze_chunks: list[Any] = []  # noqa: RUF012  (never changed)
+
+    def __init__(self, project: Project) -> None:
+        """Raises UsageError if nothing was written down for it."""
+        self.project = project
+        path = os.environ.get(_VARIABLE, "")
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
+        except (OSError, ValueError) as problem:
+            raise UsageError(
+                f"{_VARIABLE}={path}: what the driver of this job wrote is gone: {problem}"
+            ) from None
+        self.batch_name: str = content["batch"]
+        self._told = {one["folder"]: ToldRun(**one) for one in content["runs"]}
+
+    def begin(self) -> None:
+        """Nothing: the main process did."""
+
+    end = begin
+
+    def targets(self, _: Any = None) -> list[str]:
+        """Nothing but what it is given."""
+        return []
+
+    launch_inputs = targets
+
+    def results(self, task: str) -> list[str]:
+        """The results of all runs of a task, for rules of the user's."""
+        return [str(Run("", Path(one.folder)).result) for one in self._told.values() if one.task == task]
+
+    def launch_command(self, wildcards: Any) -> str:
+        """What carries a run out."""
+        return self._told[wildcards.run].command
+
+    def name(self, wildcards: Any) -> str:
+        """The id of a run."""
+        return self._told[wildcards.run].id
+
+    reason = name
+
+    def threads(self, _: Any) -> int:
+        """One core."""
+        return 1
+
+    def gpus(self, _: Any) -> int:
+        """None: the driver sees to them."""
+        return 0
+
+    local_runs = gpus

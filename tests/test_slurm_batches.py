@@ -1,0 +1,579 @@
+"""Batches on a real Slurm: as arrays, after one another, whatever becomes of the driver, the code or Slurm.
+
+HEYHI_SLURM_KILL_ROUNDS=20     how many rounds of random kills (2)
+HEYHI_SLURM_KILL_SEED=123      one round, that of this seed, which a failure names
+"""
+
+import json
+import os
+import random
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from heyhi import runs, slurm
+from heyhi.runs import Status
+from tests.batches import (
+    command,
+    folder,
+    needing,
+    read_until,
+    run_of,
+    snakemake,
+    start_snakemake,
+    write_batch,
+)
+from tests.cluster import Cluster
+from tests.conftest import Done, Garden, wait_until
+
+pytestmark = pytest.mark.slurm
+
+ROUNDS = int(os.environ.get("HEYHI_SLURM_KILL_ROUNDS", "2"))
+SEED = os.environ.get("HEYHI_SLURM_KILL_SEED")
+LOCAL, HELD = "launcher.local=SELECT", "launcher.slurm.extra.-1=--hold"
+PROGRAMS = ("sbatch", "squeue", "scancel", "sacct", "scontrol")
+Driver = subprocess.Popen[str]
+
+
+class Task(NamedTuple):
+    """A line of squeue."""
+
+    id: str
+    state: str
+
+
+class Field:
+    """A garden whose batch goes to a cluster. What is asked of Slurm is counted; its programs can be sick."""
+
+    def __init__(self, garden: Garden, cluster: Cluster, programs: Path) -> None:
+        self.garden, self.cluster, self.programs = garden, cluster, programs
+        self.label = f"field{secrets.token_hex(4)}"  # jobs are named after their batch
+        self.batch = f"{self.label}.sh"
+        garden.more.update(cluster.environment(), PATH=f"{programs}:{os.environ['PATH']}")
+        (garden.home / "alone").mkdir()
+        programs.mkdir()
+        for name in PROGRAMS:
+            self._write_program(name)
+
+    def _write_program(self, name: str) -> None:
+        path = self.programs / name
+        real = shutil.which(name) or f"/usr/bin/{name}"
+        path.write_text(
+            f'#!/bin/sh\nREAL={real}\necho "$*" >> {path}.calls\n'
+            f'[ -e {path}.sick ] && . {path}.sick\nexec $REAL "$@"\n'
+        )
+        path.chmod(0o755)
+
+    def sicken(self, name: str, script: str) -> None:
+        """Run shell lines before one of Slurm's programs, or in its place."""
+        (self.programs / f"{name}.sick").write_text(f"{script}\n")
+
+    def heal(self, name: str) -> None:
+        (self.programs / f"{name}.sick").unlink()
+
+    def calls(self, name: str) -> list[str]:
+        """The command lines with which it was called."""
+        path = self.programs / f"{name}.calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def write(self, *lines: str) -> None:
+        write_batch(self.garden, *lines, name=self.batch)
+
+    def __call__(self, *words: str, **env: str) -> Done:
+        return snakemake(self.garden, *words, batch=self.batch, profile="slurm", cwd=self.garden.home, **env)
+
+    def start(self, *words: str, **env: str) -> Driver:
+        driver = start_snakemake(
+            self.garden, *words, batch=self.batch, profile="slurm", cwd=self.garden.home, **env
+        )
+        self.garden.started.append(driver)
+        return driver
+
+    def heyhi(self, *words: str) -> Done:
+        return self.garden.python("-m", "heyhi.commands", *words)
+
+    def plan(self) -> str:
+        return self.heyhi("plan", str(self.garden.root / self.batch)).out
+
+    def tasks(self) -> list[Task]:
+        """All jobs that the batch has, or had; a task of an array is one."""
+        done = self.cluster.client(*["squeue", "--all", "--states=all", "--array", "-h", "--format=%i|%T|%j"])
+        rows = [line.split("|") for line in done.stdout.splitlines()]
+        return [Task(job, state) for job, state, name in rows if name.startswith(self.label)]
+
+    def tell(self, *words: str) -> None:
+        """scontrol or scancel, with the ids of all jobs of the batch as the last word or words."""
+        ids = sorted({task.id.partition("_")[0] for task in self.tasks()})
+        for job in ids:
+            self.cluster.client(*words, job)
+
+    def folder(self, overrides: str) -> Path:
+        return folder(self.garden, overrides)
+
+    def folders(self) -> list[Path]:
+        return sorted(path.parent for path in self.garden.exp.glob("p/*/*/*/config.prototxt"))
+
+    def states(self) -> Counter[str]:
+        """How many runs there are of each status."""
+        queue = slurm.ask_queue()
+        return Counter(
+            runs.read_state(run_of(self.garden, path), queue).status.value for path in self.folders()
+        )
+
+    def jobs(self) -> list[str]:
+        """What is recorded of each run."""
+        found = (run_of(self.garden, path).jobid for path in self.folders())
+        return [path.read_text().strip() for path in found if path.exists()]
+
+    def shown(self, path: Path) -> str:
+        """What Slurm tells of the job of a run."""
+        return self.cluster.client(
+            "scontrol", "show", "job", run_of(self.garden, path).jobid.read_text()
+        ).stdout
+
+    def is_submitted(self, number: int) -> bool:
+        jobs = self.jobs()
+        return len(jobs) >= number and not any(job.startswith(runs.SUBMITTING) for job in jobs)
+
+    def executions(self) -> list[tuple[str, int, str]]:
+        """(start or end, when, folder) of each execution; no two of one run ever met."""
+        path = self.garden.count_file
+        lines = [line.split(" ", 3) for line in path.read_text().splitlines()] if path.exists() else []
+        assert not any(word == "meeting" for word, *_ in lines)
+        return [(word, int(when), place) for word, _, when, place in lines]
+
+
+MakeField = Callable[[Cluster], Field]
+
+
+@pytest.fixture
+def make_field(garden: Garden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeField]:
+    """make_field(cluster): a field whose jobs end with the test."""
+    made: list[Field] = []
+
+    def make(cluster: Cluster) -> Field:
+        monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+        made.append(Field(garden, cluster, tmp_path / "programs"))
+        return made[-1]
+
+    yield make
+    for field in made:
+        garden.end()
+        field.tell("scancel")
+
+
+@pytest.fixture
+def field(make_field: MakeField, cluster: Cluster) -> Field:
+    """A field on the cluster that all tests share."""
+    return make_field(cluster)
+
+
+@pytest.fixture
+def own_cluster(cluster: Cluster) -> Iterator[Cluster]:
+    """A cluster of the test's own, with small arrays; what is done to it harms no other test."""
+    own = Cluster(Path(tempfile.mkdtemp(prefix="heyhi-own-", dir="/tmp")))
+    own.up(settings={"MaxArraySize": "20"})
+    yield own
+    own.down()
+
+
+# ---- Where runs go ------------------------------------------------------------------------------
+
+
+def test_runs_go_to_slurm_and_those_that_need_others_after_them(field: Field) -> None:
+    first = "seed=1 seconds=0.5"
+    lines = [first, "seed=2 launcher.slurm.partition=learnaccel", "seed=3", f"seed=4 {LOCAL}"]
+    field.write(*lines, needing(first), 'note="$T/mine.txt"')
+    done = field()
+    assert done.status == 0, done.err
+    assert field.states() == {"DONE": 5}
+    jobs = field.jobs()
+    assert sum(job.startswith("local:") for job in jobs) == 1
+    assert len(field.tasks()) == 4
+    _, *last = field.executions()[-2:]
+    moments = {(word, Path(place).name): when for word, when, place in field.executions()}
+    needed, needing_it = field.folder(first).name, Path(last[0][2]).name
+    assert moments["end", needed] < moments["start", needing_it]
+    assert field.calls("sacct") == []
+
+
+DEFAULTS = {
+    "of the profile": ([], {"MinMemoryNode": "4000M", "NumCPUs": "1", "Partition": "debug"}),
+    "given": (
+        ["--default-resources", "mem_mb=2000", "cpus_per_task=2", "runtime=7", "slurm_partition=learnaccel"],
+        {"MinMemoryNode": "2000M", "NumCPUs": "2", "Partition": "learnaccel", "TimeLimit": "00:07:00"},
+    ),
+    "set for the rule": (
+        ["--set-resources", "launch:mem_mb=3000"],
+        {"MinMemoryNode": "3000M", "NumCPUs": "1", "Partition": "debug"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "asked"), DEFAULTS.values(), ids=DEFAULTS)
+def test_a_run_without_launcher_gets_the_default_resources(
+    field: Field, words: list[str], asked: dict[str, str]
+) -> None:
+    field.write("seed=1")
+    config = [f"batch={field.garden.root / field.batch}"]
+    own = command(field.garden, batch=field.batch, profile="slurm")
+    done = field.garden.python(*own[1 : own.index("--config")], *words, "--config", *config)
+    assert done.status == 0, done.err
+    told = dict(re.findall(r"(\w+)=(\S+)", field.shown(field.folder("seed=1"))))
+    assert {name: told[name] for name in asked} == asked
+
+
+def test_runs_whose_launcher_is_local_stay_here_at_most_local_cores_at_once(field: Field) -> None:
+    field.write(*[f"seed={number} seconds=0.7 {LOCAL}" for number in range(5)])
+    done = field()
+    assert done.status == 0, done.err
+    assert field.tasks() == []
+    living, most = 0, 0
+    for word, *_ in sorted(field.executions(), key=lambda each: each[1]):
+        living += 1 if word == "start" else -1
+        most = max(most, living)
+    assert most == 2
+
+
+def test_a_rule_of_the_users_own_works_beside_the_runs(field: Field) -> None:
+    field.write("seed=1")
+    garden = field.garden
+    (garden.root / "workflows" / "mine.smk").write_text(
+        'rule count:\n    input:\n        runs.results("grow"),\n'
+        f'    output:\n        "{garden.home}/counted.txt",\n'
+        '    localrule: True\n    shell:\n        "ls {input:q} | wc -l > {output:q}"\n'
+    )
+    done = field(f"{garden.home}/counted.txt")
+    assert done.status == 0, done.err
+    assert (garden.home / "counted.txt").read_text().strip() == "1"
+    assert field.states() == {"DONE": 1}
+
+
+# ---- Queued jobs need nothing of what the user works on -------------------------------------------
+
+
+def test_queued_jobs_are_immune_to_what_becomes_of_the_working_tree(field: Field) -> None:
+    field.write(f"seed=1 fail=modules {HELD}", f"seed=2 {HELD}")
+    place = field.folder(f"seed=1 fail=modules {HELD}")
+    driver = field.start()
+    wait_until(lambda: field.is_submitted(2))
+    shutil.rmtree(field.garden.root)
+    field.tell("scontrol", "release")
+    out, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 0, out
+    assert field.states() == {"DONE": 2}
+    # The node does without Snakemake, and what it runs is the copy.
+    modules = json.loads((place / "modules.json").read_text())
+    assert "heyhi.ranks" in modules
+    assert not [name for name in modules if name.startswith("snakemake")]
+
+
+# ---- Arrays -------------------------------------------------------------------------------------
+
+
+def test_runs_of_equal_needs_are_one_array_of_which_each_task_is_by_itself(field: Field) -> None:
+    small = [f"seed={number}" for number in range(40)]
+    large = [f"seed={number} launcher.slurm.cpus_per_gpu=2" for number in range(18)]
+    failing, slow = "seed=50 fail=raise", "seed=51 fail=slow"
+    field.write(*small, *large, failing, slow)
+    began = time.monotonic()
+    driver = field.start()
+    cancelled = run_of(field.garden, field.folder(slow))
+    wait_until(lambda: cancelled.jobid.exists() and (cancelled.folder / "mine.txt").exists(), 60)
+    job = cancelled.jobid.read_text()
+    assert re.fullmatch(r"\d+_\d+", job)
+    field.cluster.client("scancel", job)
+    out, _ = driver.communicate(timeout=100)
+    took = time.monotonic() - began
+    assert driver.returncode == 1, out
+    assert field.states() == {"DONE": 58, "DEAD": 2}
+    assert len(field.calls("sbatch")) == 2
+    assert len(field.calls("squeue")) <= 3 + took / 10
+    assert field.calls("sacct") == []
+    assert "ValueError: too dry" in (field.folder(failing) / "error.txt").read_text()
+    assert "growing carrot" in (field.folder(small[7]) / "run.log").read_text()
+    told = [line for line in out.splitlines() if "DEAD" in line]
+    assert any("too dry" in line for line in told)
+    assert any("terminated by SIGTERM" in line for line in told)
+
+
+def test_no_array_is_larger_than_slurm_allows(make_field: MakeField, own_cluster: Cluster) -> None:
+    field = make_field(own_cluster)
+    field.write(*[f"seed={number}" for number in range(24)])
+    done = field()
+    assert done.status == 0, done.err
+    assert field.states() == {"DONE": 24}
+    assert sorted(re.findall(r"--array=\S+", " ".join(field.calls("sbatch")))) == [
+        "--array=0-19",
+        "--array=0-3",
+    ]
+
+
+# ---- What is asked for again, or only asked ------------------------------------------------------
+
+
+def test_a_dry_run_changes_nothing_and_asks_for_the_queue_once(field: Field) -> None:
+    field.write(f"seed=1 {HELD}", "seed=2")
+    driver = field.start()
+    wait_until(lambda: field.is_submitted(2))
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: field.states() == {"DONE": 1, "QUEUED": 1})
+    before = {name: len(field.calls(name)) for name in PROGRAMS}
+    known = {path: path.stat().st_mtime_ns for path in field.garden.exp.rglob("*")}
+    for words in (["-n"], ["-n", "--forceall"], ["-n", "mode=restart"]):
+        done = field(*words)
+        assert done.status == 0, done.err
+    assert {path: path.stat().st_mtime_ns for path in field.garden.exp.rglob("*")} == known
+    asked = {name: len(field.calls(name)) - before[name] for name in ("sbatch", "squeue", "scancel")}
+    assert asked == {"sbatch": 0, "squeue": 3, "scancel": 0}
+
+
+@pytest.mark.parametrize("words", [["--forceall"], ["mode=restart"]], ids=["forceall", "mode=restart"])
+def test_what_is_forced_is_cancelled_wiped_and_submitted_anew(field: Field, words: list[str]) -> None:
+    lines = [f"seed=1 {HELD}", "seed=2"]
+    field.write(*lines)
+    driver = field.start()
+    wait_until(lambda: field.is_submitted(2) and field.states()["DONE"] == 1)
+    driver.kill()
+    driver.wait()
+    old = dict(zip(field.folders(), field.jobs(), strict=True))
+    (field.folder(lines[1]) / "left.txt").touch()
+    if words == ["mode=restart"]:  # Snakemake's own forcing is a word of its own
+        assert "add --config force=1" in field(*words).err
+    driver = field.start(*words, "force=1")
+    wait_until(lambda: field.is_submitted(2) and not set(field.jobs()) & set(old.values()), 60)
+    for task in field.tasks():
+        if task.state == "PENDING":
+            field.cluster.client("scontrol", "release", task.id)
+    out, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 0, out
+    assert field.states() == {"DONE": 2}
+    assert not (field.folder(lines[1]) / "left.txt").exists()
+    states = {task.id: task.state for task in field.tasks()}
+    assert states[old[field.folder(lines[0])]] == "CANCELLED"
+    assert len(field.executions()) == 6
+
+
+# ---- The driver dies ----------------------------------------------------------------------------
+
+# What sbatch does that is called by a driver that dies at that moment; how often it is called in all.
+DEATHS = {
+    "before it": ("kill -9 $PPID; exit 1", 2),
+    "and it goes on": ("kill -9 $PPID; sleep 1", 1),
+    "after it": ('$REAL "$@"; kill -9 $PPID; exit', 1),
+}
+
+
+@pytest.mark.parametrize(("script", "calls"), DEATHS.values(), ids=DEATHS)
+def test_a_driver_may_die_at_its_submission(field: Field, script: str, calls: int) -> None:
+    field.write(*[f"seed={number} {HELD}" for number in range(4)])
+    field.sicken("sbatch", script)
+    driver = field.start()
+    driver.communicate(timeout=60)
+    assert driver.returncode == -signal.SIGKILL
+    field.heal("sbatch")
+    wait_until(lambda: len(field.tasks()) == (4 if calls == 1 else 0))
+    driver = field.start()
+    said = read_until(driver, "4 to wait for" if calls == 1 else "4 to start")
+    wait_until(lambda: len(field.tasks()) == 4)
+    field.tell("scontrol", "release")
+    out = said + driver.communicate(timeout=60)[0]
+    assert driver.returncode == 0, out
+    assert field.states() == {"DONE": 4}
+    assert Counter(word for word, *_ in field.executions()) == {"start": 4, "end": 4}
+    assert len(field.calls("sbatch")) == calls
+
+
+@pytest.mark.parametrize("number", range(1 if SEED else ROUNDS))
+def test_whenever_drivers_die_each_run_is_done_once(field: Field, number: int) -> None:
+    seed = int(SEED) if SEED else random.SystemRandom().randrange(10**9)
+    rng = random.Random(seed)
+    print(f"HEYHI_SLURM_KILL_SEED={seed}")
+    lines = [f"seed={n} seconds={rng.uniform(0, 3):.2f}" for n in range(44)]
+    needs = [needing(lines[0]), *[f'note="$T/mine.txt" seed={n}' for n in range(6)]]
+    field.write(*lines, *needs)
+    for _ in range(rng.randint(1, 3)):
+        driver, after = field.start(), rng.uniform(1.5, 8)
+        blow = rng.choice([signal.SIGKILL, signal.SIGHUP])
+        print(f"{blow.name} after {after:.2f} s")
+        time.sleep(after)
+        driver.send_signal(blow)
+        driver.communicate(timeout=60)
+    done = field()
+    assert done.status == 0, done.err
+    assert field.states() == {"DONE": 50}
+    assert Counter(word for word, *_ in field.executions()) == {"start": 50, "end": 50}
+
+
+def queued_field(field: Field) -> set[str]:
+    """Three runs in the queue, whose driver is dead: their jobs."""
+    field.write(*[f"seed={number} {HELD}" for number in range(3)])
+    driver = field.start()
+    wait_until(lambda: field.is_submitted(3))
+    driver.send_signal(signal.SIGHUP)
+    driver.communicate(timeout=60)
+    field.write(*[f"seed={number} {HELD}" for number in range(6)])
+    return set(field.jobs())
+
+
+def stop(field: Field, driver: Driver) -> None:
+    done = field.heyhi("stop")
+    assert done.status == 0, done.err
+
+
+def interrupt(field: Field, driver: Driver) -> None:
+    driver.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", [interrupt, stop])
+def test_a_driver_that_is_stopped_cancels_what_it_submitted_and_nothing_else(
+    field: Field, end: Callable[[Field, Driver], None]
+) -> None:
+    adopted = queued_field(field)
+    driver = field.start()
+    wait_until(lambda: field.is_submitted(6))
+    end(field, driver)
+    out, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, out
+    assert "interrupted: 3 runs were cancelled in Slurm" in out
+    states = {task.id: task.state for task in field.tasks()}
+    assert {job for job, state in states.items() if state == "PENDING"} == adopted
+    assert set(states.values()) == {"PENDING", "CANCELLED"}
+
+
+ANSWERS = {
+    "yes": ("y", "CANCELLED"),
+    "no": ("n", "PENDING"),
+    "enter": ("", "PENDING"),
+    "stop": (None, "CANCELLED"),
+}
+
+
+@pytest.mark.parametrize(("answer", "state"), ANSWERS.values(), ids=ANSWERS)
+def test_on_a_terminal_the_user_is_asked_what_becomes_of_the_jobs(
+    field: Field, answer: str | None, state: str
+) -> None:
+    import pexpect
+
+    field.write(f"seed=1 {HELD}", f"seed=2 {HELD}")
+    words = command(field.garden, batch=field.batch, profile="slurm")
+    child = pexpect.spawn(
+        words[0],
+        words[1:],
+        env=field.garden.environment(),
+        cwd=field.garden.root,
+        timeout=40,
+        encoding="utf-8",
+    )
+    try:
+        wait_until(lambda: field.is_submitted(2))
+        if answer is None:
+            assert field.heyhi("stop").status == 0
+        else:
+            child.sendintr()
+            child.expect_exact("2 runs of this call are in Slurm. Cancel them?")
+            child.sendline(answer)
+        child.expect(pexpect.EOF)
+    finally:
+        child.close(force=True)
+    assert child.exitstatus == 130
+    assert {task.state for task in field.tasks()} == {state}
+
+
+# ---- Slurm is sick ------------------------------------------------------------------------------
+
+
+def test_what_sbatch_refuses_fails_with_its_words_and_the_next_call_tries_again(field: Field) -> None:
+    field.write("seed=1", "seed=2 launcher.slurm.partition=nowhere", f"seed=3 {LOCAL}")
+    for attempt in (1, 2):
+        done = field()
+        assert done.status == 1, done.err
+        assert "not submitted: sbatch: invalid partition specified: nowhere" in done.err
+        assert field.states() == {"DONE": 2, "NOT_STARTED": 1}
+        assert sum("nowhere" in call for call in field.calls("sbatch")) == attempt
+
+
+def test_a_queue_that_cannot_be_seen_is_waited_for(field: Field) -> None:
+    field.write("seed=1", "seed=2 seconds=2")
+    field.sicken("squeue", "exec sleep 100")
+    done = field()
+    assert done.status == 0, done.err
+    assert field.states() == {"DONE": 2}
+
+
+def test_nobody_knows_what_came_of_a_submission_until_slurm_answers(field: Field) -> None:
+    field.write("seed=1", "seed=2")
+    field.sicken("sbatch", "echo 'sbatch: error: Batch job submission failed: Socket timed out' >&2; exit 1")
+    field.sicken("squeue", "exit 1")
+    driver = field.start()
+    said = read_until(driver, "trying again until Slurm answers")
+    for name in ("sbatch", "squeue"):
+        field.heal(name)
+    out = said + driver.communicate(timeout=100)[0]
+    assert driver.returncode == 0, out
+    assert field.states() == {"DONE": 2}
+    assert out.count("trying again") == 1
+    assert Counter(word for word, *_ in field.executions()) == {"start": 2, "end": 2}
+
+
+def test_a_controller_that_is_down_is_waited_for(make_field: MakeField, own_cluster: Cluster) -> None:
+    field = make_field(own_cluster)
+    field.write(f"seed=1 {HELD}")
+    driver = field.start()
+    wait_until(lambda: field.is_submitted(1))
+    own_cluster.kill_daemon("slurmctld", signal.SIGTERM)
+    time.sleep(12)  # it polls while there is no answer
+    assert driver.poll() is None
+    driver.kill()
+    driver.wait()
+    field.write(f"seed=1 {HELD}", "seed=2")
+    plan = field.plan()
+    assert "Slurm cannot be asked about its job" in plan
+    driver = field.start()
+    said = read_until(driver, "trying again until Slurm answers")
+    own_cluster.up(settings={"MaxArraySize": "20"})
+    field.tell("scontrol", "release")
+    out = said + driver.communicate(timeout=100)[0]
+    assert driver.returncode == 0, out
+    assert field.states() == {"DONE": 2}
+    assert out.count("trying again") == 1
+    assert Counter(word for word, *_ in field.executions()) == {"start": 2, "end": 2}
+
+
+def test_a_job_that_has_got_the_id_of_a_lost_one_is_a_strangers(
+    make_field: MakeField, own_cluster: Cluster
+) -> None:
+    field = make_field(own_cluster)
+    field.write(f"seed=1 {HELD}")
+    driver = field.start()
+    wait_until(lambda: field.is_submitted(1))
+    driver.kill()
+    driver.wait()
+    (lost,) = field.jobs()
+    own_cluster.kill_daemon("slurmctld")
+    shutil.rmtree(own_cluster.dir / "state")
+    (own_cluster.dir / "state").mkdir()
+    own_cluster.up(settings={"MaxArraySize": "20"})
+    sbatch = ("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")
+    wait_until(lambda: own_cluster.client(*sbatch).stdout.strip() == lost)
+    assert field.states() == {"DEAD": 1}
+    assert field().status == 1
+    driver = field.start("mode=start_restart")
+    wait_until(lambda: field.is_submitted(1) and field.jobs() != [lost])
+    field.tell("scontrol", "release")
+    out, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 0, out
+    assert field.states() == {"DONE": 1}
+    assert "PENDING" in own_cluster.client("squeue", "-h", "--format=%T", "-j", lost).stdout
+    assert Status.DONE.value in field.plan()

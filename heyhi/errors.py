@@ -7,6 +7,7 @@
     ├── RefusedError           2  it could be done, but would lose or repeat work
     └── LaunchError            1  the request is right, the machine cannot carry it out
         └── NoAnswerError      1  Slurm does not answer: the same may work later
+            └── QueueFullError 1  as many jobs wait as may: the same works once some have ended
 
 A message says where, what, and what to do next: `where: problem`.
 """
@@ -20,6 +21,7 @@ __all__ = [
     "LaunchError",
     "NoAnswerError",
     "ProjectError",
+    "QueueFullError",
     "RefusedError",
     "UsageError",
     "did_you_mean",
@@ -69,6 +71,10 @@ class LaunchError(HeyhiError):
 
 class NoAnswerError(LaunchError):
     """Slurm does not answer, or nobody knows what it did; the same may work later."""
+
+
+class QueueFullError(NoAnswerError):
+    """As many jobs are in Slurm's queue as the user may have there."""
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:

@@ -5,13 +5,13 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from google.protobuf.message import Message
 
 from heyhi import runs
-from heyhi.errors import LaunchError, NoAnswerError, UsageError
+from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError
 from heyhi.resources import Resources, read_resources
 from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
 from heyhi.views import LAUNCHER
@@ -38,20 +38,20 @@ _TIMEOUT = 30  # seconds after which a command that hangs counts as no answer
 
 def wants_slurm(config: Message) -> bool:
     """Whether the task's launcher chooses Slurm; a task without a launcher runs here."""
-    field = config.DESCRIPTOR.fields_by_name.get(LAUNCHER)
-    if field is None or field.message_type is None or not config.HasField(LAUNCHER):
-        return False
-    launcher = getattr(config, LAUNCHER)
-    return "slurm" in launcher.DESCRIPTOR.fields_by_name and bool(launcher.HasField("slurm"))
+    return _chooses(config, "slurm")
 
 
 def wants_local(config: Message) -> bool:
     """Whether the task's launcher chooses, in so many words, the machine where it is started."""
+    return _chooses(config, "local")
+
+
+def _chooses(config: Message, what: str) -> bool:
     field = config.DESCRIPTOR.fields_by_name.get(LAUNCHER)
     if field is None or field.message_type is None or not config.HasField(LAUNCHER):
         return False
     launcher = getattr(config, LAUNCHER)
-    return "local" in launcher.DESCRIPTOR.fields_by_name and bool(launcher.HasField("local"))
+    return what in launcher.DESCRIPTOR.fields_by_name and bool(launcher.HasField(what))
 
 
 def launcher_of(config: Message) -> Message:
@@ -84,12 +84,23 @@ def ask_queue() -> Queue | None:
     for line in answer.splitlines():
         job_id, _, rest = line.strip().partition("|")
         state, _, name = rest.partition("|")
-        if job_id:
-            job = QueuedJob(job_id, state, name)
-            found[job_id] = job
-            _, is_array, index = job_id.partition("_")
+        for one in _each_task(job_id):
+            job = QueuedJob(one, state, name)
+            found[one] = job
+            _, is_array, index = one.partition("_")
             found[f"{SUBMITTING}{name}{is_array}{index}"] = job
     return found
+
+
+def _each_task(job_id: str) -> Iterator[str]:
+    """The ids in one of squeue's: an array that was cancelled while it waited is one, `12_[0-2,5%3]`."""
+    match = re.fullmatch(r"(\d+)_\[([\d,-]+)(%\d+)?\]", job_id)
+    if match is None:
+        yield from [job_id] if job_id else []
+        return
+    for part in match[2].split(","):
+        first, _, last = part.partition("-")
+        yield from (f"{match[1]}_{number}" for number in range(int(first), int(last or first) + 1))
 
 
 def needs_of(config: Message) -> Resources | None:
@@ -169,11 +180,16 @@ def submit(script: str, options: Sequence[str], held: Sequence[int]) -> str:
         raise NoAnswerError(f"sbatch: no answer in {_TIMEOUT} seconds") from None
     except subprocess.CalledProcessError as problem:
         said = " ".join(line.removeprefix("sbatch: ") for line in problem.stderr.strip().splitlines())
+        told = f"sbatch: {said.removeprefix('error: ') or f'status {problem.returncode}'}"
+        if _QUEUE_FULL.search(said):
+            raise QueueFullError(told) from None
         error = NoAnswerError if _NO_ANSWER.search(said) or problem.returncode < 0 else LaunchError
-        raise error(f"sbatch: {said.removeprefix('error: ') or f'status {problem.returncode}'}") from None
+        raise error(told) from None
     return answer.strip().partition(";")[0]  # id;cluster
 
 
+# The limits of how many jobs may be submitted, of an association or a QOS.
+_QUEUE_FULL = re.compile(r"MaxSubmit", re.IGNORECASE)
 # What its programs say when the controller is down, restarts, or is too busy.
 _NO_ANSWER = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Connection (refused|reset)|Zero Bytes were"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from heyhi import runs, submission
-from heyhi.errors import HeyhiError, NoAnswerError
+from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
 from heyhi.invocation import Mode
 from heyhi.jobs import JobEnd, Jobs
 from heyhi.order import Order
@@ -56,6 +56,7 @@ class Submitter:
         self._tell = tell
         self._entries: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
         self._submitted: dict[Run, str] = {}
+        self._complaint = ""  # that was told, and still holds
         self._is_over = threading.Event()
         self._is_submitting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -112,7 +113,10 @@ class Submitter:
         if not ready:
             return
         try:
-            self._until_it_answers(lambda: self._submit_once(ready))
+            self._until_it_answers(lambda: self._submit_once(ready), may_wait=len(ready) == 1)
+        except QueueFullError:  # a part of them may have room
+            self._submit(ready[: len(ready) // 2])
+            self._submit(ready[len(ready) // 2 :])
         except HeyhiError as problem:
             self._give_up(ready, str(problem))
         except OSError as problem:
@@ -156,15 +160,21 @@ class Submitter:
 
         self._jobs.adopt(entry.key, entry.request.order.run, again)
 
-    def _until_it_answers(self, ask: Callable[[], Any]) -> Any:
-        has_told = False
+    def _until_it_answers(self, ask: Callable[[], Any], *, may_wait: bool = True) -> Any:
+        """What Slurm answers at last. Raises QueueFullError unless it `may_wait` for room in the queue."""
         while not self._is_over.is_set():
             try:
-                return ask()
+                answer = ask()
+                self._complaint = ""
+                return answer
             except NoAnswerError as problem:
-                if not has_told:
-                    self._tell(f"{problem}; trying again until Slurm answers")
-                has_told = True
+                is_full = isinstance(problem, QueueFullError)
+                if is_full and not may_wait:
+                    raise
+                complaint = "as jobs end" if is_full else "until Slurm answers"
+                if complaint != self._complaint:  # once, not at each try
+                    self._tell(f"{problem}; trying again {complaint}")
+                self._complaint = complaint
                 self._is_over.wait(_PAUSE)
         return None
 

@@ -26,16 +26,6 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
     return True
 
 
-@pytest.fixture(scope="session")
-def shared() -> Cluster:
-    """The cluster in the default folder, which stays up. Not to be disturbed."""
-    if reason := why_not():
-        pytest.skip(reason)
-    cluster = Cluster()
-    cluster.up()
-    return cluster
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A short path: pytest's own may be too long for sockets."""
@@ -83,34 +73,34 @@ def listening(cluster: Cluster) -> set[str]:
 # ---- It is a cluster
 
 
-def test_srun_works(shared: Cluster) -> None:
-    assert run(shared, "srun", "echo", "hello") == "hello"
+def test_srun_works(cluster: Cluster) -> None:
+    assert run(cluster, "srun", "echo", "hello") == "hello"
 
 
-def test_a_job_sees_the_gpus_that_it_asked_for(shared: Cluster) -> None:
-    assert run(shared, "srun", "--gres=gpu:8", "printenv", "CUDA_VISIBLE_DEVICES") == "0,1,2,3,4,5,6,7"
+def test_a_job_sees_the_gpus_that_it_asked_for(cluster: Cluster) -> None:
+    assert run(cluster, "srun", "--gres=gpu:8", "printenv", "CUDA_VISIBLE_DEVICES") == "0,1,2,3,4,5,6,7"
 
 
-def test_a_job_as_large_as_a_node_runs(shared: Cluster) -> None:
+def test_a_job_as_large_as_a_node_runs(cluster: Cluster) -> None:
     asked = ("--constraint=volta32gb", "--gres=gpu:8", "--mem=496G", "--cpus-per-task=80")
-    assert run(shared, "srun", *asked, "echo", "large") == "large"
+    assert run(cluster, "srun", *asked, "echo", "large") == "large"
 
 
 @pytest.mark.parametrize("feature", ["volta", "volta32gb", "pascal"])
-def test_two_nodes_have_each_feature(shared: Cluster, feature: str) -> None:
-    nodes = run(shared, "srun", "-C", feature, "-N2", "printenv", "SLURMD_NODENAME").split()
+def test_two_nodes_have_each_feature(cluster: Cluster, feature: str) -> None:
+    nodes = run(cluster, "srun", "-C", feature, "-N2", "printenv", "SLURMD_NODENAME").split()
     assert len(nodes) == 2
     assert all(feature in module.FEATURES[node].split(",") for node in nodes)
 
 
-def test_an_array_of_50_completes(shared: Cluster, tmp_path: Path) -> None:
-    submit(shared, "--wait", "--array=0-49", f"--wrap=touch {tmp_path}/$SLURM_ARRAY_TASK_ID")
+def test_an_array_of_50_completes(cluster: Cluster, tmp_path: Path) -> None:
+    submit(cluster, "--wait", "--array=0-49", f"--wrap=touch {tmp_path}/$SLURM_ARRAY_TASK_ID")
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(50))
 
 
 @pytest.mark.parametrize("partition", module.PARTITIONS)
-def test_partitions(shared: Cluster, partition: str) -> None:
-    assert run(shared, "srun", "-p", partition, "printenv", "SLURM_JOB_PARTITION") == partition
+def test_partitions(cluster: Cluster, partition: str) -> None:
+    assert run(cluster, "srun", "-p", partition, "printenv", "SLURM_JOB_PARTITION") == partition
 
 
 def test_an_urgent_job_preempts_after_a_signal(own: Cluster, folder: Path) -> None:
@@ -187,16 +177,16 @@ def test_drained_nodes_are_resumed(own: Cluster) -> None:
     assert own.node_states()["node02"] == "idle"
 
 
-def test_a_cluster_beside_the_other_goes_without_a_trace(shared: Cluster, own: Cluster) -> None:
-    before = all_daemons(shared)
+def test_a_cluster_beside_the_other_goes_without_a_trace(cluster: Cluster, own: Cluster) -> None:
+    before = all_daemons(cluster)
     job = submit(own, "--wrap=setsid sleep 300 & sleep 300")
     assert eventually(lambda: state(own, job) == "RUNNING" and names(own).count("sleep") == 2)
     assert own.down() is True
     assert not own.dir.exists()
     assert own.processes() == []
     assert own.down() is False
-    assert all_daemons(shared) == before
-    assert shared.is_up()
+    assert all_daemons(cluster) == before
+    assert cluster.is_up()
 
 
 def names(cluster: Cluster) -> list[str]:

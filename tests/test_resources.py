@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from heyhi import resources
 from heyhi.errors import ConfigError
 from heyhi.resources import DEFAULT, Resources, read_resources, resources_from_defaults
-from tests.cluster import SEARCH, Cluster, why_not
+from tests.cluster import SEARCH, Cluster
 from tests.conftest import HERE
 
 
@@ -570,16 +570,6 @@ def test_a_profiles_defaults_that_cannot_be(problem: str, defaults: dict[str, ob
 
 
 # ---- What Slurm makes of it ---------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Cluster:
-    """The test cluster, up; it stays up for the next test."""
-    if reason := why_not():
-        pytest.skip(reason)
-    cluster = Cluster()
-    cluster.up()
-    return cluster
 
 
 def ask(cluster: Cluster, *command: str) -> str:

@@ -190,6 +190,28 @@ def own_cluster(cluster: Cluster) -> Iterator[Cluster]:
 # ---- Where runs go ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("executor", ["heyhi-slurm", "slurm"])
+def test_a_rule_of_the_users_and_snakemakes_own_executor_work_on_the_same_snakefile(
+    make_field: MakeField, cluster: Cluster, executor: str
+) -> None:
+    field = make_field(cluster)
+    # Snakemake's executor drops SLURM_CONF on the node, where this cluster has no other place for it.
+    srun = field.programs / "srun"
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={cluster.conf} exec /usr/bin/srun "$@"\n')
+    srun.chmod(0o755)
+    (field.garden.root / "workflows/mine.smk").write_text(
+        'rule weigh:\n    input:\n        runs.results("grow"),\n    output:\n        "weights.txt",\n'
+        '    resources:\n        runtime=5,\n    shell:\n        "cat {input:q} > {output}"\n'
+    )
+    field.write("seed=1", needing("seed=1"), 'note="$T/mine.txt"')
+    wait = ("--slurm-init-seconds-before-status-checks", "2")
+    done = field("weigh", "--executor", executor, *wait)
+    assert done.status == 0, done.err
+    assert (field.garden.home / "weights.txt").read_text().count("note") == 2
+    assert Counter(word for word, *_ in field.executions()) == {"start": 2, "end": 2}
+    assert Counter(field.states()) == {"DONE": 2}
+
+
 def test_runs_go_to_slurm_and_those_that_need_others_after_them(field: Field) -> None:
     first = "seed=1 seconds=0.5"
     lines = [first, "seed=2 launcher.slurm.partition=learnaccel", "seed=3", f"seed=4 {LOCAL}"]
@@ -370,7 +392,8 @@ def test_what_is_forced_is_cancelled_wiped_and_submitted_anew(field: Field, word
 # What sbatch does that is called by a driver that dies at that moment; how often it is called in all.
 DEATHS = {
     "before it": ("kill -9 $PPID; exit 1", 2),
-    "and it goes on": ("kill -9 $PPID; sleep 1", 1),
+    # What it is to submit it has read by then.
+    "and it goes on": ('text=$(cat); kill -9 $PPID; sleep 1; echo "$text" | $REAL "$@"; exit', 1),
     "after it": ('$REAL "$@"; kill -9 $PPID; exit', 1),
 }
 
@@ -577,3 +600,35 @@ def test_a_job_that_has_got_the_id_of_a_lost_one_is_a_strangers(
     assert field.states() == {"DONE": 1}
     assert "PENDING" in own_cluster.client("squeue", "-h", "--format=%T", "-j", lost).stdout
     assert Status.DONE.value in field.plan()
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[Cluster]:
+    """A cluster with accounting, where the QOS `tiny` lets a user have one job."""
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="heyhi-own-", dir="/tmp")))
+    cluster.up(accounting=True)
+    yield cluster
+    cluster.down()
+
+
+def test_more_runs_than_may_be_in_the_queue_go_one_after_another(
+    accounts: Cluster, make_field: MakeField
+) -> None:
+    field = make_field(accounts)
+    field.write(*[f"seed={n} launcher.slurm.qos=tiny" for n in range(3)])
+    done = field()
+    assert done.status == 0, done.err
+    assert "QOSMaxSubmitJobPerUserLimit" in done.err
+    assert done.err.count("trying again as jobs end") >= 1
+    assert Counter(word for word, *_ in field.executions()) == {"start": 3, "end": 3}
+
+
+def test_an_account_that_there_is_not_is_refused_in_slurms_words(
+    accounts: Cluster, make_field: MakeField
+) -> None:
+    field = make_field(accounts)
+    field.write("seed=9 launcher.slurm.account=nobodys")
+    refused = field()
+    assert refused.status == 1
+    assert "Invalid account" in refused.err
+    assert field.states() == {"NOT_STARTED": 1}

@@ -46,6 +46,14 @@ ANSWERS = {
             "submitting:a|b_10": QueuedJob("12_10", "PENDING", "a|b"),
         },
     ),
+    "an array that was cancelled while it waited": (
+        "12_[0-1,5%3]|CANCELLED|a\n",
+        {
+            key: QueuedJob(f"12_{number}", "CANCELLED", "a")
+            for number in (0, 1, 5)
+            for key in (f"12_{number}", f"submitting:a_{number}")
+        },
+    ),
     "spaces and empty lines": (
         "\n  5|RUNNING|a\n\n",
         {"5": QueuedJob("5", "RUNNING", "a"), "submitting:a": QueuedJob("5", "RUNNING", "a")},

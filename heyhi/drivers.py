@@ -92,13 +92,18 @@ def record(path: Path, batch: str, on_stop: Callable[[], None]) -> None:
     Ctrl-C does, after a call of `on_stop`."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        on_stop()
+        if number == _STOP:
+            on_stop()
         signal.default_int_handler(number, frame)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"batch": batch, "started": time.time(), "log": os.environ.get("HEYHI_DRIVER_LOG", "")}
     write_whole(path.with_suffix(".json"), json.dumps(content) + "\n")
     signal.signal(_STOP, interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # asyncio, which Snakemake runs in the main thread, takes the place of the default handler, and a
+        # Ctrl-C is lost that comes just as what it runs has ended. This one it leaves alone.
+        signal.signal(signal.SIGINT, interrupt)
     claim.take(path.with_suffix(".lock"), this_process().text)
 
 

@@ -157,10 +157,6 @@ class Workflow:
 
     def targets(self, _: Any = None) -> list[str]:
         """The results of all that is left to do."""
-        for item in self._todo.values():
-            if self._is_forced(item):
-                # What exists has to be forced: Snakemake's own way to say it, which is an internal one.
-                self._snakemake.dag.forcefiles.add(str(item.run.result))
         return [str(item.run.result) for item in self._todo.values()]
 
     def results(self, task: str) -> list[str]:

@@ -11,8 +11,8 @@ heyhi start BATCH [--mode MODE] [--profile NAME] [--force] [--detach]
 heyhi stop                end the drivers of this experiment root, and the jobs that they started
 heyhi kill RUN ...        end the jobs of runs, here or in Slurm; what they have written stays
 
-A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, or a
-folder.
+A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, a
+folder, a part of an id that no other run has, or the id of a job.
 """
 
 import os
@@ -30,7 +30,6 @@ from heyhi.invocation import Mode, Parser, one_of
 from heyhi.loading import types_that_fit
 from heyhi.project import Project, find_project
 from heyhi.protos import generate, load_message_types, load_messages
-from heyhi.runs import Run
 
 __all__ = ["main"]
 
@@ -149,11 +148,13 @@ def stop(words: Sequence[str]) -> int:
 def kill(words: Sequence[str]) -> int:
     """End the jobs of runs; status 1 if one cannot be ended."""
     from heyhi import launch, slurm
+    from heyhi.finding import find_run
     from heyhi.runs import Status
 
     if not words or words[0].startswith("-"):
         raise UsageError("usage: heyhi kill RUN ...")
-    runs = [_find_run(word, find_project()) for word in words]
+    project = find_project()
+    runs = [find_run(word, project) for word in words]
     problems = 0
     for run in runs:
         state = slurm.read_state(run)
@@ -168,15 +169,6 @@ def kill(words: Sequence[str]) -> int:
             print(f"error: {problem}", file=sys.stderr)
             problems += 1
     return 1 if problems else 0
-
-
-def _find_run(word: str, project: Project) -> Run:
-    """The run that a user means by its id, or by its folder. Raises UsageError."""
-    for folder in (project.experiment_root / word, Path(word).absolute()):
-        run = Run(os.path.relpath(folder, project.experiment_root), folder)
-        if run.jobid.exists() or run.config.exists():
-            return run
-    raise UsageError(f"no run {word!r}: it is no folder of a run, here or in {project.experiment_root}")
 
 
 def _batch_parser(command: str) -> Parser:

@@ -1,0 +1,104 @@
+"""Runs that are there: all below a folder, and the one that a word of the user's names.
+
+A word is an id, a folder, a part of an id that only one run has, or the id of a job.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from heyhi import runs
+from heyhi.errors import UsageError, did_you_mean
+from heyhi.project import Project
+from heyhi.runs import Run, real_path
+
+__all__ = ["find_run", "find_runs", "is_run_folder", "run_of"]
+
+# Folders of an experiment root that hold no runs.
+_NO_RUNS = ("checkpoints", ".heyhi")
+# A folder with one of these is a run's, or what a deletion has left of one.
+_SIGNS = frozenset(("heyhi.json", "heyhi.jobid", "config_meta.prototxt", "result.json"))
+_SHOWN = 5  # runs that a word fits, in an error
+
+
+def find_runs(place: Path, project: Project) -> list[Run]:
+    """All runs in a folder, or the one that it is, in the order of their ids.
+
+    A folder below the experiment root that has files but is no run's is listed too: whoever reads it says
+    what it is. Links to folders are followed. Raises UsageError if there is no such folder.
+    """
+    if not place.is_dir():
+        raise UsageError(f"{place}: no such folder")
+    return sorted(run_of(folder, project) for folder in _folders(str(place), str(project.experiment_root)))
+
+
+def run_of(folder: Path | str, project: Project) -> Run:
+    """The run of a folder, which need not be one's yet."""
+    path = Path(os.path.abspath(folder))
+    return Run(os.path.relpath(path, project.experiment_root), path)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder is a run's."""
+    return any((folder / name).exists() for name in _SIGNS)
+
+
+def _folders(place: str, root: str) -> Iterator[str]:
+    """Folders of runs, and others that hold files or cannot be read."""
+    try:
+        with os.scandir(place) as entries:
+            listed = list(entries)
+    except OSError:
+        yield place
+        return
+    names = {entry.name for entry in listed}
+    if not _SIGNS.isdisjoint(names):
+        yield place
+        return  # no run is in another
+    inner = [entry.path for entry in listed if _leads_on(entry, root)]
+    if names and not inner and place != root:
+        yield place
+    for path in inner:
+        if os.path.dirname(path) != root or os.path.basename(path) not in _NO_RUNS:
+            yield from _folders(path, root)
+
+
+def _leads_on(entry: "os.DirEntry[str]", root: str) -> bool:
+    """Whether it is a folder, or a link to one elsewhere: what is in the root is listed there, once."""
+    try:
+        if not entry.is_dir():
+            return False
+        if not entry.is_symlink():
+            return True
+    except OSError:
+        return False
+    to, real_root = os.path.realpath(entry.path), real_path(root)
+    return not f"{to}/".startswith(f"{real_root}/") and not f"{real_root}/".startswith(f"{to}/")
+
+
+# ---- One run ------------------------------------------------------------------------------------
+
+
+def find_run(word: str, project: Project) -> Run:
+    """The run that a word names. Raises UsageError if none is meant, or if several may be."""
+    for folder in (project.experiment_root / word, Path(word)):
+        if is_run_folder(folder):
+            return run_of(folder, project)
+    root = project.experiment_root
+    known = [run for run in find_runs(root, project) if is_run_folder(run.folder)] if root.is_dir() else []
+    fitting = [run for run in known if word in run.id] or [run for run in known if _is_job_of(word, run)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(run.id for run in fitting[:_SHOWN]) + (", ..." if len(fitting) > _SHOWN else "")
+        raise UsageError(f"run {word!r}: {len(fitting)} runs have that in their ids: {names}")
+    hint = did_you_mean(word, [run.id for run in known])
+    raise UsageError(f"no run {word!r}: no id, folder, part of an id or job in {root}{hint or ''}")
+
+
+def _is_job_of(word: str, run: Run) -> bool:
+    """Whether it names the run's job: by the id in Slurm, the process, or as shown."""
+    job = runs.read_job(run)
+    if job is None:
+        return False
+    return word == job.text or (job.local is not None and word == str(job.local[1]))

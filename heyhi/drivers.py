@@ -12,8 +12,10 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,8 +42,9 @@ __all__ = [
     "write_script",
 ]
 
-# What a driver makes of Ctrl-C; SIGINT itself is ignored in what a script starts with `&`.
+# Ends a driver as Ctrl-C does; SIGINT itself is ignored in what a script starts with `&`.
 _STOP = signal.SIGUSR1
+_WAKE = signal.SIGUSR2  # makes the main thread look whether a signal is to be handled
 # Days from when a driver was found to have been killed until its orders go: as long as its jobs may start.
 _KEEP_DAYS = 30
 
@@ -92,19 +95,36 @@ def record(path: Path, batch: str, on_stop: Callable[[], None]) -> None:
     Ctrl-C does, after a call of `on_stop`."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if number == _STOP:
-            on_stop()
+        on_stop()
         signal.default_int_handler(number, frame)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"batch": batch, "started": time.time(), "log": os.environ.get("HEYHI_DRIVER_LOG", "")}
     write_whole(path.with_suffix(".json"), json.dumps(content) + "\n")
     signal.signal(_STOP, interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # asyncio, which Snakemake runs in the main thread, takes the place of the default handler, and a
-        # Ctrl-C is lost that comes just as what it runs has ended. This one it leaves alone.
-        signal.signal(signal.SIGINT, interrupt)
+    _wake_main_thread_by_signals()
     claim.take(path.with_suffix(".lock"), this_process().text)
+
+
+def _wake_main_thread_by_signals() -> None:
+    """Let no signal wait until the main thread wakes by itself, which in Snakemake may be in hours.
+
+    Python handles signals in its main thread alone, but the kernel may give one to any thread; on a busy
+    machine often to one that is just starting a process. A main thread that waits for a lock then does not
+    notice (docs.python.org/3/library/signal.html, "Signals and threads"), unless a signal is sent to itself.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    signal.signal(_WAKE, lambda *_: None)
+    signal.set_wakeup_fd(theirs.detach(), warn_on_full_buffer=False)
+
+    def wake() -> None:
+        main_thread = threading.main_thread().ident
+        while numbers := ours.recv(4096):
+            if main_thread is not None and set(numbers) != {_WAKE}:
+                signal.pthread_kill(main_thread, _WAKE)
+
+    threading.Thread(target=wake, daemon=True).start()
 
 
 def forget(path: Path) -> None:

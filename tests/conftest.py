@@ -168,7 +168,7 @@ def run(tmp_path: Path) -> Run:
     return Run("p/it", folder)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Return once the condition holds; fail if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():

@@ -164,6 +164,37 @@ def test_a_profile_is_found_by_name_and_by_path(garden: Garden) -> None:
 # ---- Signals ------------------------------------------------------------------------------------
 
 
+# A driver whose main thread waits for a lock, as Snakemake's does, and another thread gets the signal.
+WAITING = """
+import signal, sys, threading
+from pathlib import Path
+from heyhi import drivers
+
+def take_signal():
+    signal.pthread_kill(threading.get_ident(), int(sys.argv[2]))
+    threading.Event().wait()
+
+drivers.record(Path(sys.argv[1]), "b.sh", lambda: print("stop"))
+threading.Timer(0.3, take_signal).start()
+try:
+    threading.Semaphore(0).acquire()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    drivers.os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, ["interrupted"]), (drivers._STOP, ["stop", "interrupted"])]
+)
+def test_a_signal_that_another_thread_got_wakes_a_driver(
+    tmp_path: Path, number: int, said: list[str]
+) -> None:
+    words = [sys.executable, "-c", WAITING, str(tmp_path / "driver"), str(int(number))]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=20)
+    assert done.stdout.split() == said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, drivers._STOP])
 def test_ctrl_c_ends_the_jobs_and_they_are_dead(garden: Garden, number: int) -> None:
     write_batch(garden, "fail=slow", "fail=spawn")

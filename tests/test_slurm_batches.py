@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -475,17 +475,6 @@ def test_a_driver_that_is_stopped_cancels_what_it_submitted_and_nothing_else(
     assert set(states.values()) == {"PENDING", "CANCELLED"}
 
 
-def press_ctrl_c(child: Any, question: str) -> None:
-    """As a person does: once more if nothing comes of it, as happens where the machine is busy."""
-    import pexpect
-
-    for _ in range(3):
-        child.sendintr()
-        if child.expect_exact([question, pexpect.TIMEOUT], timeout=15) == 0:
-            return
-    raise AssertionError(f"it never asked: {child.before[-500:]!r}")
-
-
 ANSWERS = {
     "yes": ("y", "CANCELLED"),
     "no": ("n", "PENDING"),
@@ -515,7 +504,8 @@ def test_on_a_terminal_the_user_is_asked_what_becomes_of_the_jobs(
         if answer is None:
             assert field.heyhi("stop").status == 0
         else:
-            press_ctrl_c(child, "2 runs of this call are in Slurm. Cancel them?")
+            child.sendintr()
+            child.expect_exact("2 runs of this call are in Slurm. Cancel them?")
             child.sendline(answer)
         child.expect(pexpect.EOF)
     finally:

@@ -323,6 +323,8 @@ def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft"
 
     (order,) = with_code_state([order], say)
     (job,) = submit([Ask(order, plan)], resources.options(), order.id.rpartition("/")[2], say)
+    if isinstance(job, HeyhiError):
+        raise job
     if job is None:
         say("  another process was faster")
     else:

@@ -194,7 +194,16 @@ def _wait(condition: Callable[[], bool]) -> None:
 
 
 def wipe(run: Run) -> None:
-    """Empty the folder, but for the lock that this process holds. Raises RefusedError if a run lies in it."""
+    """Empty the folder, but for the lock that this process holds.
+
+    Raises RefusedError if another run lies in it, or if a rank of the run's last job goes on writing there.
+    """
+    _wait(lambda: not _has_rank_at_work(run))
+    if _has_rank_at_work(run):
+        raise RefusedError(
+            f"{run.id}: a rank of its last job lives on, on a node that Slurm has lost; nothing was wiped. "
+            "End it there, or wait for its end"
+        )
     for folder, _, files in os.walk(run.folder):
         if Path(folder) != run.folder and run.jobid.name in files:
             raise RefusedError(f"{run.folder}: {folder} is another run, in it; nothing was wiped")
@@ -208,6 +217,10 @@ def wipe(run: Run) -> None:
         else:
             os.unlink(entry.path)
     last.unlink(missing_ok=True)
+
+
+def _has_rank_at_work(run: Run) -> bool:
+    return any(map(runs.is_at_work, run.meetings()))
 
 
 # ---- Writing what will be run -------------------------------------------------------------------

@@ -73,7 +73,7 @@ class _Rank(NamedTuple):
             total=int(known.get("SLURM_NTASKS", "1")),
             job=JobId(job_id),
             names=(job_id, submitted),
-            meeting=run.folder / f".ranks.{job_id}.{known.get('SLURM_RESTART_COUNT', '0')}",
+            meeting=run.meeting(job_id, known.get("SLURM_RESTART_COUNT", "0")),
         )
 
     @property
@@ -112,9 +112,9 @@ def _be_master(rank: _Rank, main: job.Main, meta_class: type[Message], level: st
 
 @contextmanager
 def _meeting(rank: _Rank) -> Iterator[None]:
-    for old in rank.run.folder.glob(".ranks.*"):
+    for old in rank.run.meetings():
         if old != rank.meeting:
-            while _is_at_work(old):
+            while runs.is_at_work(old):
                 time.sleep(_PAUSE)
             shutil.rmtree(old, ignore_errors=True)
     if rank.total == 1:
@@ -124,16 +124,8 @@ def _meeting(rank: _Rank) -> Iterator[None]:
     try:
         yield
     finally:
-        if not _is_at_work(rank.meeting):
+        if not runs.is_at_work(rank.meeting):
             shutil.rmtree(rank.meeting, ignore_errors=True)
-
-
-def _is_at_work(meeting: Path) -> bool:
-    """Whether a rank that was there has not ended its task: on a node that Slurm has lost, it goes on."""
-    return any(
-        claim.holder(lock) is not None and not lock.with_suffix("").exists()
-        for lock in meeting.glob("*.lock")
-    )
 
 
 def _with_others(rank: _Rank, main: job.Main) -> job.Main:

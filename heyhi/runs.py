@@ -31,6 +31,7 @@ __all__ = [
     "Run",
     "RunState",
     "Status",
+    "is_at_work",
     "last_error",
     "make_id",
     "read_provenance",
@@ -117,6 +118,14 @@ class Run(NamedTuple):
     def result_pickle(self) -> Path:
         """What of the result JSON cannot hold."""
         return self.folder / "result.pkl"
+
+    def meeting(self, job: str, start: str) -> Path:
+        """The folder in which the ranks of a job meet, at one start of it; what is in it, `ranks` says."""
+        return self.folder / f".ranks.{job}.{start}"
+
+    def meetings(self) -> list[Path]:
+        """Those that are there."""
+        return list(self.folder.glob(".ranks.*"))
 
 
 #: Before the name of a job that is being handed to Slurm, in place of an id that is not known yet.
@@ -314,6 +323,14 @@ def read_job(run: Run) -> JobId | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return JobId(text) if text else None
+
+
+def is_at_work(meeting: Path) -> bool:
+    """Whether a rank that met others there is in its task: on a node that Slurm has lost, it goes on."""
+    return any(
+        claim.holder(lock) is not None and not lock.with_suffix("").exists()
+        for lock in meeting.glob("*.lock")
+    )
 
 
 def this_host() -> str:

@@ -18,12 +18,12 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from heyhi import claim, job, launch, runs, slurm
-from heyhi.errors import LaunchError, NoAnswerError
+from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
 from heyhi.order import Order
 from heyhi.plan import Action, Plan
 from heyhi.runs import SUBMITTING, JobId
 
-__all__ = ["Ask", "most_at_once", "submit"]
+__all__ = ["Ask", "Outcome", "most_at_once", "submit"]
 
 _MOST = 1000  # runs of one array: the script names all their folders
 _SPARE_FILES = 100  # open files that a driver needs besides claims
@@ -38,6 +38,10 @@ class Ask(NamedTuple):
     plan: Plan
 
 
+#: Its job; why it was not submitted; None: another process has started it meanwhile.
+Outcome = JobId | HeyhiError | None
+
+
 def most_at_once() -> int:
     """How many runs one `submit` may have. Raises NoAnswerError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -46,12 +50,12 @@ def most_at_once() -> int:
     return max(1, min(slurm.max_array_size(), _MOST, hard - _SPARE_FILES))
 
 
-def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) -> list[JobId | None]:
+def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) -> list[Outcome]:
     """Submit runs of equal needs as one job: an array, if there are several.
 
-    Returns the job id of each; None for a run that another process has started meanwhile. The job is named by
-    `label`, which squeue shows. Raises LaunchError if Slurm refuses, and NoAnswerError if it does not answer:
-    then nothing was submitted, or what was is found by its name.
+    Returns what came of each. The job is named by `label`, which squeue shows. Raises LaunchError if Slurm
+    refuses, and NoAnswerError if it does not answer: then nothing was submitted, or what was is found by its
+    name.
     """
     _kill(asks)
     name = f"{label}.{secrets.token_hex(4)}"
@@ -60,21 +64,21 @@ def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) ->
             _mark(ask, f"{name}_{number}" if len(asks) > 1 else name, name, claims, say)
             for number, ask in enumerate(asks)
         ]
-        ready = [number for number, mark in enumerate(marks) if mark is not None]
+        ready = [number for number, mark in enumerate(marks) if isinstance(mark, _Mark)]
         if not ready:
-            return [None] * len(asks)
+            return [None if isinstance(mark, _Mark) else mark for mark in marks]
         array = [f"--array={_ranges(ready)}"] if len(asks) > 1 else []
         words = [*options, *array, f"--job-name={name}", "--chdir=/", "--output=/dev/null", "--export=ALL"]
         held = [claim.descriptor(asks[number].order.run.lock) for number in ready]
         job_id = _submit(_script(asks), words, held, lambda: _unmark(asks, marks), name)
-        ids = [
-            None if mark is None else JobId(f"{job_id}_{number}" if len(asks) > 1 else job_id)
+        outcomes = [
+            JobId(f"{job_id}_{number}" if len(asks) > 1 else job_id) if isinstance(mark, _Mark) else mark
             for number, mark in enumerate(marks)
         ]
-        for ask, given in zip(asks, ids, strict=True):
-            if given is not None:
-                runs.write_whole(ask.order.run.jobid, given.text)
-        return ids
+        for ask, outcome in zip(asks, outcomes, strict=True):
+            if isinstance(outcome, JobId):
+                runs.write_whole(ask.order.run.jobid, outcome.text)
+        return outcomes
 
 
 def _kill(asks: Sequence[Ask]) -> None:
@@ -95,15 +99,22 @@ class _Mark(NamedTuple):
     before: JobId | None
 
 
-def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _Mark | None:
-    """Take a run's claim, and make its folder ready for its job; None: another process was faster."""
+def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _Mark | HeyhiError | None:
+    """Take a run's claim, and make its folder ready for its job. What stands against it harms no other."""
     order, run = ask.order, ask.order.run
-    if not claims.enter_context(job.claimed(run)) or not launch.still_as_planned(run, ask.plan):
-        return None
-    mark = _Mark(f"{SUBMITTING}{task_name}", runs.read_job(run))
     for_the_job = {"slurm_name": name, "log_level": order.log_level, "environment": order.environment}
-    launch.make_ready(order._replace(provenance={**order.provenance, **for_the_job}), ask.plan, say)
-    runs.write_whole(run.jobid, mark.text)
+    try:
+        if not claims.enter_context(job.claimed(run)) or not launch.still_as_planned(run, ask.plan):
+            return None
+        mark = _Mark(f"{SUBMITTING}{task_name}", runs.read_job(run))
+        launch.make_ready(order._replace(provenance={**order.provenance, **for_the_job}), ask.plan, say)
+        runs.write_whole(run.jobid, mark.text)
+    except HeyhiError as problem:
+        return problem
+    except OSError as problem:
+        return LaunchError(
+            f"{problem.filename or run.folder}: cannot be written: {problem.strerror or problem}"
+        )
     return mark
 
 
@@ -127,9 +138,9 @@ def _submit(
         raise
 
 
-def _unmark(asks: Sequence[Ask], marks: Sequence[_Mark | None]) -> None:
+def _unmark(asks: Sequence[Ask], marks: Sequence[_Mark | HeyhiError | None]) -> None:
     for ask, mark in zip(asks, marks, strict=True):
-        if mark is None:
+        if not isinstance(mark, _Mark):
             continue
         if mark.before is not None and ask.plan.action is Action.CONTINUE:
             runs.write_whole(ask.order.run.jobid, mark.before.text)

@@ -129,11 +129,13 @@ class Submitter:
             if self._is_over.is_set():
                 return
             options, label = requests[0].resources.options(), requests[0].label
-            ids = submission.submit(asks, options, label, self._tell)
-            self._submitted.update(
-                (ask.order.run, job.text) for ask, job in zip(asks, ids, strict=True) if job
-            )
-            for entry in entries:
+            outcomes = submission.submit(asks, options, label, self._tell)
+            for entry, outcome in zip(entries, outcomes, strict=True):
+                if isinstance(outcome, HeyhiError):
+                    self._give_up([entry], str(outcome))
+                    continue
+                if outcome is not None:
+                    self._submitted[entry.request.order.run] = outcome.text
                 self._adopt(entry)
 
     def _give_up(self, entries: list[_Entry], why: str) -> None:

@@ -226,7 +226,7 @@ class Garden:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=240,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 

@@ -291,7 +291,7 @@ def test_queued_jobs_are_immune_to_what_becomes_of_the_working_tree(field: Field
     wait_until(lambda: field.is_submitted(2))
     shutil.rmtree(field.garden.root)
     field.tell("scontrol", "release")
-    out, _ = driver.communicate(timeout=60)
+    out, _ = driver.communicate(timeout=200)
     assert driver.returncode == 0, out
     assert field.states() == {"DONE": 2}
     # The node does without Snakemake, and what it runs is the copy.
@@ -315,7 +315,7 @@ def test_runs_of_equal_needs_are_one_array_of_which_each_task_is_by_itself(field
     job = cancelled.jobid.read_text()
     assert re.fullmatch(r"\d+_\d+", job)
     field.cluster.client("scancel", job)
-    out, _ = driver.communicate(timeout=100)
+    out, _ = driver.communicate(timeout=200)
     took = time.monotonic() - began
     assert driver.returncode == 1, out
     assert field.states() == {"DONE": 58, "DEAD": 2}
@@ -378,7 +378,7 @@ def test_what_is_forced_is_cancelled_wiped_and_submitted_anew(field: Field, word
     for task in field.tasks():
         if task.state == "PENDING":
             field.cluster.client("scontrol", "release", task.id)
-    out, _ = driver.communicate(timeout=60)
+    out, _ = driver.communicate(timeout=200)
     assert driver.returncode == 0, out
     assert field.states() == {"DONE": 2}
     assert not (field.folder(lines[1]) / "left.txt").exists()
@@ -403,7 +403,7 @@ def test_a_driver_may_die_at_its_submission(field: Field, script: str, calls: in
     field.write(*[f"seed={number} {HELD}" for number in range(4)])
     field.sicken("sbatch", script)
     driver = field.start()
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=200)
     assert driver.returncode == -signal.SIGKILL
     field.heal("sbatch")
     wait_until(lambda: len(field.tasks()) == (4 if calls == 1 else 0))
@@ -411,7 +411,7 @@ def test_a_driver_may_die_at_its_submission(field: Field, script: str, calls: in
     said = read_until(driver, "4 to wait for" if calls == 1 else "4 to start")
     wait_until(lambda: len(field.tasks()) == 4)
     field.tell("scontrol", "release")
-    out = said + driver.communicate(timeout=60)[0]
+    out = said + driver.communicate(timeout=200)[0]
     assert driver.returncode == 0, out
     assert field.states() == {"DONE": 4}
     assert Counter(word for word, *_ in field.executions()) == {"start": 4, "end": 4}
@@ -432,7 +432,7 @@ def test_whenever_drivers_die_each_run_is_done_once(field: Field, number: int) -
         print(f"{blow.name} after {after:.2f} s")
         time.sleep(after)
         driver.send_signal(blow)
-        driver.communicate(timeout=60)
+        driver.communicate(timeout=200)
     done = field()
     assert done.status == 0, done.err
     assert field.states() == {"DONE": 50}
@@ -445,7 +445,7 @@ def queued_field(field: Field) -> set[str]:
     driver = field.start()
     wait_until(lambda: field.is_submitted(3))
     driver.send_signal(signal.SIGHUP)
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=200)
     field.write(*[f"seed={number} {HELD}" for number in range(6)])
     return set(field.jobs())
 
@@ -467,7 +467,7 @@ def test_a_driver_that_is_stopped_cancels_what_it_submitted_and_nothing_else(
     driver = field.start()
     wait_until(lambda: field.is_submitted(6))
     end(field, driver)
-    out, _ = driver.communicate(timeout=60)
+    out, _ = driver.communicate(timeout=200)
     assert driver.returncode == 130, out
     assert "interrupted: 3 runs were cancelled in Slurm" in out
     states = {task.id: task.state for task in field.tasks()}
@@ -496,7 +496,7 @@ def test_on_a_terminal_the_user_is_asked_what_becomes_of_the_jobs(
         words[1:],
         env=field.garden.environment(),
         cwd=field.garden.root,
-        timeout=40,
+        timeout=100,
         encoding="utf-8",
     )
     try:
@@ -527,6 +527,19 @@ def test_what_sbatch_refuses_fails_with_its_words_and_the_next_call_tries_again(
         assert sum("nowhere" in call for call in field.calls("sbatch")) == attempt
 
 
+def test_a_run_whose_folder_cannot_be_made_ready_harms_no_other_of_its_array(field: Field) -> None:
+    field.write("seed=1", "seed=2", "seed=3")
+    dead = field.folder("seed=2")
+    (dead / "inner").mkdir(parents=True)
+    for path in (dead / "heyhi.jobid", dead / "inner" / "heyhi.jobid"):
+        path.write_text(f"local:{runs.this_host()}:99999999")
+    done = field("mode=start_restart")
+    assert done.status == 1
+    assert f"not submitted: {dead}: {dead}/inner is another run, in it; nothing was wiped" in done.err
+    assert field.states() == {"DONE": 2, "DEAD": 1}
+    assert len(field.calls("sbatch")) == 1
+
+
 def test_a_queue_that_cannot_be_seen_is_waited_for(field: Field) -> None:
     field.write("seed=1", "seed=2 seconds=2")
     field.sicken("squeue", "exec sleep 100")
@@ -543,7 +556,7 @@ def test_nobody_knows_what_came_of_a_submission_until_slurm_answers(field: Field
     said = read_until(driver, "trying again until Slurm answers")
     for name in ("sbatch", "squeue"):
         field.heal(name)
-    out = said + driver.communicate(timeout=100)[0]
+    out = said + driver.communicate(timeout=200)[0]
     assert driver.returncode == 0, out
     assert field.states() == {"DONE": 2}
     assert out.count("trying again") == 1
@@ -567,7 +580,7 @@ def test_a_controller_that_is_down_is_waited_for(make_field: MakeField, own_clus
     said = read_until(driver, "trying again until Slurm answers")
     own_cluster.up(settings={"MaxArraySize": "20"})
     field.tell("scontrol", "release")
-    out = said + driver.communicate(timeout=100)[0]
+    out = said + driver.communicate(timeout=200)[0]
     assert driver.returncode == 0, out
     assert field.states() == {"DONE": 2}
     assert out.count("trying again") == 1
@@ -595,7 +608,7 @@ def test_a_job_that_has_got_the_id_of_a_lost_one_is_a_strangers(
     driver = field.start("mode=start_restart")
     wait_until(lambda: field.is_submitted(1) and field.jobs() != [lost])
     field.tell("scontrol", "release")
-    out, _ = driver.communicate(timeout=60)
+    out, _ = driver.communicate(timeout=200)
     assert driver.returncode == 0, out
     assert field.states() == {"DONE": 1}
     assert "PENDING" in own_cluster.client("squeue", "-h", "--format=%T", "-j", lost).stdout

@@ -566,6 +566,22 @@ def test_a_run_whose_node_is_lost_is_dead_if_it_may_not_be_requeued(own_plot: Ma
     assert carrot.garden.executions() == 2
 
 
+def test_a_run_is_not_wiped_under_a_rank_that_lives_on_a_lost_node(own_plot: MakePlot) -> None:
+    carrot = own_plot("launcher.slurm.nodes=2", "launcher.slurm.requeue=false")
+    carrot(GARDEN_GO=str(carrot.go))
+    carrot.started(2)
+    lose_node_of(carrot)
+    wait_until(lambda: not carrot.alive() and carrot.state() == "DEAD")
+    refused = carrot("--mode", "start_restart")
+    assert refused.status == 2
+    assert "a rank of its last job lives on, on a node that Slurm has lost; nothing was wiped" in refused.err
+    assert carrot.state() == "DEAD"
+    kill_executions(carrot)
+    carrot.go.touch()
+    assert carrot("--mode", "start_restart", "--wait").status == 0
+    assert carrot.garden.executions() == 4
+
+
 def kill_executions(carrot: Plot) -> None:
     """What a machine that fails does to the processes of a task."""
     for line in carrot.garden.count_file.read_text().splitlines():

@@ -72,10 +72,6 @@ class Agenda(NamedTuple):
         found = Counter(item.plan.state.status.value for item in self.items)
         return {status.value: found[status.value] for status in Status if found[status.value]}
 
-    def losses(self) -> list[Item]:
-        """The items whose start wipes a result or a live job."""
-        return [item for item in self.items if item.plan.loses_work]
-
 
 def read_states(batch: Batch) -> dict[Path, RunState]:
     """The state of every run of a batch; Slurm is asked at most once, and only if a job may be in it."""

@@ -101,12 +101,10 @@ def test_by_dryrun_all_is_left(batch_of: BatchOf) -> None:
     assert [item.reason for item in agenda.items] == ["NOT_STARTED: left, by mode=dryrun", "DONE: skip"]
 
 
-def test_counts_and_losses(batch_of: BatchOf) -> None:
+def test_counts(batch_of: BatchOf) -> None:
     lines = {"lr=1": Status.DONE, "lr=2": Status.RUNNING, "lr=3": Status.DONE, "lr=4": Status.NOT_STARTED}
     agenda = _agenda(batch_of, Mode.RESTART, lines)
     assert agenda.counts() == {"NOT_STARTED": 1, "RUNNING": 1, "DONE": 2}
-    assert [item.entry.where for item in agenda.losses()] == ["it.sh:1", "it.sh:2", "it.sh:3"]
-    assert _agenda(batch_of, Mode.GENTLE_START, lines).losses() == []
 
 
 def test_drift_is_a_part_of_the_reason(batch_of: BatchOf) -> None:

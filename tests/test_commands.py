@@ -55,6 +55,14 @@ def test_a_wrong_command_is_one_line_and_exit_status_2(garden: Garden, words: st
     assert heyhi(garden, *words.split()) == Done(2, "", f"error: {problem}\n")
 
 
+def test_what_the_system_refuses_is_one_line(garden: Garden) -> None:
+    (garden.exp / ".heyhi").mkdir(parents=True)
+    (garden.exp / ".heyhi" / "batches").write_text("in the way")
+    done = heyhi(garden, "start", "-", cwd=garden.root)
+    assert (done.status, done.err.count("\n")) == (1, 1), done.err
+    assert done.err.startswith(f"error: {garden.exp}/.heyhi/batches")
+
+
 def test_outside_a_project_it_says_so(tmp_path: Path) -> None:
     assert heyhi(Garden(tmp_path, tmp_path), "validate") == Done(
         2, "", f"error: {tmp_path}: no conf/conf.proto here or above; go to a project, or set HEYHI_PROJECT\n"

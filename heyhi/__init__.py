@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         save_config,
     )
     from heyhi.log import setup_logging
+    from heyhi.tables import summary
 
     CONF_ROOT: Path
     PROJ_ROOT: Path
@@ -75,6 +76,7 @@ __all__ = [
     "save_config",
     "save_result_in_cwd",
     "setup_logging",
+    "summary",
 ]
 
 _HOMES = {
@@ -92,6 +94,7 @@ _HOMES = {
         "load_config", "load_proto_message", "load_root_config", "save_config",
     ],
     "log": ["setup_logging"],
+    "tables": ["summary"],
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

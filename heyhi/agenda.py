@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import runs, slurm
+from heyhi import slurm
 from heyhi.batch import Batch, Entry
 from heyhi.invocation import Mode
 from heyhi.plan import Action, Plan, make_plan
@@ -74,18 +74,8 @@ class Agenda(NamedTuple):
 
 
 def read_states(batch: Batch) -> dict[Path, RunState]:
-    """The state of every run of a batch; Slurm is asked at most once, and only if a job may be in it."""
-    states = {entry.run.folder: runs.read_state(entry.run) for entry in batch.entries}
-    if any(map(slurm.is_of_slurm, states.values())):
-        queue = slurm.ask_queue()
-        for entry in batch.entries:
-            asked = states[entry.run.folder]
-            if slurm.is_of_slurm(asked):
-                state = runs.read_state(entry.run, queue)
-                # What was submitted anew while Slurm was asked, its answer does not know.
-                is_known = runs.read_job(entry.run) == asked.job
-                states[entry.run.folder] = state if is_known else runs.read_state(entry.run)
-    return states
+    """The state of every run of a batch, by its folder; Slurm is asked at most once."""
+    return slurm.read_states([entry.run for entry in batch.entries])
 
 
 def make_agenda(batch: Batch, mode: Mode, states: Mapping[Path, RunState]) -> Agenda:

@@ -17,7 +17,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heyhi import drivers, listing
 from heyhi.agenda import make_agenda, read_states
@@ -31,7 +31,12 @@ from heyhi.invocation import Invocation, Mode, parse_argv
 from heyhi.overrides import NULL, escape_word
 from heyhi.project import display, find_project
 from heyhi.protos import load_messages
+from heyhi.records import batch_records
 from heyhi.runs import write_whole
+from heyhi.tables import columns, frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Batch"]
 
@@ -85,6 +90,11 @@ class Batch:
         """What is pending, and why, as `heyhi plan` lists it. Raises BatchError with all that is wrong."""
         batch = compose_lines(self.name, Captured(tuple(self._lines)), self._project)
         return "\n".join(listing.lines(make_agenda(batch, _mode(mode), read_states(batch))))
+
+    def summary(self) -> "pd.DataFrame":
+        """What came of its runs so far, a row a run, as `heyhi.summary` has it. Raises BatchError."""
+        batch = compose_lines(self.name, Captured(tuple(self._lines)), self._project)
+        return frame(columns(batch_records(batch)))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as a bash script."""

@@ -38,6 +38,7 @@ class Child:
     """The workflow as a child's rules see it: nothing to do but the jobs that it is given."""
 
     freeze_chunks: list[Any] = []  # noqa: RUF012  (never changed)
+    summary_file = ""  # the driver's
 
     def __init__(self, project: Project) -> None:
         """Raises UsageError if nothing was written down for it."""

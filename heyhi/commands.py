@@ -11,6 +11,12 @@ heyhi start BATCH [--mode MODE] [--profile NAME] [--force] [--detach]
 heyhi stop                end the drivers of this experiment root, and the jobs that they started
 heyhi kill RUN ...        end the jobs of runs, here or in Slurm; what they have written stays
 
+heyhi summary [BATCH | FOLDER | RUN ...] [--all] [--where "lr < 0.1 and status == 'DONE'"] [--sort [-]COLUMN]
+              [--over FIELD] [--csv FILE] [--json FILE] [--html FILE] [--parquet FILE]
+                          what came of runs, a row a run; over a field: mean, standard error, count
+heyhi migrate --check [FOLDER]
+                          the runs that the schema and the configs of now would make others; 1 if any
+
 A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, a
 folder, a part of an id that no other run has, or the id of a job.
 """
@@ -18,7 +24,7 @@ folder, a part of an id that no other run has, or the id of a job.
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +181,18 @@ def kill(words: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
+def _looking(name: str) -> Callable[[Sequence[str]], int]:
+    """A command that looks at runs; imported when it is called."""
+
+    def call(words: Sequence[str]) -> int:
+        from heyhi import looking
+
+        command: Callable[[Sequence[str]], int] = getattr(looking, name)
+        return command(words)
+
+    return call
+
+
 def _batch_parser(command: str) -> Parser:
     parser = Parser(prog=f"heyhi {command}", allow_abbrev=False)
     parser.add_argument("batch", metavar="BATCH")
@@ -238,6 +256,7 @@ _COMMANDS = {
     "start": start,
     "stop": stop,
     "kill": kill,
+    **{name: _looking(name) for name in ("summary", "migrate")},
 }
 
 

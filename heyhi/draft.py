@@ -8,11 +8,12 @@ alias       another run has the same config
 
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import fingerprints, prototxt, runs, views
-from heyhi.compose import Composition
+from heyhi.compose import Composer, Composition
 from heyhi.errors import UsageError
 from heyhi.invocation import Invocation
 from heyhi.order import Order
@@ -21,12 +22,14 @@ from heyhi.runs import Run
 
 __all__ = [
     "Draft",
+    "drift_from",
     "find_aliases",
     "find_collision",
     "find_drift",
     "find_obstacle",
     "make_draft",
     "make_order",
+    "recompose",
 ]
 
 
@@ -166,12 +169,36 @@ def find_obstacle(draft: Draft) -> str | None:
 
 def find_drift(draft: Draft) -> list[str]:
     """How the config composed now differs from the frozen one of the same run, a line a field."""
+    known = runs.read_provenance(draft.run)
+    return drift_from(known, draft.composition, draft.fingerprint, draft.project, draft.experiment_root)
+
+
+def recompose(known: dict[str, Any], project: Project, composer: Composer) -> Composition:
+    """What a command line composes to now, as the heyhi.json of its run (`known`) has it.
+
+    Raises ConfigError if it composes no more, UsageError if heyhi.json does not say what it was.
+    """
+    typed, overrides = known.get("base_config"), known.get("overrides")
+    if not isinstance(typed, str) or not isinstance(overrides, list):
+        raise UsageError("heyhi.json does not say what it was composed of")
+    return composer.compose(_base(project.root, typed), tuple(map(str, overrides)))
+
+
+@cache
+def _base(root: Path, typed: str) -> Path:
+    return root / typed
+
+
+def drift_from(
+    known: dict[str, Any], now: Composition, fingerprint: str, project: Project, root: Path
+) -> list[str]:
+    """How a composition differs from what a heyhi.json (`known`) has frozen, a line a field."""
     import json
 
-    known = runs.read_provenance(draft.run)
-    if known.get("fingerprint") in (None, draft.fingerprint):
+    if known.get("fingerprint") in (None, fingerprint):
         return []
-    ours = json.loads(json.dumps(_provenance(draft), default=str))
+    config = json.loads(json.dumps(views.to_dict(now.config, with_defaults=True), default=str))
+    ours = {"config": config, "project_root": str(project.root), "experiment_root": str(root)}
     return views.diff(_without_roots(known), _without_roots(ours))
 
 

@@ -12,7 +12,7 @@
 A message says where, what, and what to do next: `where: problem`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "UsageError",
     "did_you_mean",
     "shortened",
+    "some_of",
     "told_at",
 ]
 
@@ -88,6 +89,12 @@ def did_you_mean(word: str, known: "list[str]") -> str:
 def shortened(text: str) -> str:
     """A text that was typed, as a message shows it: at most 60 characters."""
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """Names as a message shows them: the first ones, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 @contextmanager

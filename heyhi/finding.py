@@ -17,7 +17,8 @@ __all__ = ["find_run", "find_runs", "is_run_folder", "run_of"]
 # Folders of an experiment root that hold no runs.
 _NO_RUNS = ("checkpoints", ".heyhi")
 # A folder with one of these is a run's, or what a deletion has left of one.
-_SIGNS = frozenset(("heyhi.json", "heyhi.jobid", "config_meta.prototxt", "result.json"))
+_USUAL_SIGN = "heyhi.json"
+_SIGNS = frozenset((_USUAL_SIGN, "heyhi.jobid", "config_meta.prototxt", "result.json"))
 _SHOWN = 5  # runs that a word fits, in an error
 
 
@@ -29,13 +30,21 @@ def find_runs(place: Path, project: Project) -> list[Run]:
     """
     if not place.is_dir():
         raise UsageError(f"{place}: no such folder")
-    return sorted(run_of(folder, project) for folder in _folders(str(place), str(project.experiment_root)))
+    root = str(project.experiment_root)
+    folders = _folders(os.path.abspath(place), root)
+    return sorted(Run(_id(folder, root), Path(folder)) for folder in folders)
 
 
 def run_of(folder: Path | str, project: Project) -> Run:
     """The run of a folder, which need not be one's yet."""
-    path = Path(os.path.abspath(folder))
-    return Run(os.path.relpath(path, project.experiment_root), path)
+    path = os.path.abspath(folder)
+    return Run(_id(path, str(project.experiment_root)), Path(path))
+
+
+def _id(folder: str, root: str) -> str:
+    """What `os.path.relpath` says; of thousands it is asked in a moment."""
+    start = f"{root}/"
+    return folder[len(start) :] if folder.startswith(start) else os.path.relpath(folder, root)
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -45,6 +54,9 @@ def is_run_folder(folder: Path) -> bool:
 
 def _folders(place: str, root: str) -> Iterator[str]:
     """Folders of runs, and others that hold files or cannot be read."""
+    if os.path.lexists(f"{place}/{_USUAL_SIGN}"):
+        yield place  # it need not be listed, which takes several times as long
+        return
     try:
         with os.scandir(place) as entries:
             listed = list(entries)

@@ -5,20 +5,24 @@ cfg.train.lr                    0.1, typed and read-only
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
-from heyhi import fields, prototxt, views
+from heyhi import fields, prototxt, runs, views
 from heyhi.compose import Composer
 from heyhi.config import Frozen, editable, freeze
 from heyhi.errors import ConfigError
+from heyhi.fields import fields_of, inner_type, type_of
 from heyhi.includes import find_base
 from heyhi.overrides import NULL, parse_override, split_key
 from heyhi.project import Project, display, find_project
 from heyhi.protos import load_message_types, load_messages
+from heyhi.runs import Run
 from heyhi.scalars import write_bytes
 
 __all__ = [
@@ -50,8 +54,25 @@ def load_proto_message(
 
     `msg_class` is its type, editable or frozen; without it the file is a MetaCfg, or else of the one
     type of the project's schemas that it fits. Overrides of a MetaCfg are relative to its task, as on
-    the command line. Includes are also looked up in `extra_include_dirs`. Raises ConfigError.
+    the command line. Includes are also looked up in `extra_include_dirs`. Of a frozen config in a run folder
+    fields are left out that the schema has no more, with a warning that names them; not if there are
+    overrides. Raises ConfigError.
     """
+    try:
+        return _load(config_path, overrides, msg_class, extra_include_dirs)
+    except ConfigError:
+        old = None if overrides else _load_old(Path(os.path.abspath(config_path)), msg_class)
+        if old is None:
+            raise
+        return old
+
+
+def _load(
+    config_path: _AnyPath,
+    overrides: Sequence[str],
+    msg_class: type[Any] | None,
+    extra_include_dirs: Sequence[_AnyPath],
+) -> Any:
     project = find_project()
     meta_class = load_messages(project)
     path = find_base(os.fspath(config_path), project)
@@ -61,6 +82,25 @@ def load_proto_message(
     if cls is meta_class:
         return composer.compose(path, overrides).meta
     return composer.compose_message(path, overrides, cls)
+
+
+def _load_old(path: Path, msg_class: type[Any] | None) -> Any:
+    """A frozen config of an older schema, without what the schema has no more; None if it is no such one."""
+    run = Run("", path.parent)
+    if path not in (run.config, run.config_meta) or not run.provenance.exists():
+        return None
+    cls = load_messages(find_project())
+    task = fields_of(type_of(cls())).get(str(runs.read_provenance(run).get("task")))
+    if msg_class is not None:
+        cls = _editable_class(msg_class)
+    elif path == run.config and task is not None and task.kind == "message":
+        cls = GetMessageClass(inner_type(task.descriptor))
+    message, unknown = prototxt.parse_old(path.read_text(encoding="utf-8"), cls, display(path))
+    if not unknown:
+        return None  # something else is wrong with it
+    told = ", ".join(f"{name} ({text})" for name, text in unknown.items())
+    warnings.warn(f"{display(path)}: left out, as the schema has them no more: {told}", stacklevel=4)
+    return message
 
 
 def load_config(
@@ -74,7 +114,7 @@ def load_config(
 
     `msg_class` is its type, editable or frozen; without it the file is a MetaCfg, or else of the one
     type of the project's schemas that it fits. Includes are also looked up in `extra_include_dirs`.
-    Raises ConfigError.
+    A frozen config of an older schema is read as by `load_proto_message`. Raises ConfigError.
     """
     return freeze(
         load_proto_message(config_path, overrides, msg_class=msg_class, extra_include_dirs=extra_include_dirs)

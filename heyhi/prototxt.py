@@ -22,7 +22,7 @@ from heyhi.overrides import join_key
 from heyhi.project import display
 from heyhi.scalars import INT_TYPES, scalar_of
 
-__all__ = ["Place", "parse", "places", "read", "write_text"]
+__all__ = ["Place", "parse", "parse_old", "places", "read", "write_text"]
 
 _ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
 _POSITION = re.compile(r"(\d+):(\d+) : (?:'(?:[^\n]*)': )?(.*)", re.DOTALL)
@@ -113,6 +113,21 @@ def parse(text: str, cls: type[Message], name: str) -> Message:
     if look_again:
         _check_values(text, type_of(message), name)
     return message
+
+
+def parse_old(text: str, cls: type[Message], name: str) -> tuple[Message, dict[str, str]]:
+    """The message in a text that was written with another schema, and what cls has no fields for: the
+    texts of values by their dotted paths. Raises ConfigError if something else is wrong."""
+    message = cls()
+    try:
+        text_format.Parse(text, message, allow_unknown_field=True)
+    except text_format.ParseError as problem:
+        raise _parse_error(str(problem), text, type_of(message), name) from None
+    except RecursionError:
+        raise ConfigError(name, f"nested too deeply: more than {DEEPEST} levels") from None
+    unknown: _Unknown = {}
+    _Scanner(text, lambda *_: None, unknown=unknown).message(type_of(message), (), "")
+    return message, {join_key(path): value for path, value in unknown.items()}
 
 
 # ---- What is wrong with a text ------------------------------------------------------------------
@@ -247,7 +262,11 @@ def places(path: Path, descriptor: Descriptor, root: Path) -> dict[str, Place]:
     return found
 
 
+_Unknown = dict[tuple[str, ...], str]
 _Visit = Callable[[tuple[str, ...], Place, FieldDescriptor], None]
+
+
+_OPENING, _CLOSING, _QUOTES = ("{", "<", "["), ("}", ">", "]"), ("'", '"')
 
 
 class _Stopped(Exception):  # noqa: N818  (no error)
@@ -257,13 +276,21 @@ class _Stopped(Exception):  # noqa: N818  (no error)
 class _Scanner:
     """Goes through a text that is known to parse, up to `stop`, and reports each value with its place.
 
-    `owner`, `path` and `field` tell where it is: the last name that was read (no field: a wrong one).
+    `owner`, `path` and `field` tell where it is: the last name that was read (no field: a wrong one). Fields
+    that are not in the schema go to `unknown`, if that is given, with the texts of their values.
     """
 
-    def __init__(self, text: str, visit: _Visit, stop: tuple[float, float] = (math.inf, 0)) -> None:
+    def __init__(
+        self,
+        text: str,
+        visit: _Visit,
+        stop: tuple[float, float] = (math.inf, 0),
+        unknown: _Unknown | None = None,
+    ) -> None:
         self._tokens = text_format.Tokenizer(text.split("\n"))
         self._visit = visit
         self._stop = stop
+        self._unknown = unknown
         self.owner: Descriptor
         self.path: tuple[str, ...] = ()
         self.field: FieldDescriptor | None = None
@@ -275,10 +302,30 @@ class _Scanner:
             self._place()
             name = self._next()
             self.owner, self.path, self.field = descriptor, (*path, name), None
+            if self._unknown is not None and name not in fields_of(descriptor):
+                self._skip(":")
+                known = self._unknown.get(self.path, "")
+                self._unknown[self.path] = f"{known} {self._any_value()}".strip()
+                self._skip(",", ";")
+                continue
             self.field = field = fields_of(descriptor)[name].descriptor
             self._skip(":")
             self._field(field, (*path, name), counts)
             self._skip(",", ";")
+
+    def _any_value(self) -> str:
+        """Go over a value of an unknown field; its text, a space between its words."""
+        words: list[str] = []
+        depth = 0
+        while (
+            not words
+            or depth
+            or words[-1] == "-"
+            or (words[-1][0] in _QUOTES and self._token()[:1] in _QUOTES)
+        ):
+            words.append(self._next())
+            depth += (words[-1] in _OPENING) - (words[-1] in _CLOSING)
+        return " ".join(words)
 
     def _field(self, field: FieldDescriptor, path: tuple[str, ...], counts: dict[str, int]) -> None:
         in_list = field.is_repeated and self._token() == "["
@@ -318,6 +365,7 @@ class _Scanner:
         """The key may come after the value: what is inside is reported once it is known."""
         inside: list[tuple[tuple[str, ...], Place, FieldDescriptor]] = []
         visit, self._visit = self._visit, lambda *found: inside.append(found)
+        unknown, self._unknown = self._unknown, None if self._unknown is None else {}
         end = {"{": "}", "<": ">"}[self._next()]
         try:
             self.message(inner_type(field), (), end)
@@ -327,6 +375,9 @@ class _Scanner:
             self.path = (*path, key, *self.path[1:])
         self._next()
         self._visit = visit
+        if unknown is not None and self._unknown is not None:
+            unknown |= {(*path, key, *part[1:]): value for part, value in self._unknown.items()}
+        self._unknown = unknown
         whole = (found[1:] for found in inside if found[0] == ("value",))
         self._visit((*path, key), *next(whole, (place, field)))
         for part, found, inner in inside:

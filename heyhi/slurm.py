@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 
 from google.protobuf.message import Message
 
@@ -25,6 +26,7 @@ __all__ = [
     "max_array_size",
     "needs_of",
     "read_state",
+    "read_states",
     "refuse_without_slurm",
     "submit",
     "wants_local",
@@ -129,6 +131,31 @@ def read_state(run: Run) -> RunState:
             break
         state = runs.read_state(run)  # it was submitted anew meanwhile: that answer knows nothing of it
     return state
+
+
+def read_states(several: Sequence[Run]) -> dict[Path, RunState]:
+    """The state of each run, by its folder; Slurm is asked at most once, and only if a job may be in it.
+
+    One whose folder cannot be read is UNKNOWN, and its detail says why.
+    """
+    states = {run.folder: _look(run) for run in several}
+    if any(map(is_of_slurm, states.values())):
+        queue = ask_queue()
+        for run in several:
+            asked = states[run.folder]
+            if is_of_slurm(asked):
+                state = _look(run, queue)
+                # What was submitted anew while Slurm was asked, its answer does not know.
+                states[run.folder] = state if runs.read_job(run) == asked.job else _look(run)
+    return states
+
+
+def _look(run: Run, queue: Queue | None = None) -> RunState:
+    try:
+        return runs.read_state(run, queue)
+    except (OSError, LaunchError) as problem:
+        told = problem.strerror if isinstance(problem, OSError) else None
+        return RunState(Status.UNKNOWN, None, f"it cannot be read: {told or problem}")
 
 
 def is_of_slurm(state: RunState) -> bool:

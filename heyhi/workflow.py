@@ -8,6 +8,7 @@ inputs, commands and reasons.
 """
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -19,25 +20,28 @@ from typing import Any, NoReturn
 
 from heyhi import drivers, gpus, listing, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
-from heyhi.batch import read_batch
+from heyhi.batch import Batch, read_batch
 from heyhi.child import Child, ToldRun, tell_children
 from heyhi.draft import make_order
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
+from heyhi.forms import to_csv
 from heyhi.invocation import Mode
 from heyhi.launch import with_code_state
 from heyhi.order import Order, write_orders
 from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
+from heyhi.records import batch_records
 from heyhi.resources import resources_from_defaults
-from heyhi.runs import Run, RunState, Status
+from heyhi.runs import Run, RunState, Status, write_whole
 from heyhi.submitter import Request
+from heyhi.tables import columns
 
 __all__ = ["Workflow", "load"]
 
 _FREEZE_CHUNK = 100  # runs that one job freezes; a job each costs Snakemake more than the freezing
 _MOST_LINES = 20  # of what is left at the end
 _DEFAULT_RATE = (100, 1)  # Snakemake's --max-jobs-per-timespan: jobs, seconds
-_KNOWN = ("batch", "mode", "force")
+_KNOWN = ("batch", "mode", "force", "summary")
 _LOCAL_RUNS = "local_runs"
 _GPUS = "local_gpus"  # Snakemake's resource; `gpus` has a meaning for cluster executors
 
@@ -57,7 +61,10 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
             return Child(project)
         batch = read_batch(str(config.get("batch", project.root / default_batch)), project)
         workflow = Workflow(
-            make_agenda(batch, mode, read_states(batch)), snakemake, bool(config.get("force"))
+            make_agenda(batch, mode, read_states(batch)),
+            snakemake,
+            bool(config.get("force")),
+            Path(os.path.abspath(str(config["summary"]))) if "summary" in config else _summary_place(batch),
         )
         snakemake.register_resource(_LOCAL_RUNS, snakemake.resource_settings.local_cores or 1)
         any_gpus = any(map(_gpus_of, workflow.agenda.items))  # to look for them takes a while
@@ -93,11 +100,20 @@ def _tell(text: str) -> None:
     logger.info(text, extra={"heyhi": True})
 
 
+def _summary_place(batch: Batch) -> Path:
+    """Where the summary of a batch is written: by its script's path, as several may have one name."""
+    name = re.sub(
+        r"[^A-Za-z0-9._-]+", "_", os.path.relpath(batch.name, batch.project.root).removesuffix(".sh")
+    )
+    return batch.project.experiment_root / ".heyhi" / "summaries" / f"{name}.csv"
+
+
 class Workflow:
     """An agenda as rules see it: by run folders (texts)."""
 
-    def __init__(self, agenda: Agenda, snakemake: Any, force: bool) -> None:
+    def __init__(self, agenda: Agenda, snakemake: Any, force: bool, summary_file: Path) -> None:
         self.agenda = agenda
+        self.summary_file = summary_file
         self.was_interrupted = False
         self.was_told_to_stop = False
         self._snakemake = snakemake
@@ -109,6 +125,7 @@ class Workflow:
         )
         self._orders = self._driver.with_suffix(".jsonl")
         self._launched: list[Item] = []
+        self._is_asked_for_summary = False
         self._orders_by_number: list[Order] = []
 
     @property
@@ -302,6 +319,7 @@ class Workflow:
         jobs = list(self._snakemake.dag.needrun_jobs())
         folders = {job.wildcards.run for job in jobs if job.rule.name == "launch"}
         self._launched = [item for folder, item in self._items.items() if folder in folders]
+        self._is_asked_for_summary = any(job.rule.name == "summary" for job in jobs)
         self._lift_rate_limit()
         if not self._launched and not any(job.rule.name.startswith("freeze_") for job in jobs):
             return
@@ -394,13 +412,26 @@ class Workflow:
     def end(self) -> None:
         """Say what is left, and how to go on; all jobs of this driver have ended."""
         drivers.forget(self._driver)
-        if self._launched:
-            self._say_what_is_left()
+        if self._launched or self._is_asked_for_summary:
+            states = read_states(self.agenda.batch)
+            self._write_summary(states)
+            self._say_what_is_left(states)
         if self.was_interrupted:
             raise SystemExit(130)
 
-    def _say_what_is_left(self) -> None:
-        states = read_states(self.agenda.batch)
+    def _write_summary(self, states: Mapping[Path, RunState]) -> None:
+        """Write what came of the batch so far. That it cannot be written is no failure of the batch."""
+        table = columns(batch_records(self.agenda.batch, states))
+        try:
+            self.summary_file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.summary_file, to_csv(table))
+            _tell(f"summary: {self.summary_file}")
+        except OSError as problem:
+            _tell(f"summary: {self.summary_file} cannot be written: {problem.strerror}")
+
+    def _say_what_is_left(self, states: Mapping[Path, RunState]) -> None:
+        if not self._launched:
+            return
         again = {
             item.run.folder: item for item in make_agenda(self.agenda.batch, Mode.GENTLE_START, states).items
         }

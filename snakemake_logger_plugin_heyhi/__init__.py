@@ -131,7 +131,7 @@ class LogHandler(LogHandlerBase):
 
 
 def _is_internal(rule: str) -> bool:
-    return rule == "all" or rule.startswith("freeze_")
+    return rule in ("all", "summary") or rule.startswith("freeze_")
 
 
 def _make_bar(total: int) -> "Progress":

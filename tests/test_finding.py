@@ -56,6 +56,12 @@ def test_a_foreign_folder_is_listed_and_ours_are_not(project: Project) -> None:
     assert ids(project) == ["p/photos"]
 
 
+def test_a_folder_outside_the_root_has_runs_too(project: Project, tmp_path: Path) -> None:
+    make(project, "../disk/b", "heyhi.json")
+    assert ids(project, tmp_path / "disk") == ["../disk/b"]
+    assert ids(project, Path("disk")) == ["../disk/b"], "relative to where one is"
+
+
 def test_links_lead_to_runs_elsewhere_and_never_in_circles(project: Project, tmp_path: Path) -> None:
     make(project, "p/a")
     (project.experiment_root / "p/again").symlink_to(project.experiment_root / "p/a")

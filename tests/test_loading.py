@@ -185,3 +185,49 @@ def test_paths_may_be_path_objects_from_any_folder(project: Garden) -> None:
         cwd=Path("/"), env={"HEYHI_PROJECT": str(project.root)},
     )  # fmt: skip
     assert (done.out, done.err) == ("carrot carrot\n", "")
+
+
+# ---- Frozen configs of older schemas ------------------------------------------------------------
+
+OLD = 'name: "carrot" sped: 3 soil { kind: "loam" acid { ph: 5 } } sped: 4'
+LEFT_OUT = "left out, as the schema has them no more: {0}sped (3 4), {0}soil.acid ({{ ph : 5 }})"
+
+
+def old_run(project: Garden) -> Path:
+    """The folder of a run that was frozen when the schema had more fields."""
+    folder = project.root / "run"
+    folder.mkdir()
+    (folder / "config.prototxt").write_text(OLD)
+    (folder / "config_meta.prototxt").write_text(f"grow {{ {OLD} }}")
+    (folder / "heyhi.json").write_text('{"task": "grow"}')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "start"), [("config", "", ""), ("config_meta", ".grow", "grow.")], ids=["task", "meta"]
+)
+def test_a_frozen_config_loads_without_what_the_schema_has_no_more_and_says_so(
+    project: Garden, name: str, path: str, start: str
+) -> None:
+    old_run(project)
+    code = f"""\
+import warnings, heyhi
+with warnings.catch_warnings(record=True) as told:
+    cfg = heyhi.load_config("run/{name}.prototxt"){path}
+print(cfg.name, cfg.soil.kind, told[0].message)
+"""
+    done = project.python("-c", code)
+    assert done.out == f"carrot loam run/{name}.prototxt: {LEFT_OUT.format(start)}\n", done.err
+
+
+def test_only_a_frozen_config_of_a_run_may_have_unknown_fields(project: Garden) -> None:
+    folder = old_run(project)
+    (project.root / "conf/config_meta.prototxt").write_text(f"grow {{ {OLD} }}")
+    (folder / "other.prototxt").write_text(f"grow {{ {OLD} }}")
+    meta = "c.load_config('run/config_meta.prototxt'"
+    strict = ["c.load_config('conf/config_meta.prototxt')", "c.load_config('run/other.prototxt')"]
+    for told in evaluate(project, *strict, f"{meta}, ['seed=1'])"):
+        assert "has no field 'sped'" in told
+    (folder / "config_meta.prototxt").write_text('grow { lr: "fast" }')
+    (told,) = evaluate(project, f"{meta})")
+    assert told.startswith("ConfigError: run/config_meta.prototxt:1:12: grow.lr: expected a number")

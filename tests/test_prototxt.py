@@ -234,3 +234,31 @@ def test_what_is_written_is_read_again(demo: Any) -> None:
         "}\n"
     )
     assert prototxt.parse(text, demo.MetaCfg, "f") == message
+
+
+# ---- Texts of older schemas ---------------------------------------------------------------------
+
+UNKNOWN: dict[str, dict[str, str]] = {
+    "grow { lr: 1 }": {},
+    "old: 1": {"old": "1"},
+    "old: -1.5 grow { lr: 1 }": {"old": "-1.5"},
+    "grow { old: 'a' 'b', lr: 1 }": {"grow.old": "'a' 'b'"},
+    "grow { old { x { } y: [1, 2] } lr: 1 }": {"grow.old": "{ x { } y : [ 1 , 2 ] }"},
+    "grow { old < x: RED > old: [] lr: 1 }": {"grow.old": "< x : RED > [ ]"},
+    "grow { plants { name: 'x' } plants { old: true } lr: 1 }": {"grow.plants.1.old": "true"},
+    "grow { beds { key: 'n' value { old: 1 } } lr: 1 }": {"grow.beds.n.old": "1"},
+}
+
+
+@pytest.mark.parametrize(("text", "unknown"), UNKNOWN.items(), ids=UNKNOWN)
+def test_what_the_schema_has_no_more_is_kept_as_text(demo: Any, text: str, unknown: dict[str, str]) -> None:
+    message: Any
+    message, found = prototxt.parse_old(text, demo.MetaCfg, "f")
+    assert found == unknown
+    assert message.grow.lr == (1 if "lr: 1" in text else 0)
+
+
+def test_what_else_is_wrong_with_an_old_text_is_an_error(demo: Any) -> None:
+    for text in ("grow { lr: 'x' old: 1 }", "grow { old: 1", "old", "grow { colour: BLUE }"):
+        with pytest.raises(ConfigError, match=r"^f:1:"):
+            prototxt.parse_old(text, demo.MetaCfg, "f")

@@ -1,5 +1,6 @@
 """Batches through Snakemake itself, in a project of their own."""
 
+import csv
 import json
 import os
 import re
@@ -52,6 +53,7 @@ def test_a_batch_is_done_once_and_the_second_call_starts_nothing(garden: Garden)
             f"{batch}: 2 runs: 2 NOT_STARTED; 2 to start",
             *(f"[{n}/2] {told_about(first, f'[{n}/2]')[0].split()[1]} done" for n in (1, 2)),
             "all 2 runs are done",
+            f"summary: {garden.exp}/.heyhi/summaries/batch.csv",
         ]
     )
     before = all_files(garden.exp)
@@ -548,3 +550,50 @@ def test_make_profiles_lets_snakemake_find_them_from_anywhere(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert "workflows/demo.sh: 21 runs: 21 NOT_STARTED; 21 to start" in done.stderr
     assert (home / ".config/snakemake/slurm").is_symlink()
+
+
+# ---- The summary --------------------------------------------------------------------------------
+
+
+def summarized(path: Path) -> list[tuple[str, str]]:
+    """Seed and status of each run in a summary."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(row["seed"], row["status"]) for row in csv.DictReader(file)]
+
+
+def test_a_summary_is_written_at_the_end_also_when_runs_have_failed(garden: Garden) -> None:
+    write_batch(garden, "seed=1", "seed=2 fail=raise")
+    done = snakemake(garden)
+    assert done.status == 1
+    place = garden.exp / ".heyhi" / "summaries" / "batch.csv"
+    assert told_about(done, "summary: ") == [f"summary: {place}"]
+    assert summarized(place) == [("1", "DONE"), ("2", "DEAD")]
+
+
+def test_the_summary_is_a_rule_of_its_own_and_goes_where_it_is_told(garden: Garden) -> None:
+    done_batch(garden)
+    place = garden.home / "new" / "x.csv"
+    listed = snakemake(garden, "-n", "summary", f"summary={place}")
+    assert (listed.status, place.exists(), garden.executions()) == (0, False, 2)
+    done = snakemake(garden, "summary", f"summary={place}")
+    assert (done.status, told_about(done, "summary: ")) == (0, [f"summary: {place}"])
+    assert (summarized(place), garden.executions()) == ([("1", "DONE"), ("2", "DONE")], 2)
+    write_batch(garden, "seed=1", "seed=3")
+    assert snakemake(garden, "summary", f"summary={place}").status == 0
+    assert (summarized(place), garden.executions()) == ([("1", "DONE"), ("3", "DONE")], 3)
+
+
+def test_a_summary_that_cannot_be_written_is_no_failure(garden: Garden) -> None:
+    write_batch(garden, "seed=1")
+    done = snakemake(garden, f"summary={garden.root}/conf")
+    assert done.status == 0
+    assert told_about(done, "summary: ") == [f"summary: {garden.root}/conf cannot be written: Is a directory"]
+
+
+def test_batches_of_one_name_have_summaries_of_their_own(garden: Garden) -> None:
+    (garden.root / "a").mkdir()
+    for name, seed in (("a/x.sh", 1), ("x.sh", 2)):
+        write_batch(garden, f"seed={seed}", name=name)
+        assert snakemake(garden, batch=name).status == 0
+    written = (garden.exp / ".heyhi" / "summaries").iterdir()
+    assert sorted(path.name for path in written) == ["a_x.csv", "x.csv"]

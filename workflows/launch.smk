@@ -19,6 +19,18 @@ onerror:
     runs.end()
 
 
+# What came of the batch so far, as a table. The driver writes it at the end of every call that has done something
+# (or is asked for this rule), also when runs have failed: a job would only be started if all were done.
+rule summary:
+    input:
+        runs.targets,
+    localrule: True
+    message:
+        "{runs.summary_file}"
+    shell:
+        ":"
+
+
 for part in range(len(runs.freeze_chunks)):
 
     rule:

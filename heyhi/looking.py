@@ -1,0 +1,110 @@
+"""The `heyhi` commands that look at runs: each takes its words, prints, and returns an exit status."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from heyhi import forms, tables
+from heyhi.errors import ProjectError, UsageError
+from heyhi.finding import find_runs
+from heyhi.invocation import Parser
+from heyhi.project import Project, find_project
+from heyhi.runs import write_whole
+
+__all__ = ["migrate", "summary"]
+
+
+def summary(words: Sequence[str]) -> int:
+    """Show what came of runs, a row a run."""
+    asked = _summary_parser().parse_args(_joined(words))
+    records = tables.select(tables.find_records(asked.places, _project(asked.places)), asked.where)
+    if asked.over:
+        table = tables.sort(tables.group(records, asked.over), asked.sort)
+    else:
+        table = tables.columns(records, every=asked.all, by=asked.sort)
+    written = [_write(form, path, table) for form in _FORMS for path in [getattr(asked, form)] if path]
+    if not written:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(forms.text_lines(table, width)))
+    return 0
+
+
+_FORMS: dict[str, Callable[[tables.Columns], str | bytes]] = {
+    "csv": forms.to_csv,
+    "json": forms.to_json,
+    "html": forms.to_html,
+    "parquet": forms.to_parquet,
+}
+
+
+def _summary_parser() -> Parser:
+    parser = Parser(prog="heyhi summary", allow_abbrev=False)
+    parser.add_argument("places", nargs="*", metavar="BATCH | FOLDER | RUN")
+    parser.add_argument("--all", action="store_true", help="every field of the configs")
+    parser.add_argument("--where", metavar="CONDITION")
+    parser.add_argument("--sort", action="append", default=[], metavar="[-]COLUMN")
+    parser.add_argument("--over", action="append", default=[], metavar="FIELD")
+    for form in _FORMS:
+        parser.add_argument(f"--{form}", metavar="FILE")
+    return parser
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """`--sort -lr` as one word: what begins with a dash would be taken for a flag."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--sort":
+            joined[-1] = f"--sort={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _write(form: str, path: str, table: tables.Columns) -> str:
+    """Write the table to a file (`-`: to stdout), and say so."""
+    content = _FORMS[form](table)
+    data = content.encode() if isinstance(content, str) else content
+    if path == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return path
+    try:
+        write_whole(Path(path), data)
+    except OSError as problem:
+        raise UsageError(f"--{form} {path}: cannot be written: {problem.strerror}") from None
+    print(f"{path}: {len(next(iter(table.values()), [])):,} rows", file=sys.stderr)
+    return path
+
+
+def _project(places: Sequence[str]) -> Project:
+    """The project; where there is none any more, what it has left can be looked at all the same."""
+    try:
+        return find_project()
+    except ProjectError:
+        if not places and "HH_EXP_DIR" not in os.environ:
+            raise
+        return Project(Path.cwd())
+
+
+def migrate(words: Sequence[str]) -> int:
+    """List the runs whose id or config is another one by the schema and the configs of now; 1 if any."""
+    from heyhi import migration
+
+    parser = Parser(prog="heyhi migrate", allow_abbrev=False)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("folder", nargs="?", metavar="FOLDER")
+    asked = parser.parse_args(list(words))
+    if not asked.check:
+        raise UsageError("heyhi migrate changes nothing yet: heyhi migrate --check [FOLDER]")
+    project = find_project()
+    place = Path(asked.folder) if asked.folder else project.experiment_root
+    several = find_runs(place, project) if asked.folder or place.is_dir() else []
+    checked = migration.check(several, project)
+    for run, reasons in checked.changes.items():
+        print(f"{run.id}: {'; '.join(reasons)}")
+    others = f"; {checked.others} of other projects were not looked at" if checked.others else ""
+    print(f"{checked.total} runs, {len(checked.changes)} would be others now{others}")
+    return 1 if checked.changes else 0

@@ -1,0 +1,319 @@
+"""What came of runs, as a table: a row a run, and what is asked of it.
+
+    places ─▶ records ─select─▶ records ─▶ Columns ─sort─▶ Columns ─▶ DataFrame, or as `forms` has it
+                                      └─group─▶ Columns
+
+Columns are plain lists of one length by their names; None is where there is nothing. pandas is imported only
+for a condition, and for whoever wants a DataFrame.
+"""
+
+import keyword
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heyhi.batch import read_batch
+from heyhi.errors import UsageError, did_you_mean, some_of
+from heyhi.finding import find_run, find_runs
+from heyhi.project import Project, find_project
+from heyhi.records import Record, batch_records, read_records
+from heyhi.views import LAUNCHER
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Columns",
+    "columns",
+    "find_records",
+    "frame",
+    "group",
+    "is_numeric",
+    "select",
+    "sort",
+    "summary",
+]
+
+Columns = dict[str, list[Any]]
+
+# Columns about a run that are no field of its config, and no part of its result.
+_FIRST = ("id", "status")
+_LAST = ("started", "duration_s", "drift", "problem", "host", "job", "commit", "snapshot", "task", "folder")
+_ABOUT = (*_FIRST, *_LAST)
+
+
+def summary(
+    *places: "str | os.PathLike[str]", every: bool = False, where: str | None = None
+) -> "pd.DataFrame":
+    """What came of runs, as a table: a row a run.
+
+    Its columns are id, status, the fields of the config that differ, the scalars of the result, the last
+    metrics, start, duration in seconds, drift, problem, host, job, commit, snapshot, task and folder.
+    A place is a batch script (also its runs that were not started), a folder of runs, or a run by its id, a
+    part of it or its job; none: the whole experiment root. `every`: all fields of the configs. `where` is a
+    condition, as in `heyhi summary --where`. Numbers are numbers, texts texts, `started` a time in UTC;
+    what a run does not have is missing. Raises UsageError.
+    """
+    records = select(find_records([os.fspath(place) for place in places], find_project()), where)
+    return frame(columns(records, every=every))
+
+
+# ---- Which runs ---------------------------------------------------------------------------------
+
+
+def find_records(places: Sequence[str], project: Project) -> list[Record]:
+    """The records of all runs in these places, each once; without any, of the whole experiment root.
+
+    Raises UsageError for a place that is none.
+    """
+    if not places:
+        root = project.experiment_root
+        return read_records(find_runs(root, project), project) if root.is_dir() else []
+    found = (record for place in places for record in _records_at(place, project))
+    return list({record.folder: record for record in found}.values())
+
+
+def _records_at(place: str, project: Project) -> list[Record]:
+    if place == "-" or Path(place).is_file():
+        return batch_records(read_batch(place, project))
+    for folder in (Path(place), project.experiment_root / place):
+        if folder.is_dir():
+            return read_records(find_runs(folder, project), project)
+    if place.endswith(".sh"):
+        raise UsageError(f"{place}: no such batch")
+    return read_records([find_run(place, project)], project)
+
+
+# ---- The columns --------------------------------------------------------------------------------
+
+
+def columns(records: Sequence[Record], *, every: bool = False, by: Sequence[str] = ()) -> Columns:
+    """A row a record, in the order of some columns (`by`, as in `sort`). Of the config those fields are
+    columns that differ (`every`: all).
+
+    A name that is taken gets before it where it is from: `config.id`, `result.lr`, `metrics.loss`.
+    """
+    if by:  # also by what is no column, as it does not differ
+        whole = sort({**columns(records, every=True), "": list(range(len(records)))}, by)
+        records = [records[number] for number in whole[""]]
+    return {
+        **{name: _about(name, records) for name in _FIRST},
+        **_of_config(records, every=every),
+        **_values(records),
+        **{name: _about(name, records) for name in _LAST},
+    }
+
+
+def _about(name: str, records: Sequence[Record]) -> list[Any]:
+    values = [getattr(record, name) for record in records]
+    if name in ("id", "folder"):  # whatever a file system has
+        values = [value.encode("utf-8", "backslashreplace").decode() for value in values]
+    return [None if value == "" else value for value in values]
+
+
+def _of_config(records: Sequence[Record], *, every: bool) -> Columns:
+    shown = (name for name in _names(records, "config") if every or _differs(name, records))
+    return {_free("config", name, _ABOUT): [record.config.get(name) for record in records] for name in shown}
+
+
+def _values(records: Sequence[Record]) -> Columns:
+    """The scalars of results, and the last metrics."""
+    taken = {*_ABOUT, *_names(records, "config")}
+    table: Columns = {}
+    for kind in ("result", "metrics"):
+        names = _names(records, kind)
+        for name in names:
+            table[_free(kind, name, taken)] = [getattr(record, kind).get(name) for record in records]
+        taken.update(names)
+    return table
+
+
+def _names(records: Sequence[Record], kind: str) -> list[str]:
+    """All names that configs, results or metrics have, in the order in which they come."""
+    return list(dict.fromkeys(name for record in records for name in getattr(record, kind)))
+
+
+def _free(kind: str, name: str, taken: Iterable[str]) -> str:
+    return f"{kind}.{name}" if name in taken else name
+
+
+def _differs(name: str, records: Sequence[Record]) -> bool:
+    """Whether a field has several values, or is unset in one run and set in another one of the same task."""
+    having = [record for record in records if name in record.config]
+    first = having[0].config[name]
+    if not all(_same(record.config[name], first) for record in having):
+        return True
+    tasks = {record.task for record in having}
+    return sum(record.task in tasks for record in records) > len(having)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other or (one != one and other != other))  # NaN is the same as NaN here
+
+
+def frame(table: Columns) -> "pd.DataFrame":
+    """The columns as a DataFrame, each of the type that its values have; object if they have several."""
+    import pandas as pd
+
+    index = pd.RangeIndex(len(next(iter(table.values()), [])))
+    return pd.DataFrame({name: _typed(name, values) for name, values in table.items()}, index=index)
+
+
+_DTYPES: dict[str, frozenset[type]] = {
+    "boolean": frozenset((bool,)),
+    "Int64": frozenset((int,)),
+    "float64": frozenset((int, float)),
+    "string": frozenset((str,)),
+}
+
+
+def _typed(name: str, values: list[Any]) -> "pd.Series[Any]":
+    import pandas as pd
+
+    if name == "started":
+        return pd.Series(pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601"))
+    kinds = {type(value) for value in values if value is not None}
+    for dtype, fitting in _DTYPES.items():
+        if kinds and kinds <= fitting:
+            try:
+                return pd.Series(values, dtype=dtype)
+            except (OverflowError, TypeError, ValueError):
+                break  # integers of more than 64 bits
+    return pd.Series(values, dtype="object")
+
+
+# ---- What is asked of it ------------------------------------------------------------------------
+
+
+def select(records: Sequence[Record], where: str | None) -> list[Record]:
+    """The records for which a condition holds: `lr < 0.1 and status == 'DONE'`. Raises UsageError.
+
+    It may name every column, also those of fields that do not differ; `names like this` in backticks.
+    """
+    if where is None or not records:
+        return list(records)
+    import pandas as pd
+
+    table = frame(columns(records, every=True))
+    table["started"] = table["started"].dt.tz_localize(None)  # else pandas compares it with no text
+    names = [str(name) for name in table.columns]
+    condition = _numbered(where, names)
+    table.columns = pd.Index([f"c{number}" for number in range(len(names))])
+    try:
+        holds: Any = table.eval(condition, engine="python")
+    except Exception as problem:  # whatever pandas makes of what a user typed
+        told = str(problem).strip().partition("\n")[0]
+        told = re.sub(r"\bc(\d+)\b", lambda match: names[int(match[1])], told)
+        raise UsageError(f"--where {where!r}: {told or type(problem).__name__}") from None
+    if not isinstance(holds, pd.Series) or not pd.api.types.is_bool_dtype(holds):
+        raise UsageError(f"--where {where!r}: no condition; one is like lr < 0.1 and status == 'DONE'")
+    return [record for record, it_holds in zip(records, holds.fillna(False), strict=True) if it_holds]
+
+
+# In a condition: a text, a name in backticks, a dotted name.
+_TOKEN = re.compile(
+    r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|`([^`]*)`|(?<![\w.])([^\W\d]\w*(?:\.\w+)*)""",
+)
+_WORDS = {"true": "True", "false": "False"}
+
+
+def _numbered(where: str, names: list[str]) -> str:
+    """The condition with c0, c1, ... for the names: pandas knows none with dots. Raises UsageError."""
+    numbers = {name: f"c{number}" for number, name in enumerate(names)}
+
+    def replaced(match: "re.Match[str]") -> str:
+        text, quoted, word = match.groups()
+        if text is not None:
+            return str(text)
+        name = quoted if quoted is not None else word
+        if name in numbers:
+            return numbers[name]
+        if name in _WORDS or keyword.iskeyword(name):
+            return _WORDS.get(name, name)
+        for column in sorted(numbers, key=len, reverse=True):
+            if name.startswith(f"{column}."):
+                return f"{numbers[column]}{name[len(column) :]}"  # a method: note.str.contains('x')
+        raise UsageError(f"--where {where!r}: {_no_column(name, names)}")
+
+    return _TOKEN.sub(replaced, where)
+
+
+def _no_column(name: str, names: Iterable[str]) -> str:
+    known = list(names)
+    return f"no column {name!r}{did_you_mean(name, known) or '; there are ' + some_of(known)}"
+
+
+def sort(table: Columns, by: Sequence[str]) -> Columns:
+    """The rows in the order of columns, the first one first; `-name` downwards. What is missing is last.
+
+    Raises UsageError if there is no such column.
+    """
+    rows = list(range(len(next(iter(table.values()), []))))
+    for typed in reversed(by):
+        name, down = (typed, False) if typed in table else (typed.removeprefix("-"), True)
+        if name not in table:
+            raise UsageError(f"--sort {typed}: {_no_column(name, table)}")
+        values = table[name]
+        there = [row for row in rows if not _is_missing(values[row])]
+        there.sort(key=lambda row: (isinstance(values[row], str), values[row]), reverse=down)
+        rows = there + [row for row in rows if _is_missing(values[row])]
+    return {name: [values[row] for row in rows] for name, values in table.items()}
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def group(records: Sequence[Record], over: Sequence[str]) -> Columns:
+    """Mean, standard error and count of each number, over some fields of the config (`seed`).
+
+    A row for each combination of the other fields that differ; the launcher, which changes no result, is none
+    of them. The standard error of a single value is missing. Raises UsageError if there is no such field.
+    """
+    fields = _of_config(records, every=True)
+    for name in over:
+        if name not in fields:
+            raise UsageError(f"--over {name}: {_no_column(name, fields)}")
+    telling = {"task": _about("task", records), **_of_config(records, every=False)}
+    keys = {name: values for name, values in telling.items() if name not in over and _tells(name, values)}
+    groups: dict[str, list[int]] = {}
+    for row in range(len(records)):
+        groups.setdefault(repr([values[row] for values in keys.values()]), []).append(row)
+    table: Columns = {name: [values[rows[0]] for rows in groups.values()] for name, values in keys.items()}
+    table["runs"] = [len(rows) for rows in groups.values()]
+    for name, values in {**_values(records), "duration_s": _about("duration_s", records)}.items():
+        if is_numeric(values):
+            told = [_mean_and_error([values[row] for row in rows]) for rows in groups.values()]
+            for part, of_groups in zip(("mean", "se", "count"), zip(*told, strict=True), strict=True):
+                table[f"{name}.{part}"] = list(of_groups)
+    return table
+
+
+def _tells(name: str, values: list[Any]) -> bool:
+    return len({repr(value) for value in values}) > 1 and name.partition(".")[0] != LAUNCHER
+
+
+def is_numeric(values: Sequence[Any]) -> bool:
+    """Whether a column has numbers (or truth values), and nothing else."""
+    there = [value for value in values if value is not None]
+    return bool(there) and not any(isinstance(value, str) for value in there)
+
+
+def _mean_and_error(values: list[Any]) -> tuple[float | None, float | None, int]:
+    numbers = [_as_float(value) for value in values if value is not None]
+    count = len(numbers)
+    if not count:
+        return None, None, 0
+    mean = sum(numbers) / count
+    squares = sum((number - mean) * (number - mean) for number in numbers)
+    return mean, math.sqrt(squares / (count - 1) / count) if count > 1 else None, count
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf

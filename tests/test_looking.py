@@ -1,0 +1,152 @@
+"""The commands that look at runs, in a project of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.batches import CARROT, write_batch
+from tests.conftest import Done, Garden
+
+
+def heyhi(garden: Garden, *words: str) -> Done:
+    return garden.python("-m", "heyhi.commands", *words)
+
+
+@pytest.fixture
+def grown(garden: Garden) -> Garden:
+    """With two runs that are done, and one that is dead."""
+    for words in (["seed=1"], ["seed=2"], ["seed=2", "lr=0.25", "fail=raise"]):
+        garden(*CARROT, *words)
+    return garden
+
+
+def rows(done: Done) -> list[dict[str, object]]:
+    assert done.status == 0, done.err
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def test_summary_has_a_row_a_run_with_what_differs(grown: Garden) -> None:
+    done = heyhi(grown, "summary")
+    head, *lines = done.out.splitlines()
+    assert (done.status, len(lines)) == (0, 3)
+    assert head.split()[:8] == ["id", "status", "seed", "lr", "fail", "result.lr", "result.note", "depth"]
+    dead = next(line for line in lines if "DEAD" in line)
+    assert "ValueError: too dry" in dead
+    assert "soil.depth" in heyhi(grown, "summary", "--all").out.splitlines()[0].split()
+
+
+def test_summary_selects_sorts_and_writes_every_form(grown: Garden) -> None:
+    found = rows(heyhi(grown, "summary", "--sort", "-seed", "--json", "-", "--where", "status == 'DONE'"))
+    assert [row["seed"] for row in found] == [2, 1]
+    assert all("fail" not in row for row in found), "it does not differ among what is left"
+    forms = [word for form in ("csv", "json", "html", "parquet") for word in (f"--{form}", f"x.{form}")]
+    done = heyhi(grown, "summary", *forms)
+    assert (done.status, done.out) == (0, "")
+    assert done.err.splitlines() == [f"x.{form}: 3 rows" for form in ("csv", "json", "html", "parquet")]
+    assert len((grown.root / "x.csv").read_text().splitlines()) == 4
+    assert (grown.root / "x.parquet").read_bytes()[:4] == b"PAR1"
+
+
+def test_summary_groups_over_a_field(grown: Garden) -> None:
+    (row,) = rows(heyhi(grown, "summary", "--over", "seed", "--where", "fail.isna()", "--json", "-"))
+    assert (row["runs"], row["depth.count"], row["depth.se"]) == (2, 2, 0.0)
+
+
+PLACES = {
+    "a folder": ["p/beds"],
+    "a folder of the file system": ["../home of garden/exp"],
+    "a run": ["seed@1"],
+    "a batch": ["batch.sh"],
+    "several, each once": ["p/beds", "batch.sh", "seed@1"],
+}
+
+
+@pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+def test_a_place_is(grown: Garden, places: list[str]) -> None:
+    write_batch(grown, "seed=1", "seed=3")
+    expected = {"a run": ["DONE"], "a batch": ["DONE", "NOT_STARTED"]}.get(
+        next(name for name, words in PLACES.items() if words == places), ["DEAD", "DONE", "DONE"]
+    )
+    if len(places) == 3:
+        expected = [*expected, "NOT_STARTED"]
+    found = rows(heyhi(grown, "summary", *places, "--json", "-"))
+    assert sorted(str(row["status"]) for row in found) == expected
+
+
+WRONG = {
+    "place": (["nope"], "error: no run 'nope'"),
+    "batch": (["nope.sh"], "error: nope.sh: no such batch"),
+    "column": (["--sort", "sed"], "error: --sort sed: no column 'sed'; did you mean 'seed', "),
+    "field": (["--over", "sed"], "error: --over sed: no column 'sed'; did you mean 'seed'?"),
+    "condition": (["--where", "sed < 1"], "error: --where 'sed < 1': no column 'sed'; did you mean 'seed', "),
+    "file": (["--csv", "no/where.csv"], "error: --csv no/where.csv: cannot be written: No such file"),
+    "flag": (["--cvs", "x"], "error: "),
+}
+
+
+@pytest.mark.parametrize(("words", "problem"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_one_line(garden: Garden, words: list[str], problem: str) -> None:
+    garden(*CARROT)
+    garden(*CARROT, "seed=2")
+    done = heyhi(garden, "summary", *words)
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(problem)
+
+
+def test_without_runs_and_without_a_project_it_says_so(garden: Garden, tmp_path: Path) -> None:
+    assert heyhi(garden, "summary").out == "no runs\n"
+    assert not garden.exp.exists(), "looking makes no folder"
+    garden(*CARROT)
+    elsewhere = garden.python("-m", "heyhi.commands", "summary", "--json", "-", cwd=tmp_path)
+    (row,) = rows(elsewhere)
+    assert (row["status"], row["drift"]) == ("DONE", f"not known: {tmp_path}/conf/conf.proto: no such file")
+
+
+def test_the_table_is_a_data_frame_from_python_whatever_is_imported_first(grown: Garden) -> None:
+    code = (
+        "import heyhi.tables, heyhi.looking, heyhi;"
+        "table = heyhi.summary('p', where='seed == 2', every=True);"
+        "print(type(table).__name__, sorted(table.status), table.seed.dtype, table['soil.depth'].dtype)"
+    )
+    done = grown.python("-c", code)
+    assert done.out == "DataFrame ['DEAD', 'DONE'] Int64 float64\n", done.err
+
+
+def test_a_batch_from_python_has_a_summary(grown: Garden) -> None:
+    code = (
+        "import heyhi; batch = heyhi.Batch(); cfg = 'conf/beds/carrot.prototxt'; batch.add(cfg, seed=1);"
+        "batch.add(cfg, seed=9); table = batch.summary(); print(list(table.status), table.seed.tolist())"
+    )
+    done = grown.python("-c", code)
+    assert done.out == "['DONE', 'NOT_STARTED'] [1, 9]\n", done.err
+
+
+# ---- migrate ------------------------------------------------------------------------------------
+
+
+def test_migrate_lists_what_a_change_of_the_schema_alters(grown: Garden) -> None:
+    done = heyhi(grown, "migrate", "--check")
+    assert (done.status, done.out) == (0, "3 runs, 0 would be others now\n")
+    schema = grown.root / "conf/conf.proto"
+    schema.write_text(schema.read_text().replace("optional string fail = 5", "optional string mishap = 5"))
+    done = heyhi(grown, "migrate", "--check")
+    line, count = done.out.splitlines()
+    assert (done.status, count) == (1, "3 runs, 1 would be others now")
+    assert 'frozen with what the schema has no more: grow.fail ("raise"); composes no more: ' in line
+    assert heyhi(grown, "migrate", "--check", "p/nope").status == 2
+    assert heyhi(grown, "migrate").err == (
+        "error: heyhi migrate changes nothing yet: heyhi migrate --check [FOLDER]\n"
+    )
+
+
+def test_a_schema_that_lost_its_fields_leaves_the_summary_as_it_was(grown: Garden) -> None:
+    before = rows(heyhi(grown, "summary", "--all", "--json", "-"))
+    schema = grown.root / "conf/conf.proto"
+    schema.write_text(schema.read_text().replace("optional string note = 3;", ""))
+    after = rows(heyhi(grown, "summary", "--all", "--json", "-"))
+    assert [{**row, "drift": None} for row in after] == before
+    assert all(str(row["drift"]).startswith("not known: conf/beds/carrot.prototxt:4:3: ") for row in after)
+    (grown.root / "conf").rename(grown.root / "gone")
+    found = rows(heyhi(grown, "summary", "--all", "--json", "-"))
+    assert [{**row, "drift": None} for row in found] == before

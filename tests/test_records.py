@@ -1,0 +1,356 @@
+"""What is read of run folders, whatever is wrong with them. No schema is needed, but for drift."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heyhi import records
+from heyhi.finding import find_runs
+from heyhi.project import Project
+from heyhi.records import Record, batch_records, read_records
+from heyhi.runs import Status, this_host
+from tests.conftest import BatchOf, Garden, end_as
+
+PROVENANCE = {
+    "id": "p/a",
+    "task": "grow",
+    "project": "garden",
+    "config": {
+        "lr": 0.1,
+        "soil": {"depth": 0.5},
+        "tags": ["x", "y"],
+        "watering": {"can": {}},
+        "labels": {"a.b": "c"},
+    },
+    "git_commit": "0123",
+    "snapshot": "/copies/1",
+    "host": "where it was submitted",
+    "starts": [
+        {
+            "job": "62",
+            "host": "n1",
+            "started": "2026-11-24T07:00:00+0000",
+            "ended": None,
+            "status": "RUNNING",
+        },
+        {
+            "job": "63",
+            "host": "n2",
+            "started": "2026-11-24T08:00:00+0100",
+            "ended": "2026-11-24T08:01:30+0100",
+        },
+    ],
+}
+
+
+class Tree:
+    """Run folders in a project that has no conf/ any more."""
+
+    def __init__(self, root: Path) -> None:
+        self.project = Project(root / "project")
+        self.project.root.mkdir()
+        self.exp = root / "exp"
+        self.exp.mkdir()
+
+    def make(self, run_id: str = "p/a", **files: str | bytes) -> Path:
+        """A run that is done; `result` is the file result.json, and so on."""
+        folder = self.exp / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = {"heyhi": json.dumps(PROVENANCE), "result": '{"loss": 1}', **files}
+        for name, content in whole.items():
+            data = content.encode() if isinstance(content, str) else content
+            (folder / f"{name}.{'jsonl' if name == 'metrics' else 'json'}").write_bytes(data)
+        (folder / "heyhi.jobid").write_text(f"local:{this_host()}:7")
+        return folder
+
+    def read(self) -> list[Record]:
+        return read_records(find_runs(self.exp, self.project), self.project)
+
+    def read_one(self) -> Record:
+        (record,) = self.read()
+        return record
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    monkeypatch.setenv("HH_EXP_DIR", str(tmp_path / "exp"))
+    return Tree(tmp_path)
+
+
+def test_a_record_has_all_that_the_folder_says_without_a_schema(tree: Tree) -> None:
+    folder = tree.make(metrics='{"step": 1, "val": {"loss": 3}}\n{"step": 2, "loss": 1}\n')
+    assert tree.read_one() == Record(
+        id="p/a",
+        folder=str(folder),
+        status="DONE",
+        task="grow",
+        config={
+            "lr": 0.1,
+            "soil.depth": 0.5,
+            "tags.0": "x",
+            "tags.1": "y",
+            "watering.can": "SELECT",
+            'labels."a.b"': "c",
+        },
+        result={"loss": 1},
+        metrics={"step": 2, "val.loss": 3},  # the loss is that of the result
+        started="2026-11-24T08:00:00+0100",
+        duration_s=90.0,
+        host="n2",
+        job=f"local:{this_host()}:7",
+        commit="0123",
+        snapshot="/copies/1",
+        drift=f"not known: {tree.project.conf}/conf.proto: no such file",
+    )
+
+
+def break_link(folder: Path) -> None:
+    for name in ("heyhi.json", "result.json"):
+        (folder / name).unlink()
+        (folder / name).symlink_to("nowhere")
+
+
+def make_folder(folder: Path) -> None:
+    (folder / "result.json").unlink()
+    (folder / "result.json").mkdir()
+
+
+def half_delete(folder: Path) -> None:
+    (folder / "heyhi.json").unlink()
+
+
+def empty_result(folder: Path) -> None:
+    (folder / "result.json").write_text("")
+
+
+def deep(folder: Path) -> None:
+    (folder / "result.json").write_text("[" * 100_000)
+
+
+def deep_config(folder: Path) -> None:
+    text = '{"a":' * 5000 + "1" + "}" * 5000
+    (folder / "heyhi.json").write_text('{"task": "grow", "config": ' + text + "}")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "invalid JSON": (lambda f: (f / "heyhi.json").write_text('{"id": '), "DONE", "heyhi.json: no JSON: "),
+    "invalid UTF-8": (lambda f: (f / "result.json").write_bytes(b'"\xff"'), "DONE", "result.json: no JSON: "),
+    "a list": (lambda f: (f / "heyhi.json").write_text("[1]"), "DONE", "heyhi.json: not what HeyHi writes"),
+    "links to nothing": (break_link, "DEAD", "heyhi.json: a link to nothing; result.json: a link to nothing"),
+    "a folder": (make_folder, "DONE", "result.json: Is a directory"),
+    "half deleted": (half_delete, "DONE", "heyhi.json is missing: what it computed is not known"),
+    "an empty result": (empty_result, "DONE", "result.json: no JSON: "),
+    "nested too deeply": (deep, "DONE", "result.json: nested too deeply"),
+    "a config nested too deeply": (deep_config, "DONE", "heyhi.json: nested too deeply"),
+    "too many digits": (
+        lambda f: (f / "result.json").write_text("9" * 5000),
+        "DONE",
+        "result.json: no JSON: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "status", "problem"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_folder_is_a_record_with_its_reason(
+    tree: Tree, damage: Callable[[Path], object], status: str, problem: str
+) -> None:
+    damage(tree.make())
+    tree.make("p/b")
+    broken, other = tree.read()
+    assert (broken.status, broken.problem[: len(problem)]) == (status, problem)
+    assert (other.status, other.problem) == ("DONE", "")
+    assert tree.read() == [broken, other], "nor when it is read again"
+
+
+ODD: dict[str, Any] = {
+    "config is a list": {"config": [1]},
+    "starts is a number": {"starts": 7},
+    "starts of texts": {"starts": ["x"]},
+    "times that are none": {"starts": [{"started": "soon", "ended": 7}]},
+    "task is a number": {"task": 7},
+    "half a character": {"task": "\ud800", "config": {"note": "\ud800", "\ud800": 1}},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_what_heyhi_never_wrote_is_left_out(tree: Tree, odd: dict[str, Any]) -> None:
+    tree.make(heyhi=json.dumps({**PROVENANCE, **odd}))
+    record = tree.read_one()
+    assert (record.status, record.duration_s if "starts" in odd else None) == ("DONE", None)
+    json.dumps(record, ensure_ascii=False).encode()
+
+
+def test_a_foreign_folder_is_told_as_such_and_a_fresh_one_is_no_problem(tree: Tree) -> None:
+    for name in ("photos/cat.jpg", "frozen/config.prototxt"):
+        (tree.exp / name).parent.mkdir()
+        (tree.exp / name).write_text("")
+    frozen, photos = tree.read()
+    assert (frozen.status, frozen.problem) == ("NOT_STARTED", "")
+    assert (photos.status, photos.problem) == ("", "no run: it has files, and none of a run's")
+
+
+def test_a_folder_that_cannot_be_read_is_unknown_with_its_reason(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A name that is too long fails for root too.
+    run = find_runs(tree.make(), tree.project)[0]
+    (record,) = read_records([run._replace(folder=tree.exp / ("x" * 300))], tree.project)
+    assert (record.status, record.problem) == (
+        "UNKNOWN",
+        "heyhi.json: File name too long; result.json: File name too long",
+    )
+
+
+def test_a_dead_run_says_its_last_error_and_one_elsewhere_why_it_is_unknown(tree: Tree) -> None:
+    folder = tree.make()
+    (folder / "result.json").unlink()
+    (folder / "error.txt").write_text("Traceback\nValueError: too dry\n")
+    assert (tree.read_one().status, tree.read_one().problem) == ("DEAD", "ValueError: too dry")
+    (folder / "heyhi.jobid").write_text("local:elsewhere:7")
+    assert (tree.read_one().status, tree.read_one().problem[:27]) == (
+        "UNKNOWN",
+        "it was started on elsewhere",
+    )
+
+
+def test_numbers_that_are_none_and_long_texts_are_kept_as_they_can_be(tree: Tree) -> None:
+    tree.make(result='{"a": NaN, "b": [1], "c": -Infinity, "d": null, "e": true, "f": "' + "x" * 2000 + '"}')
+    result = tree.read_one().result
+    assert result["a"] != result["a"]
+    assert {name: value for name, value in result.items() if name != "a"} == {
+        "c": float("-inf"),
+        "e": True,
+        "f": "x" * 1000 + "...",
+    }
+
+
+def test_a_huge_result_is_cut_and_said(tree: Tree) -> None:
+    tree.make(result=json.dumps({str(number): number for number in range(5000)}))
+    record = tree.read_one()
+    assert len(record.result) == 1000
+    assert record.problem == "result.json: 5000 scalars; here are 1000"
+
+
+def test_of_a_long_file_of_metrics_the_end_is_read_and_a_torn_line_left_out(tree: Tree) -> None:
+    lines = "".join(f'{{"step": {number}, "pad": "{"x" * 90}"}}\n' for number in range(20_000))
+    tree.make(metrics=lines + '7\n{"step": 99, "lo')
+    assert tree.read_one().metrics == {"step": 19_999, "pad": "x" * 90}
+
+
+# ---- Kept from call to call ---------------------------------------------------------------------
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    read: list[str] = []
+    original = records._load
+
+    def load(path: str) -> tuple[Any, str]:
+        read.append(path)
+        return original(path)
+
+    monkeypatch.setattr(records, "_load", load)
+    return read
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "result": lambda f: (f / "result.json").write_text('{"loss": 22}'),
+    "provenance": lambda f: os.replace(f / "new.json", f / "heyhi.json"),
+    "metrics": lambda f: (f / "metrics.jsonl").write_text('{"loss": 22}'),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_did_not_change_is_not_read_again(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
+) -> None:
+    folder = tree.make()
+    (folder / "new.json").write_text(json.dumps({**PROVENANCE, "config": {"lr": 22}}))
+    tree.make("p/b")
+    before = tree.read()
+    read = count_reads(monkeypatch)
+    assert (tree.read(), read) == (before, [])
+    change(folder)
+    changed, same = tree.read()
+    assert {Path(path).parent for path in read} == {folder}
+    assert "22" in str([*changed.result.values(), *changed.metrics.values(), *changed.config.values()])
+    assert same == before[1]
+
+
+def test_the_state_of_a_run_that_is_not_done_is_asked_each_time(tree: Tree) -> None:
+    folder = tree.make()
+    (folder / "result.json").unlink()
+    (folder / "heyhi.jobid").write_text("local:elsewhere:7")
+    assert tree.read_one().status == "UNKNOWN"
+    (folder / "heyhi.jobid").write_text(f"local:{this_host()}:7")
+    assert tree.read_one().status == "DEAD"
+
+
+def test_a_cache_that_is_broken_or_cannot_be_written_is_done_without(tree: Tree) -> None:
+    tree.make()
+    before = tree.read()
+    cache = tree.exp / ".heyhi" / "records.jsonl"
+    line = cache.read_text()
+    for text in ("\xff", "x\ty", line.replace('"DONE"', ""), line.rpartition("\t")[0], line[:-1] + ", 1]"):
+        cache.write_text(text, encoding="latin-1")
+        assert tree.read() == before
+    cache.unlink()
+    cache.mkdir()
+    assert tree.read() == before
+
+
+def test_runs_that_were_deleted_are_forgotten_and_others_kept(tree: Tree) -> None:
+    for name in ("p/a", "p/b", "q/c"):
+        tree.make(name)
+    tree.read()
+    for file in (tree.exp / "p/b").iterdir():
+        file.unlink()
+    (tree.exp / "p/b").rmdir()
+    tree.make("p/d")
+    read_records(find_runs(tree.exp / "p", tree.project), tree.project)
+    cache = (tree.exp / ".heyhi" / "records.jsonl").read_text()
+    assert sorted(line.split("\t")[0] for line in cache.split("\n")) == ['"p/a"', '"p/d"', '"q/c"']
+
+
+def test_a_run_with_an_odd_name_is_kept_too(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.make("p/a\tb\nc\udcff")
+    before = tree.read()
+    assert (tree.read(), count_reads(monkeypatch)) == (before, [])
+
+
+# ---- Drift, and batches -------------------------------------------------------------------------
+
+
+def test_drift_says_how_a_config_composes_now_and_follows_each_edit(
+    garden: Garden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert garden("-c", "conf/beds/carrot.prototxt").status == 0
+    monkeypatch.setenv("HH_EXP_DIR", str(garden.exp))
+    told = "import heyhi; print(*heyhi.summary()['drift'].fillna('-'))"
+    config = garden.root / "conf/beds/carrot.prototxt"
+    assert garden.python("-c", told).out == "-\n"
+    config.write_text(config.read_text().replace("0.5", "0.25"))
+    assert garden.python("-c", told).out == "lr 0.5 -> 0.25\n"
+    config.unlink()
+    assert garden.python("-c", told).out == (
+        "not known: conf/beds/carrot.prototxt: cannot be read: No such file or directory\n"
+    )
+    config.with_name("carrot.prototxt").write_text(
+        'includes { path: "deep" mount: "soil" }\ngrow { lr: 0.5 note: "carrot" }'
+    )
+    assert garden.python("-c", told).out == "-\n"
+    (garden.root / "pyproject.toml").write_text('[tool.heyhi]\nproject = "park"\n')
+    assert garden.python("-c", told).out == "not known: its project is 'garden', not 'park'\n"
+
+
+def test_runs_of_a_batch_have_records_before_they_start(batch_of: BatchOf) -> None:
+    batch = batch_of("seed=1 watering.can=SELECT", "seed=2")
+    end_as(batch.entries[1].run, Status.DEAD)
+    first, second = batch_records(batch)
+    assert (first.status, first.task, first.problem) == ("NOT_STARTED", "grow", "")
+    assert (first.config["seed"], first.config["watering.can"]) == (1, "SELECT")
+    assert (second.status, second.config["seed"]) == ("DEAD", 2)
+    assert second.problem == "heyhi.json is missing: what it computed is not known"

@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heyhi import drivers, listing
+from heyhi import batch, drivers, html
 from heyhi.agenda import make_agenda, read_states
-from heyhi.batch import compose_lines
 from heyhi.capture import Captured, Line
 from heyhi.compose import Composer
 from heyhi.draft import make_draft
-from heyhi.errors import UsageError, did_you_mean
+from heyhi.errors import HeyhiError, UsageError, did_you_mean
 from heyhi.includes import find_base
 from heyhi.invocation import Invocation, Mode, parse_argv
+from heyhi.listing import Listing
 from heyhi.overrides import NULL, escape_word
 from heyhi.project import display, find_project
 from heyhi.protos import load_messages
@@ -76,7 +76,7 @@ class Batch:
         invocation = parse_argv(argv)
         folder = self._folder(invocation, base)
         caller = sys._getframe(1)
-        where = f"{display(caller.f_code.co_filename)}:{caller.f_lineno}"
+        where = f"{_source(caller.f_code.co_filename)}:{caller.f_lineno}"
         root = self._project.root
         self._lines.append(Line(tuple(argv), str(root / "run.py"), root, where))
         return folder
@@ -86,15 +86,33 @@ class Batch:
         root = self._project.experiment_root
         return make_draft(invocation, self._project, composition, base, root).run.folder
 
-    def plan(self, mode: str = "gentle_start") -> str:
-        """What is pending, and why, as `heyhi plan` lists it. Raises BatchError with all that is wrong."""
-        batch = compose_lines(self.name, Captured(tuple(self._lines)), self._project)
-        return "\n".join(listing.lines(make_agenda(batch, _mode(mode), read_states(batch))))
+    def plan(self, mode: str = "gentle_start") -> Listing:
+        """What is pending, and why, as `heyhi plan` lists it: to be printed, or shown by a notebook.
+
+        Raises BatchError with all that is wrong.
+        """
+        return self._listing(mode)
+
+    def _listing(self, mode: str, *, every: bool = False) -> Listing:
+        batch = self._composed()
+        return Listing(make_agenda(batch, _mode(mode), read_states(batch)), every=every)
+
+    def _composed(self) -> batch.Batch:
+        return batch.compose_lines(self.name, Captured(tuple(self._lines)), self._project)
+
+    def __repr__(self) -> str:
+        return f"Batch {self.name!r}, {len(self._lines)} run{'' if len(self._lines) == 1 else 's'}"
+
+    def _repr_html_(self) -> str:
+        """All its runs, with what each is, for a notebook."""
+        try:
+            return self._listing("gentle_start", every=True)._repr_html_()
+        except HeyhiError as problem:  # of no run, or of one that is to be mended by another line yet
+            return html.table((), caption=repr(self), notes=str(problem).splitlines())
 
     def summary(self) -> "pd.DataFrame":
         """What came of its runs so far, a row a run, as `heyhi.summary` has it. Raises BatchError."""
-        batch = compose_lines(self.name, Captured(tuple(self._lines)), self._project)
-        return frame(columns(batch_records(batch)))
+        return frame(columns(batch_records(self._composed())))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as a bash script."""
@@ -111,6 +129,12 @@ class Batch:
         self.write(script)
         words = drivers.command(self._project, str(script), profile, _mode(mode).value, force=force)
         return drivers.start(self._project, words, detach=detach)
+
+
+def _source(file: str) -> str:
+    """The file of a line of Python; of a notebook's, which cell."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return display(file) if os.path.exists(file) or shell is None else f"In[{shell.execution_count}]"
 
 
 def _mode(name: str) -> Mode:

@@ -105,6 +105,12 @@ class Frozen:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        from heyhi.html import of_config
+
+        return of_config(editable(self))
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *fields_of(self._editable_class.DESCRIPTOR)]
 

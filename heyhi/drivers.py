@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from heyhi import claim
 from heyhi.errors import LaunchError, UsageError, did_you_mean
@@ -182,15 +182,28 @@ def start(project: Project, words: Sequence[str], *, detach: bool) -> int:
 
     Returns its exit status; 0 for one that is left behind, alive.
     """
-    return _leave_behind(project, words) if detach else _wait_for(subprocess.Popen(words))
+    if detach:
+        return _leave_behind(project, words)
+    if sys.stdout is sys.__stdout__:
+        return _wait_for(subprocess.Popen(words), lambda: None)
+    # In a notebook, what goes to the process's own stdout is seen by nobody.
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return _wait_for(process, lambda: _hand_on(process))
 
 
-def _wait_for(process: "subprocess.Popen[bytes]") -> int:
+def _wait_for(process: "subprocess.Popen[Any]", meanwhile: Callable[[], None]) -> int:
     while True:
         try:
+            meanwhile()
             return process.wait()
         except KeyboardInterrupt:
             pass  # the driver got it too, and ends its jobs
+
+
+def _hand_on(process: "subprocess.Popen[str]") -> None:
+    assert process.stdout is not None, "it is a pipe"
+    for line in process.stdout:
+        print(line, end="", flush=True)
 
 
 def _leave_behind(project: Project, words: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import cli, launch, runs, slurm
+from heyhi import cli, html, launch, results, runs, slurm
 from heyhi.compose import compose
 from heyhi.draft import Draft, make_draft
 from heyhi.errors import RefusedError, UsageError
@@ -85,6 +85,20 @@ class ExperimentDir:
         self.exp_path = Path(exp_path)
         self.exp_id = exp_id
         self._run = Run(exp_id or str(exp_path), Path(os.path.abspath(exp_path)))
+
+    def __repr__(self) -> str:
+        return f"{self._run.id}: {self.get_status().name}\n  folder {self._run.folder}"
+
+    def _repr_html_(self) -> str:
+        """Its status, folder and result, for a notebook."""
+        rows: list[tuple[object, ...]] = [("status", self.get_status().name), ("folder", self._run.folder)]
+        if error := runs.last_error(self._run):
+            rows.append(("last error", error))
+        try:
+            rows += results.scalars(results.read(self._run)).items()
+        except (OSError, ValueError):
+            pass  # there is none yet, or it is damaged: `heyhi summary` says so
+        return html.table(rows, caption=self._run.id)
 
     @property
     def job_id_path(self) -> Path:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heyhi import slurm, views
+from heyhi import html, slurm, views
 from heyhi.agenda import Agenda, Item, Kind
 
-__all__ = ["json_lines", "lines", "summary"]
+__all__ = ["Listing", "json_lines", "lines", "summary"]
 
 
 _LONGEST_ID = 60
@@ -35,6 +35,35 @@ def lines(agenda: Agenda, *, every: bool = False) -> Iterator[str]:
     yield from summary(agenda)
 
 
+class Listing:
+    """What is pending of a batch, and why, as a terminal or a notebook shows it."""
+
+    def __init__(self, agenda: Agenda, *, every: bool = False) -> None:
+        self._agenda, self._every = agenda, every
+
+    def __str__(self) -> str:
+        return "\n".join(lines(self._agenda, every=self._every))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same as a table."""
+        items = {item.run.folder: number for number, item in enumerate(self._agenda.items, 1)}
+        shown = [item for item in self._agenda.items if self._every or item.is_pending]
+        rows = [
+            (
+                f"#{items[item.run.folder]}",
+                _short(item.run.id),
+                item.reason,
+                _after(item, items),
+                item.entry.where,
+            )
+            for item in shown
+        ]
+        header = ("", "run", "status: what will be done", "after", "from") if rows else ()
+        return html.table(rows, header, notes=list(summary(self._agenda)))
+
+
 def summary(agenda: Agenda) -> Iterator[str]:
     """The counts, and what is to be known."""
     yield from _summary(agenda)
@@ -51,11 +80,15 @@ def _parts(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> Se
     resources = slurm.needs_of(item.entry.draft.composition.config)
     return (
         item.reason,
-        f"after {_told([f'#{numbers[folder]}' for folder in item.needs])}" if item.needs else "",
+        f"after {_after(item, numbers)}" if item.needs else "",
         f"[{resources}]" if resources else "",
         f"({item.entry.where})",
         _overrides(item, needs, numbers) if len(item.run.id) > _LONGEST_ID else "",
     )
+
+
+def _after(item: Item, numbers: Mapping[Path, int]) -> str:
+    return _told([f"#{numbers[folder]}" for folder in item.needs])
 
 
 def _overrides(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> str:

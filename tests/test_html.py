@@ -105,12 +105,12 @@ def test_the_notebook_runs_and_shows_what_is_stored_in_it(
     monkeypatch.setenv("HH_EXP_DIR", str(tmp_path / "results"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     stored = kinds(notebook)
     NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     assert kinds(notebook) == stored
     assert any(stored), "it was never executed"
-    text = nbformat.writes(notebook)
+    text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
     assert "2 runs: 2 NOT_STARTED; 2 to start" in text
     assert "In[" in text
     assert len(list((tmp_path / "results").glob("p/*/*/*/result.json"))) == 2

@@ -47,14 +47,14 @@ check: protos  ## Formats, lint, types, layers, reproducible generated modules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakefmt --check Snakefile workflows
+	$(BIN)/snakefmt --check Snakefile workflows heyhi
 	$(BIN)/python -m tests.check_lint
 	$(BIN)/python -m tests.check_protos
 
 fix: protos  ## Format, and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/snakefmt Snakefile workflows
+	$(BIN)/snakefmt Snakefile workflows heyhi
 
 bench: protos  ## Measure, side by side with others (seven minutes)
 	$(BIN)/python -m bench

@@ -1,5 +1,5 @@
 # A batch of runs: `snakemake --profile profiles/local --config batch=sweep.sh`. What is to be done is decided in
-# heyhi/; rules are in workflows/, all of whose .smk files are included: put your own there.
+# heyhi/, which has the rules of runs; all .smk files of workflows/ are included: put your own there.
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -9,6 +9,10 @@ min_version("9.27")
 import heyhi.workflow
 
 runs = heyhi.workflow.load(config, workflow, default_batch="workflows/demo.sh")
+
+
+include: heyhi.workflow.RULES
+
 
 for rules_file in sorted(Path(workflow.basedir, "workflows").glob("*.smk")):
 

@@ -30,8 +30,6 @@ class Idle:
         self.results = folder / "results"
         shutil.copytree(HERE / "project", self.root)
         shutil.copy(ROOT / "Snakefile", self.root)
-        (self.root / "workflows").mkdir()
-        shutil.copy(ROOT / "workflows/launch.smk", self.root / "workflows")
         shutil.copytree(ROOT / "profiles", self.root / "profiles")
         (self.root / "empty.smk").write_text("rule all:\n    input: []\n")
         self.call(sys.executable, "-m", "heyhi.commands", "protos")

@@ -1,5 +1,6 @@
 """The `heyhi` command: what is done with a project besides running it.
 
+heyhi init DIR            make a new project: schema, config, task, batch, profiles, tests
 heyhi protos              schemas -> conf/*_pb2.py and *_cfgs.py
 heyhi pp CFG [overrides]  show a composed config
 heyhi validate            compose every config under conf/, and say all that is wrong
@@ -69,6 +70,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename else ""
         print(f"error: {where}{problem.strerror or problem}", file=sys.stderr)
         return 1
+
+
+def init(words: Sequence[str]) -> int:
+    """Make a new project."""
+    from heyhi.init import make_project, requirement
+
+    if len(words) != 1 or words[0].startswith("-"):
+        raise UsageError("usage: heyhi init DIR")
+    folder = Path(words[0])
+    name = make_project(folder, requirement())
+    go_there = "" if folder.samefile(os.curdir) else f"cd {shlex.quote(str(folder))} && "
+    print(f"{name}: a new project in {folder.absolute()}")
+    print(f"  {go_there}make test    # makes .venv (a minute, once), and tests the project")
+    print("  . .venv/bin/activate && python run.py -c conf/fit/sine.prototxt")
+    print("  heyhi plan sweep.sh; heyhi start sweep.sh")
+    return 0
 
 
 def protos(words: Sequence[str]) -> int:
@@ -249,6 +266,7 @@ def _no_more(words: Sequence[str], command: str) -> None:
 
 
 _COMMANDS = {
+    "init": init,
     "protos": protos,
     "pp": pp,
     "validate": validate,

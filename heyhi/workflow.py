@@ -36,7 +36,10 @@ from heyhi.runs import Run, RunState, Status, write_whole
 from heyhi.submitter import Request
 from heyhi.tables import columns
 
-__all__ = ["Workflow", "load"]
+__all__ = ["RULES", "Workflow", "load"]
+
+#: The rules of runs, which a Snakefile includes.
+RULES = Path(__file__).with_name("launch.smk")
 
 _FREEZE_CHUNK = 100  # runs that one job freezes; a job each costs Snakemake more than the freezing
 _MOST_LINES = 20  # of what is left at the end

@@ -273,9 +273,9 @@ def garden_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template") / "garden"
     shutil.copytree(DATA / "project", root)
     # As a user's project is made.
-    for name in ("Snakefile", "workflows/launch.smk", "profiles"):
-        (root / name).parent.mkdir(exist_ok=True)
-        (shutil.copytree if name == "profiles" else shutil.copy)(HERE / name, root / name)
+    shutil.copy(HERE / "Snakefile", root)
+    shutil.copytree(HERE / "profiles", root / "profiles")
+    (root / "workflows").mkdir()
     generate(Project(root))
     return root
 

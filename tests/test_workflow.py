@@ -15,6 +15,7 @@ import pexpect
 import pytest
 
 from heyhi.runs import Status
+from heyhi.workflow import RULES
 from tests.batches import (
     CARROT,
     all_files,
@@ -378,11 +379,16 @@ def test_nothing_that_is_done_runs_again_whatever_changes_around_it(garden: Gard
         needing("seed=1"),
         'note="$T/mine.txt"',
     )
-    for name in ("Snakefile", "workflows/launch.smk", "profiles/local/config.yaml", "run.py"):
+    for name in ("Snakefile", "profiles/local/config.yaml", "run.py"):
         path = garden.root / name
         path.write_text(f"{path.read_text()}\n# edited\n")
-    launch = garden.root / "workflows/launch.smk"
-    launch.write_text(launch.read_text().replace('"{params.command}"', '"true && {params.command}"'))
+    # The rules of another HeyHi.
+    rules = RULES.read_text()
+    assert '"{params.command}"' in rules
+    (garden.root / "rules.smk").write_text(rules.replace('"{params.command}"', '"true && {params.command}"'))
+    snakefile = garden.root / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("heyhi.workflow.RULES", '"rules.smk"'))
+    assert '"rules.smk"' in snakefile.read_text()
     base = garden.root / "conf/beds/carrot.prototxt"
     base.write_text(base.read_text().replace("lr: 0.5", "lr: 0.25"))
     time.sleep(0.01)

@@ -8,11 +8,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 for degree in 1 3 5; do
     for points in clean noisy; do
-        python run.py -c conf/fit/sine.prototxt degree=$degree Ipoints=points/$points
+        python run.py -c conf/fit/sine.prototxt degree=$degree Ipoints=$points
     done
 done
 
 # One that starts where another ends. The folder that a run has, or will have, is known before it runs.
 first=(-c conf/fit/sine.prototxt degree=5)
-state=$(python run.py "${first[@]}" Ipoints=points/clean --print-out-dir)/state.json
-python run.py "${first[@]}" Ipoints=points/noisy start_from="$state"
+state=$(python run.py "${first[@]}" Ipoints=clean --print-out-dir)/state.json
+python run.py "${first[@]}" Ipoints=noisy start_from="$state"

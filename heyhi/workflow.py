@@ -378,7 +378,7 @@ class Workflow:
             return
         question = f"{len(losses)} runs that are done or alive would be wiped"
         if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-            raise RefusedError(f"{question}; add --config force=1 to do it")
+            raise RefusedError(f"{question}; add --force (snakemake: --config force=1)")
         # A line of its own, as the progress bar holds back what has no end.
         print(f"{question}. Wipe them? [y/N]", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

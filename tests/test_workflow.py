@@ -279,7 +279,7 @@ def test_a_restart_is_refused_without_a_word(garden: Garden) -> None:
     done = snakemake(garden, "mode=restart")
     assert done.status == 2
     assert done.err.splitlines()[-1] == (
-        "error: 2 runs that are done or alive would be wiped; add --config force=1 to do it"
+        "error: 2 runs that are done or alive would be wiped; add --force (snakemake: --config force=1)"
     )
     assert all_files(garden.exp) == before
 

@@ -38,7 +38,7 @@ def make_project(folder: Path, requirement: str) -> str:
         if not is_new:
             _refuse_what_is_there(folder)
         name = name_for(folder.name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)  # here, so that an error names what was asked for
         # Beside its place, and so on one file system with it, whatever of them is mounted.
         partial = (folder.parent if is_new else folder) / f".heyhi-init.{os.getpid()}.partial"
         try:

@@ -74,6 +74,7 @@ def test_its_code_is_typed(fits: Garden) -> None:
 
 def test_the_sweep_is_its_default_batch(fits: Garden) -> None:
     done = fits.python("-m", "snakemake", "--profile", "profiles/local", "-n")
+    assert done.status == 0, done.err
     assert f"{fits.root}/sweep.sh: 7 runs" in done.out + done.err
 
 
@@ -190,6 +191,8 @@ def test_killed_at_any_moment_a_new_one_is_whole_or_not_there(tmp_path: Path) ->
 def test_its_name_is_everywhere(tmp_path: Path) -> None:
     make_project(tmp_path / "Curves", "heyhi==9")
     assert "my_project" not in "".join((tmp_path / "Curves" / name).read_text() for name in tracked())
+    assert os.access(tmp_path / "Curves/sweep.sh", os.X_OK)
+    assert not os.access(tmp_path / "Curves/run.py", os.X_OK)
     assert "\npackage curves;\n" in (tmp_path / "Curves/conf/conf.proto").read_text()
     assert 'project = "curves"' in (tmp_path / "Curves/pyproject.toml").read_text()
     lines = (tmp_path / "Curves/requirements.txt").read_text().splitlines()

@@ -84,6 +84,7 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_end(
     monkeypatch.chdir(new_folder(tmp_path, "in two parts"))
     fit(first)
     assert fit(both) == at_once
+    assert Path("metrics.jsonl").read_text() == Path("../at once/metrics.jsonl").read_text()
 
 
 def new_folder(place: Path, name: str) -> Path:

@@ -79,13 +79,13 @@ def read_records(
     """
     kept, drift = _Kept(project), _Drift(project)
     # Of a run that was DONE, and whose files are the same since, there is no need to ask.
-    done = {run.folder: record for run in several if (record := kept.find(run)) and record.status == _DONE}
-    rest = [run for run in several if run.folder not in done]
+    done = {run.id: record for run in several if (record := kept.find(run)) and record.status == _DONE}
+    rest = [run for run in several if run.id not in done]
     known = slurm.read_states(rest) if states is None else states
     # Read once the states are known: a run that was DONE then has its result here.
-    found = {run.folder: _read(run, known.get(run.folder), kept, drift) for run in rest}
+    found = {run.id: _read(run, known.get(run.folder), kept, drift) for run in rest}
     kept.write()
-    return [done.get(run.folder) or found[run.folder] for run in several]
+    return [done.get(run.id) or found[run.id] for run in several]
 
 
 def batch_records(batch: Batch, states: Mapping[Path, RunState] | None = None) -> list[Record]:
@@ -334,7 +334,7 @@ def _in_state(record: Record, state: RunState | None) -> Record:
 
 # ---- What is kept -------------------------------------------------------------------------------
 
-_READ = ("heyhi.json", "result.json", "error.txt", _METRICS)
+_READ = ("heyhi.json", "result.json", _METRICS)
 
 
 def _stamp(run: Run) -> str:

@@ -133,7 +133,8 @@ def _values(records: Sequence[Record]) -> Columns:
 
 def _names(records: Sequence[Record], kind: str) -> list[str]:
     """All names that configs, results or metrics have, in the order in which they come."""
-    return list(dict.fromkeys(name for record in records for name in getattr(record, kind)))
+    several = dict.fromkeys(tuple(getattr(record, kind)) for record in records)  # mostly few that are others
+    return list(dict.fromkeys(name for names in several for name in names))
 
 
 def _free(kind: str, name: str, taken: Iterable[str]) -> str:
@@ -143,15 +144,14 @@ def _free(kind: str, name: str, taken: Iterable[str]) -> str:
 def _differs(name: str, records: Sequence[Record]) -> bool:
     """Whether a field has several values, or is unset in one run and set in another one of the same task."""
     having = [record for record in records if name in record.config]
-    first = having[0].config[name]
-    if not all(_same(record.config[name], first) for record in having):
+    values = {record.config[name] for record in having}
+    numbers = {value for value in values if value == value}
+    if len(numbers) + (len(numbers) < len(values)) > 1:  # all NaN are one value
         return True
+    if len(having) == len(records):
+        return False
     tasks = {record.task for record in having}
     return sum(record.task in tasks for record in records) > len(having)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other or (one != one and other != other))  # NaN is the same as NaN here
 
 
 def frame(table: Columns) -> "pd.DataFrame":

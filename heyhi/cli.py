@@ -1,6 +1,6 @@
 """`run.py`'s command line: argv -> Invocation -> compose -> Run -> status -> Plan -> launch.
 
-`run` shows the whole path. Only this module, `commands` and `looking` print; they turn errors to exit statuses:
+`run` shows the whole path. Only this module, `commands` and `looking` print; errors become exit statuses:
 0 done (or nothing to do), 1 the task failed (or is DEAD), 2 the user's mistake, 130 Ctrl-C.
 """
 

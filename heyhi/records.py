@@ -390,7 +390,7 @@ class _Kept:
 
     def write(self) -> None:
         """Write what was noted, and what is known of other runs that are still there."""
-        if not self._noted or not self._root.is_dir():
+        if not self._noted:
             return
         lines = [line for key, line in self._lines.items() if key in self._noted or self._is_there(key)]
         try:

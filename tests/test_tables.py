@@ -26,7 +26,7 @@ DIFFERS: dict[str, tuple[list[Record], list[str]]] = {
     "unset in one": ([record("a", {"lr": 1}), record("b")], ["lr"]),
     "of another task": ([record("a", {"lr": 1}), record("b", {"n": 1}, task="pick")], []),
     "a value in two tasks": ([record("a", {"lr": 1}), record("b", {"lr": 2}, task="pick")], ["lr"]),
-    "NaN": ([record("a", {"lr": math.nan}), record("b", {"lr": math.nan})], []),
+    "NaN": ([record("a", {"lr": float("nan")}), record("b", {"lr": float("nan")})], []),
     "one run": ([record("a", {"lr": 1})], []),
 }
 

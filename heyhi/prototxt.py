@@ -317,12 +317,7 @@ class _Scanner:
         """Go over a value of an unknown field; its text, a space between its words."""
         words: list[str] = []
         depth = 0
-        while (
-            not words
-            or depth
-            or words[-1] == "-"
-            or (words[-1][0] in _QUOTES and self._token()[:1] in _QUOTES)
-        ):
+        while not words or depth or (words[-1][0] in _QUOTES and self._token()[:1] in _QUOTES):
             words.append(self._next())
             depth += (words[-1] in _OPENING) - (words[-1] in _CLOSING)
         return " ".join(words)

@@ -242,7 +242,6 @@ UNKNOWN: dict[str, dict[str, str]] = {
     "grow { lr: 1 }": {},
     "old: 1": {"old": "1"},
     "old: -1.5 grow { lr: 1 }": {"old": "-1.5"},
-    "old: - 1.5 grow { lr: 1 }": {"old": "- 1.5"},
     "grow { old: 'a' 'b', lr: 1 }": {"grow.old": "'a' 'b'"},
     "grow { old { x { } y: [1, 2] } lr: 1 }": {"grow.old": "{ x { } y : [ 1 , 2 ] }"},
     "grow { old < x: RED > old: [] lr: 1 }": {"grow.old": "< x : RED > [ ]"},

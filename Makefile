@@ -20,6 +20,8 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@# Beside Snakemake's own plugins, as in an install that is not editable: they are imported in this order.
 	@ln -sfn $(CURDIR)/snakemake_*_plugin_heyhi* "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
+	@# As in an install that is not editable: a key press (tab completion) does not compile, whatever the environment says.
+	@$(BIN)/python -m compileall -q heyhi
 	@touch $@
 
 demo: protos  ## Play games, train two models, let them play (under two minutes)

@@ -4,10 +4,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import batches, composing, looking, on_slurm, running, start_up
+from bench import batches, completing, composing, looking, on_slurm, running, start_up
 from bench.table import Row, render
 
-_SHORT = (start_up.rows, composing.rows, batches.rows, looking.rows, running.rows)
+_SHORT = (start_up.rows, completing.rows, composing.rows, batches.rows, looking.rows, running.rows)
 _MORE = {"--long": (batches.long_rows, running.long_rows), "--slurm": (on_slurm.rows,)}
 
 

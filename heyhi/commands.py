@@ -17,26 +17,33 @@ heyhi summary [BATCH | FOLDER | RUN ...] [--all] [--where "lr < 0.1 and status =
                           what came of runs, a row a run; over a field: mean, standard error, count
 heyhi migrate --check [FOLDER]
                           the runs that the schema and the configs of now would make others; 1 if any
+heyhi completion --install
+                          tab completion: one line in the start-up file of your shell (bash, zsh, fish)
+heyhi completion SHELL    print the script that the line reads
 
 A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, a
 folder, a part of an id that no other run has, or the id of a job.
 """
 
+import gc
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from heyhi import prototxt
-from heyhi.cli import load
-from heyhi.compose import Composer
+from heyhi.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
 from heyhi.invocation import Mode, Parser, one_of
-from heyhi.loading import types_that_fit
 from heyhi.project import Project, find_project
-from heyhi.protos import generate, load_message_types, load_messages
+
+if TYPE_CHECKING:
+    from heyhi.compose import Composer
+    from heyhi.shells import Shell
+
+# What is heavy is imported where it is used: a key press (tab completion) comes through here.
 
 __all__ = ["main"]
 
@@ -44,6 +51,8 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a `heyhi` command; returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--complete"]:
+        _complete(words[1:])
     try:
         if not words or words[0] in ("-h", "--help"):
             print(__doc__.strip())
@@ -54,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[1:] in (["-h"], ["--help"]):
             print(__doc__.strip())
             return 0
-        status = _COMMANDS[words[0]](words[1:])
+        status = _COMMANDS[words[0]].do(words[1:])
         sys.stdout.flush()
         return status
     except HeyhiError as problem:
@@ -90,6 +99,8 @@ def init(words: Sequence[str]) -> int:
 
 def protos(words: Sequence[str]) -> int:
     """Make the generated modules, also over edited ones."""
+    from heyhi.protos import generate
+
     _no_more(words, "protos")
     project = find_project()
     changed = generate(project)
@@ -99,6 +110,9 @@ def protos(words: Sequence[str]) -> int:
 
 def pp(words: Sequence[str]) -> int:
     """Show a composed config."""
+    from heyhi import prototxt
+    from heyhi.cli import load
+
     if not words or words[0].startswith("-"):
         raise UsageError("usage: heyhi pp CFG [overrides]")
     print(prototxt.write_text(load(words[0], words[1:]).config))
@@ -107,6 +121,9 @@ def pp(words: Sequence[str]) -> int:
 
 def validate(words: Sequence[str]) -> int:
     """Compose every config under conf/; status 2 if any is wrong."""
+    from heyhi.compose import Composer
+    from heyhi.protos import load_messages
+
     _no_more(words, "validate")
     project = find_project()
     composer = Composer(project, load_messages(project))
@@ -198,16 +215,91 @@ def kill(words: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
-def _looking(name: str) -> Callable[[Sequence[str]], int]:
-    """A command that looks at runs; imported when it is called."""
+# ---- Tab completion -----------------------------------------------------------------------------
 
-    def call(words: Sequence[str]) -> int:
+
+def completion(words: Sequence[str]) -> int:
+    """Print a shell's script for tab completion, or have the shell read it whenever it starts."""
+    asked = _completion_parser().parse_args(list(words))
+    shell = asked.shell or _shell_of_user()
+    if not asked.install:
+        print(shell.script.read_text(encoding="utf-8"), end="")
+        return 0
+    path = shell.start_up_file(os.environ)
+    is_new = _add_line(path, shell.line)
+    done = "one line added" if is_new else "nothing to do"
+    print(f"{path}: {done}; a {shell.name} that starts now completes")
+    return 0
+
+
+def _shell_of_user() -> "Shell":
+    from heyhi.shells import SHELLS
+
+    name = os.path.basename(os.environ.get("SHELL", ""))
+    if name not in SHELLS:
+        raise UsageError(f"SHELL={name}: not one of {', '.join(SHELLS)}; name one: heyhi completion bash")
+    return SHELLS[name]
+
+
+def _add_line(path: Path, line: str) -> bool:
+    """Have a start-up file hold our line; whether it did not."""
+    from heyhi.runs import write_whole
+    from heyhi.shells import with_line
+
+    old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+    new = with_line(old, line)
+    if new == old:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode if path.exists() else None
+    write_whole(path, new)
+    if mode is not None:
+        path.chmod(mode)
+    return True
+
+
+def _complete(words: Sequence[str]) -> NoReturn:
+    """`heyhi --complete SHELL LINE TAIL`: the candidates for a shell's script; 1 if the line is not ours."""
+    gc.disable()
+    shell, line, tail = words
+    try:
+        print("\n".join(answer(shell, line, tail, _COMMANDS)), flush=True)
+    except NotOurs:
+        os._exit(1)
+    # Somebody waits for the key: Python's own end would take a tenth of the time.
+    os._exit(0)
+
+
+def _completion_parser() -> Parser:
+    from heyhi.shells import SHELLS
+
+    parser = Parser(prog="heyhi completion", allow_abbrev=False)
+    parser.add_argument("shell", metavar="SHELL", nargs="?", type=one_of(SHELLS))
+    parser.add_argument("--install", action="store_true", help="add one line to the shell's start-up file")
+    return parser
+
+
+# ---- Looking at runs ----------------------------------------------------------------------------
+
+
+def _looking(name: str, note: str) -> Command:
+    """A command of `looking`, which is imported once one is called, or its words are to be completed."""
+
+    def do(words: Sequence[str]) -> int:
         from heyhi import looking
 
-        command: Callable[[Sequence[str]], int] = getattr(looking, name)
-        return command(words)
+        return looking.COMMANDS[name].do(words)
 
-    return call
+    def parser() -> Parser:
+        from heyhi import looking
+
+        return looking.COMMANDS[name].parser()
+
+    do.__doc__ = note
+    return Command(do, parser)
+
+
+# ---- What the commands share --------------------------------------------------------------------
 
 
 def _batch_parser(command: str) -> Parser:
@@ -224,8 +316,12 @@ def _batch_parser(command: str) -> Parser:
     return parser
 
 
-def _problem_of(path: Path, project: Project, composer: Composer) -> ConfigError | None:
+def _problem_of(path: Path, project: Project, composer: "Composer") -> ConfigError | None:
     """What is wrong with a config, or with a chunk that others include."""
+    from heyhi import prototxt
+    from heyhi.loading import types_that_fit
+    from heyhi.protos import load_messages
+
     meta_class = load_messages(project)
     try:
         composer.compose(path, ())
@@ -240,7 +336,7 @@ def _problem_of(path: Path, project: Project, composer: Composer) -> ConfigError
     return None if None in problems else problems[0]
 
 
-def _problem_of_chunk(path: Path, composer: Composer, cls: type[Any]) -> ConfigError | None:
+def _problem_of_chunk(path: Path, composer: "Composer", cls: type[Any]) -> ConfigError | None:
     try:
         composer.load(path, cls)  # of what it leaves out, whoever includes it says what is required
         return None
@@ -250,6 +346,9 @@ def _problem_of_chunk(path: Path, composer: Composer, cls: type[Any]) -> ConfigE
 
 def _nearest_problem(path: Path, project: Project) -> ConfigError:
     """The error of the type that a chunk fits furthest: most likely the one that was meant."""
+    from heyhi import prototxt
+    from heyhi.protos import load_message_types
+
     found: list[tuple[tuple[int, ...], ConfigError]] = []
     for cls in load_message_types(project):
         try:
@@ -266,15 +365,17 @@ def _no_more(words: Sequence[str], command: str) -> None:
 
 
 _COMMANDS = {
-    "init": init,
-    "protos": protos,
-    "pp": pp,
-    "validate": validate,
-    "plan": plan,
-    "start": start,
-    "stop": stop,
-    "kill": kill,
-    **{name: _looking(name) for name in ("summary", "migrate")},
+    "init": Command(init, "DIR"),
+    "protos": Command(protos),
+    "pp": Command(pp, "CFG KEY=VALUE..."),
+    "validate": Command(validate),
+    "plan": Command(plan, partial(_batch_parser, "plan")),
+    "start": Command(start, partial(_batch_parser, "start")),
+    "stop": Command(stop),
+    "kill": Command(kill, "RUN..."),
+    "completion": Command(completion, _completion_parser),
+    "summary": _looking("summary", "Show what came of runs, a row a run."),
+    "migrate": _looking("migrate", "List the runs that the schema and the configs of now would make others."),
 }
 
 

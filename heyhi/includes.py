@@ -26,7 +26,17 @@ from heyhi.fields import Path as Key
 from heyhi.overrides import join_key, split_key
 from heyhi.project import Project, display
 
-__all__ = ["INCLUDES", "SUFFIX", "FileLayer", "Loader", "Spot", "find_base", "has_includes", "task_name"]
+__all__ = [
+    "INCLUDES",
+    "SUFFIX",
+    "FileLayer",
+    "Loader",
+    "Spot",
+    "find_base",
+    "has_includes",
+    "known_includes",
+    "task_name",
+]
 
 SUFFIX = ".prototxt"
 INCLUDES = "includes"
@@ -248,7 +258,7 @@ class _Search:
                 candidate = os.path.join(folder, name.removesuffix(SUFFIX) + end)
                 if os.path.isfile(candidate):
                     return Path(os.path.realpath(candidate) if ".." in name else candidate)
-        known = self._known(includer, mount)
+        known = list(self.known(includer, mount))
         hint = _near(name.removesuffix(SUFFIX), known) or _listed("known includes", known)
         raise ValueError(f"include {name!r}: no such config{hint}")
 
@@ -258,12 +268,22 @@ class _Search:
         bases = [self._folders[includer], *map(str, self._shared)]
         return bases + [f"{base}/{'/'.join(mount)}" for base in bases] if mount else bases
 
-    def _known(self, includer: Path, mount: Key) -> list[str]:
+    def known(self, includer: Path, mount: Key) -> dict[str, str]:
         """What could be included, by the names that find it; of the file's own folder not what is below."""
-        found = [name for folder in self._path(includer, mount) for name in _names(folder)]
-        for folder in self._shared:
-            found += [str(path.relative_to(folder)) for path in sorted(folder.rglob("*" + SUFFIX))]
-        return list(dict.fromkeys(name.removesuffix(SUFFIX) for name in found))
+        found: dict[str, str] = {}
+        for folder in self._path(includer, mount):
+            for name in _names(folder):
+                found.setdefault(name.removesuffix(SUFFIX), f"{folder}/{name}")
+        for folder in map(str, self._shared):
+            below = [f"{place}/{name}" for place, _, names in os.walk(folder) for name in names]
+            for path in sorted(path for path in below if path.endswith(SUFFIX)):
+                found.setdefault(path[len(folder) + 1 :].removesuffix(SUFFIX), path)
+        return found
+
+
+def known_includes(project: Project, includer: Path, mount: Key) -> dict[str, str]:
+    """What the file `includer` could include at a mount, of whatever type: the names, and what they find."""
+    return _Search(project, ()).known(includer, mount)
 
 
 def find_base(typed: str, project: Project, cwd: Path | None = None) -> Path:

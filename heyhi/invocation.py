@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from heyhi.errors import UsageError, did_you_mean
 
-__all__ = ["Invocation", "Mode", "Parser", "one_of", "parse_argv"]
+__all__ = ["Invocation", "Mode", "Parser", "one_of", "parse_argv", "run_py_parser"]
 
 _LEVELS = ("ERROR", "WARN", "INFO", "DEBUG")
 _DEFAULT_SNAPSHOT = "DEFAULT"
@@ -115,7 +115,7 @@ def _first_sure_override(argv: Sequence[str]) -> int:
 
 @cache
 def _parse(argv: tuple[str, ...]) -> Invocation:
-    known, rest = _parser().parse_known_args([_spelled_out(word) for word in argv])
+    known, rest = run_py_parser().parse_known_args([_spelled_out(word) for word in argv])
     if "=" in (known.help_cfg or ""):
         # The pattern was left out, and what follows is an override.
         rest.append(known.help_cfg)
@@ -138,7 +138,7 @@ def _spelled_out(word: str) -> str:
 
 def _not_an_override(word: str) -> str:
     if word.startswith("-"):
-        flags = [flag for action in _parser()._actions for flag in action.option_strings]
+        flags = [flag for action in run_py_parser()._actions for flag in action.option_strings]
         return f"unknown flag {word!r}{did_you_mean(word, flags) or '; see --help'}"
     return f"bad argument {word!r}: expected an override key=value, or a flag (see --help)"
 
@@ -167,7 +167,8 @@ class _Once(argparse.Action):
 
 
 @cache
-def _parser() -> Parser:
+def run_py_parser() -> Parser:
+    """The flags of run.py; all else on its command line are overrides."""
     parser = Parser(
         usage="python run.py -c CFG [flags] [key=value ...]",
         description="Compose a config, and run its task once, in a folder that is a function of it.",
@@ -221,13 +222,17 @@ def _parser() -> Parser:
     return parser
 
 
-def one_of(known: dict[str, Any]) -> Any:
-    """What turns a word into one of the known values."""
+class _OneOf:
+    def __init__(self, known: dict[str, Any]) -> None:
+        self.known = known
 
-    def read(word: str) -> Any:
-        if word in known:
-            return known[word]
-        hint = did_you_mean(word, list(known)) or f"; one of {', '.join(known)}"
+    def __call__(self, word: str) -> Any:
+        if word in self.known:
+            return self.known[word]
+        hint = did_you_mean(word, list(self.known)) or f"; one of {', '.join(self.known)}"
         raise argparse.ArgumentTypeError(f"no such value {word!r}{hint}")
 
-    return read
+
+def one_of(known: dict[str, Any]) -> Any:
+    """What turns a word into one of the known values; `known` are its own."""
+    return _OneOf(known)

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from heyhi import forms, tables
 from heyhi.errors import ProjectError, UsageError
@@ -13,7 +14,14 @@ from heyhi.invocation import Parser
 from heyhi.project import Project, find_project
 from heyhi.runs import write_whole
 
-__all__ = ["migrate", "summary"]
+__all__ = ["COMMANDS", "Command"]
+
+
+class Command(NamedTuple):
+    """A command, and the parser of its words."""
+
+    do: Callable[[Sequence[str]], int]
+    parser: Callable[[], Parser]
 
 
 def summary(words: Sequence[str]) -> int:
@@ -93,10 +101,7 @@ def migrate(words: Sequence[str]) -> int:
     """List the runs whose id or config is another one by the schema and the configs of now; 1 if any."""
     from heyhi import migration
 
-    parser = Parser(prog="heyhi migrate", allow_abbrev=False)
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("folder", nargs="?", metavar="FOLDER")
-    asked = parser.parse_args(list(words))
+    asked = _migrate_parser().parse_args(list(words))
     if not asked.check:
         raise UsageError("heyhi migrate changes nothing yet: heyhi migrate --check [FOLDER]")
     project = find_project()
@@ -108,3 +113,17 @@ def migrate(words: Sequence[str]) -> int:
     others = f"; {checked.others} of other projects were not looked at" if checked.others else ""
     print(f"{checked.total} runs, {len(checked.changes)} would be others now{others}")
     return 1 if checked.changes else 0
+
+
+def _migrate_parser() -> Parser:
+    parser = Parser(prog="heyhi migrate", allow_abbrev=False)
+    parser.add_argument("--check", action="store_true", help="only list them")
+    parser.add_argument("folder", nargs="?", metavar="FOLDER")
+    return parser
+
+
+#: All of them, by their names.
+COMMANDS = {
+    "summary": Command(summary, _summary_parser),
+    "migrate": Command(migrate, _migrate_parser),
+}

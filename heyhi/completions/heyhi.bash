@@ -1,0 +1,68 @@
+# Tab completion of `python run.py`, `./run.py`, `uv run run.py` and `heyhi` in bash (4.2 or later).
+
+_heyhi() {
+    local name=${COMP_WORDS[0]##*/} answer IFS=$'\n'
+    if [[ $name == heyhi || $COMP_LINE == *run.py[\ \"\']* ]]; then
+        local -a ask
+        _heyhi_ask "$name"
+        if answer=$("${ask[@]}" --complete bash "${COMP_LINE:0:COMP_POINT}" "$2" 2>/dev/null </dev/null); then
+            compopt +o default +o bashdefault -o nospace
+            COMPREPLY=($(printf '%s' "$answer"))
+            return
+        fi
+    fi
+    IFS=$' \t\n'
+    _heyhi_otherwise "$name" "$@"
+}
+
+# Whom to ask: the interpreter of the line, or the one beside run.py.
+_heyhi_ask() {
+    local command=${COMP_WORDS[0]//[\\\"\']/} word python=python3
+    command=${command/#\~/$HOME}
+    if [[ $1 == heyhi ]]; then
+        ask=("$command")
+        return
+    fi
+    if [[ $1 == python* ]]; then
+        python=$command
+    else
+        for word in "${COMP_WORDS[@]}"; do
+            word=${word//[\\\"\']/}
+            word=${word/#\~/$HOME}
+            [[ $word == *run.py && -x ${word%run.py}.venv/bin/python ]] && python=${word%run.py}.venv/bin/python
+        done
+    fi
+    ask=("$python" -P -c 'from heyhi.commands import main; raise SystemExit(main())')
+}
+
+# What completes other lines of that command: what did so before, else what is loaded for it, else files.
+_heyhi_otherwise() {
+    local name=$1 option loader; shift
+    if [[ -z ${_heyhi_before[$name]} && $(complete -p -D 2>/dev/null) =~ \ -F\ ([^ ]+) ]]; then
+        loader=${BASH_REMATCH[1]}
+        complete -r "$name"
+        "$loader" "$name" "${@:2}"
+        _heyhi_before[$name]=$(complete -p "$name" 2>/dev/null)
+        complete -o bashdefault -o default -F _heyhi "$name"
+    fi
+    [[ ${_heyhi_before[$name]} =~ \ -F\ ([^ ]+) ]] || return
+    local function=${BASH_REMATCH[1]}
+    for option in filenames nospace nosort noquote dirnames plusdirs; do
+        [[ ${_heyhi_before[$name]} == *" -o $option "* ]] && compopt -o "$option"
+    done
+    "$function" "$@"
+}
+
+declare -gA _heyhi_before
+_heyhi_register() {
+    local name line known
+    known=$(complete -p 2>/dev/null)
+    for name in python python3 python3.{11..19} uv run.py heyhi; do
+        while read -r line; do
+            [[ $line == *" $name" && $line != *" -F _heyhi "* ]] && _heyhi_before[$name]=$line
+        done <<<"$known"
+        complete -o bashdefault -o default -F _heyhi "$name"
+    done
+}
+_heyhi_register
+unset -f _heyhi_register

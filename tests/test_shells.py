@@ -1,0 +1,243 @@
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from heyhi.shells import SHELLS, with_line
+from tests.conftest import Done, Garden
+
+BIN = Path(sys.prefix, "bin")
+
+# How each shell starts without the user's settings.
+_BARE = {
+    "bash": ["--norc", "--noprofile"],
+    "zsh": ["-f"],
+    "fish": ["--no-config"],
+}
+# How it shows the line that is being typed.
+_SHOW = {
+    "bash": r"""PS1='ready> '; bind 'set bell-style none'; bind 'set show-all-if-ambiguous on'
+bind -x '"\C-x\C-p": printf "\nLINE[%s]\n" "$READLINE_LINE"'""",
+    "zsh": r"""PS1='ready> '; setopt no_beep
+show() { print -r -- $'\n'"LINE[$BUFFER]" }; zle -N show; bindkey '^X^P' show""",
+    "fish": r"""function fish_prompt; echo 'ready> '; end; function fish_greeting; end
+bind \cx\cp 'printf "\nLINE[%s]\n" (commandline | string collect); commandline -r ""'""",
+}
+# Completions that were there before: of python, and in bash such as are loaded when they are needed.
+_BEFORE = {
+    "bash": """_spam() { COMPREPLY=(spam); }; complete -F _spam python
+_load() { complete -F _spam "$1"; return 124; }; complete -D -F _load""",
+    "zsh": """autoload -Uz compinit; compinit -u -D; _spam() { compadd spam }; compdef _spam python uv""",
+    "fish": """complete -c python -f -a spam; complete -c uv -f -a spam""",
+}
+_LINE = re.compile(r"LINE\[(.*?)\]\r?\n", re.DOTALL)
+
+
+class Terminal:
+    """A shell in a terminal: press TAB, and see what the line became."""
+
+    def __init__(
+        self, name: str, cwd: Path, environment: Mapping[str, str], flags: Sequence[str], set_up: str
+    ) -> None:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"no {name} here")
+        kept = {key: value for key, value in environment.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        self.name = name
+        self.child = pexpect.spawn(
+            path,
+            [*flags, "-i"],
+            cwd=str(cwd),
+            env={**kept, "PATH": f"{BIN}:{os.environ['PATH']}", "TERM": "xterm", "LC_ALL": "C.UTF-8"},
+            dimensions=(60, 300),
+            encoding="utf-8",
+            timeout=20,
+        )
+        self.child.delaybeforesend = None
+        for line in [*set_up.splitlines(), *_SHOW[name].splitlines(), "echo set-''up"]:
+            self.child.sendline(line)
+        self.child.expect("set-up\r\n")
+
+    def press_tab(self, typed: str) -> tuple[str, str]:
+        """What the line became, and what was shown meanwhile."""
+        self.child.send(f"{typed}\t\x18\x10")
+        self.child.expect(_LINE)
+        match = self.child.match
+        assert isinstance(match, re.Match)
+        self.child.send("\x15")
+        return str(match[1]), str(self.child.before)
+
+    def end(self) -> None:
+        self.child.close(force=True)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> Garden:
+    """A project with runs, a batch, and names that shells take for something else."""
+    root = tmp_path_factory.mktemp("shells") / "garden"
+    shutil.copytree(garden_template, root)
+    garden = Garden(root, root.parent / "home")
+    for name in ("conf/my beds/it's.prototxt", "conf/my beds/b {1}.prototxt"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("grow { }")
+    for name in ("other.py", "sweep.sh"):
+        (root / name).touch()
+    for name in ("seed@1@tags.0@a=b_00000001", "seed@2_00000002"):
+        folder = garden.exp / "p/beds/carrot" / name
+        folder.mkdir(parents=True)
+        (folder / "heyhi.json").write_text("{}")
+    (root / ".venv").symlink_to(sys.prefix)
+    (garden.home / "garden").symlink_to(root)
+    return garden
+
+
+@pytest.fixture(scope="module", params=list(SHELLS))
+def terminal(request: pytest.FixtureRequest, place: Garden) -> Iterator[Terminal]:
+    name = request.param
+    set_up = f"{_BEFORE[name]}\nsource '{SHELLS[name].script}'"
+    terminal = Terminal(name, place.root, place.environment(), _BARE[name], set_up)
+    yield terminal
+    terminal.end()
+
+
+RUN = "python run.py -c conf/beds/carrot "
+
+BECOMES = {
+    "python run.py --cf": "python run.py --cfg ",
+    "python run.py -c conf/be": "python run.py -c conf/beds/",
+    "python run.py -c conf/beds/": "python run.py -c conf/beds/carrot.prototxt ",
+    "python run.py --cfg=conf/be": "python run.py --cfg=conf/beds/",
+    f"{RUN}--mode=g": f"{RUN}--mode=gentle_start ",
+    f"{RUN}--sea": f"{RUN}--season=",
+    f"{RUN}season=A": f"{RUN}season=AUTUMN ",
+    f"{RUN}so": f"{RUN}soil.",
+    f"{RUN}soil.": f"{RUN}soil.depth=",
+    f"{RUN}launcher.local=S": f"{RUN}launcher.local=SELECT ",
+    f"{RUN}tags.": f"{RUN}tags.-1=",
+    f"{RUN}I.soil=d": f"{RUN}I.soil=deep ",
+    f"{RUN}--explain sea": f"{RUN}--explain season ",
+    "heyhi vali": "heyhi validate ",
+    "heyhi pp conf/beds/carrot sea": "heyhi pp conf/beds/carrot season=",
+    "heyhi kill p/beds/carrot/seed@2": "heyhi kill p/beds/carrot/seed@2_00000002 ",
+    "heyhi kill seed@1@tags.0@a=": "heyhi kill seed@1@tags.0@a=b_00000001 ",
+    # The ways to call run.py.
+    "cd . && X=1 python -u run.py --cf": "cd . && X=1 python -u run.py --cfg ",
+    ".venv/bin/python ./run.py --cf": ".venv/bin/python ./run.py --cfg ",
+    "python3 ~/garden/run.py --cf": "python3 ~/garden/run.py --cfg ",
+    "~/garden/.venv/bin/python run.py --cf": "~/garden/.venv/bin/python run.py --cfg ",
+    "./run.py --cf": "./run.py --cfg ",
+    "uv run run.py --cf": "uv run run.py --cfg ",
+    "uv run python run.py --cf": "uv run python run.py --cfg ",
+    # Names that a shell must not take for something else.
+    "python run.py -c conf/my": r"python run.py -c conf/my\ beds/",
+    r"python run.py -c conf/my\ beds/i": r"python run.py -c conf/my\ beds/it\'s.prototxt ",
+    "python run.py -c ~/garden/conf/be": "python run.py -c ~/garden/conf/beds/",
+    f"{RUN}note=~/gar": f"{RUN}note=~/garden/",
+    # Other lines are completed as ever.
+    "python other.py sp": "python other.py spam ",
+    "python other.py run.py sp": "python other.py run.py spam ",
+    "uv sp": "uv spam ",
+    # Nothing fits: nothing is done.
+    f"{RUN}season=X": f"{RUN}season=X",
+    "python run.py -c nosuch swe": "python run.py -c nosuch swe",
+}
+
+
+@pytest.mark.parametrize(("typed", "line"), BECOMES.items(), ids=BECOMES)
+def test_a_key_press_completes(terminal: Terminal, typed: str, line: str) -> None:
+    assert terminal.press_tab(typed)[0] == line
+
+
+def test_what_completed_python_before_adds_nothing_but_in_fish(terminal: Terminal) -> None:
+    line, _ = terminal.press_tab(f"{RUN}sp")
+    assert line == (f"{RUN}spam " if terminal.name == "fish" else f"{RUN}sp")
+
+
+# An open quote is closed by bash, with no space behind it.
+IN_QUOTES = {
+    "python run.py -c 'conf/my beds/b": "python run.py -c 'conf/my beds/b {1}.prototxt'",
+    'python run.py -c "conf/my beds/i': 'python run.py -c "conf/my beds/it\'s.prototxt"',
+}
+
+
+@pytest.mark.parametrize(("typed", "line"), IN_QUOTES.items(), ids=IN_QUOTES)
+def test_in_open_quotes(terminal: Terminal, typed: str, line: str) -> None:
+    assert terminal.press_tab(typed)[0].rstrip(" ") == line
+
+
+def test_what_is_left_open_is_shown_with_what_it_is(terminal: Terminal) -> None:
+    line, shown = terminal.press_tab(f"{RUN}se")
+    assert line == f"{RUN}se"
+    assert all(name in shown for name in ("seed=", "seconds=", "season="))
+    assert "note=" not in shown
+    assert ("int32" in shown) == (terminal.name != "bash")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_plain_python_still_completes_files(place: Garden, name: str) -> None:
+    set_up = f"source '{SHELLS[name].script}'"
+    terminal = Terminal(name, place.root, place.environment(), _BARE[name], set_up)
+    assert terminal.press_tab("python3 oth")[0] == "python3 other.py "
+    terminal.end()
+
+
+# ---- The start-up file --------------------------------------------------------------------------
+
+_FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}
+
+
+def install(garden: Garden, *words: str, shell: str) -> Done:
+    command = ("-m", "heyhi.commands", "completion", "--install", *words)
+    return garden.python(*command, env={"SHELL": f"/usr/bin/{shell}"})
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_one_command_has_the_next_shell_complete(place: Garden, tmp_path: Path, name: str) -> None:
+    garden = Garden(place.root, tmp_path)
+    file = tmp_path / _FILES[name]
+    done = install(garden, shell=name)
+    assert done == Done(0, f"{file}: one line added; a {name} that starts now completes\n", "")
+    terminal = Terminal(name, garden.root, garden.environment(), [], "")
+    # Of fish's own, -c is Python's.
+    assert terminal.press_tab("python run.py -c conf/be")[0] == "python run.py -c conf/beds/"
+    assert terminal.press_tab(f"{RUN}sea")[0] == f"{RUN}season="
+    terminal.end()
+
+
+def test_it_changes_nothing_else_of_the_start_up_file(garden: Garden) -> None:
+    real = garden.home / "dotfiles"
+    real.write_text("alias a=b\n# the end")
+    real.chmod(0o600)
+    (garden.home / ".bashrc").symlink_to(real)
+    assert install(garden, shell="bash").out.startswith(f"{real}: one line added")
+    once = real.read_text()
+    assert once == f"alias a=b\n# the end\n{SHELLS['bash'].line}\n"
+    assert install(garden, "bash", shell="zsh").out.startswith(f"{real}: nothing to do")
+    assert real.read_text() == once
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert (garden.home / ".bashrc").is_symlink()
+
+
+def test_of_several_lines_one_stays() -> None:
+    line = SHELLS["bash"].line
+    other = line.replace("heyhi/", "elsewhere/")
+    assert with_line(f"a\n{other}\nb\n{line}\n", line) == f"a\n{line}\nb\n"
+
+
+def test_an_unknown_shell_is_one_line(garden: Garden) -> None:
+    known = "not one of bash, zsh, fish"
+    assert install(garden, shell="dash") == Done(
+        2, "", f"error: SHELL=dash: {known}; name one: heyhi completion bash\n"
+    )
+    assert install(garden, "dash", shell="bash").err.startswith("error: argument SHELL: no such value 'dash'")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_script_can_be_printed(garden: Garden, name: str) -> None:
+    done = garden.python("-m", "heyhi.commands", "completion", name)
+    assert done == Done(0, SHELLS[name].script.read_text(), "")

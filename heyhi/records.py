@@ -211,21 +211,23 @@ def _seconds(start: Any, end: Any) -> float | None:
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
     """The values of a config by their dotted paths; a message with nothing in it is SELECT."""
-    return dict(_leaves(config, ""))
+    found: dict[str, Any] = {}
+    _add_leaves(config, "", found)
+    return found
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _add_leaves(value: Any, path: str, found: dict[str, Any]) -> None:
     if isinstance(value, dict):
         if path and not value:
-            yield path, SELECT
+            found[path] = SELECT
         for key, inner in value.items():
             part = key if key.isidentifier() else join_key((_printable(key),))
-            yield from _leaves(inner, f"{path}.{part}" if path else part)
+            _add_leaves(inner, f"{path}.{part}" if path else part, found)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _leaves(inner, f"{path}.{index}")
+            _add_leaves(inner, f"{path}.{index}", found)
     elif value is not None:
-        yield path, _printable(value) if isinstance(value, str) else value
+        found[path] = _printable(value) if isinstance(value, str) else value
 
 
 def _scalars(value: Any) -> Iterator[tuple[str, Any]]:

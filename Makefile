@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: protos setup demo test test-kill test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm notebook lock profiles clean help
+.PHONY: protos setup demo test test-kill test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm notebook reference lock profiles clean help
 
 protos: $(READY)  ## Bring the generated modules of conf/ up to date (the default)
 	@$(BIN)/heyhi protos
@@ -69,6 +69,9 @@ bench-slurm: protos  ## Measure on a Slurm cluster of its own (four minutes)
 
 notebook: protos  ## Execute docs/notebook.ipynb, and keep what it shows
 	$(BIN)/jupyter-execute --inplace docs/notebook.ipynb
+
+reference: protos  ## Make docs/reference.md anew from the code
+	HEYHI_PROJECT=$(CURDIR) $(BIN)/python -m tests.reference
 
 lock: $(READY)  ## Make requirements.lock anew from pyproject.toml
 	$(BIN)/pip install --quiet uv

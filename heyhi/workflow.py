@@ -96,6 +96,12 @@ def _leave(problem: HeyhiError) -> NoReturn:
     os._exit(problem.exit_status)
 
 
+def _how_many_are_done(total: int, left: int) -> str:
+    if left:
+        return f"{total - left} of {total} run{'' if total == 1 else 's'} are done"
+    return "the run is done" if total == 1 else f"all {total} runs are done"
+
+
 def _tell(text: str) -> None:
     """Say a line to the user, by Snakemake's logger; ours shows what is marked so."""
     from snakemake.logging import logger
@@ -105,9 +111,10 @@ def _tell(text: str) -> None:
 
 def _summary_place(batch: Batch) -> Path:
     """Where the summary of a batch is written: by its script's path, as several may have one name."""
-    name = re.sub(
-        r"[^A-Za-z0-9._-]+", "_", os.path.relpath(batch.name, batch.project.root).removesuffix(".sh")
-    )
+    script = Path(batch.name)
+    is_ours = script.parent == drivers.batches_place(batch.project)
+    path = script.name if is_ours else os.path.relpath(script, batch.project.root)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.removesuffix(".sh"))
     return batch.project.experiment_root / ".heyhi" / "summaries" / f"{name}.csv"
 
 
@@ -440,9 +447,7 @@ class Workflow:
         }
         now = [again[item.run.folder] for item in self._launched]
         left = [item for item in now if item.plan.state.status is not Status.DONE]
-        _tell(
-            f"{len(now) - len(left)} of {len(now)} runs are done" if left else f"all {len(now)} runs are done"
-        )
+        _tell(_how_many_are_done(len(now), len(left)))
         for item in left[:_MOST_LINES]:
             _tell(f"  {item.run.id}: {_in_short(item)}")
         if len(left) > _MOST_LINES:

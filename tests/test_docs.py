@@ -1,7 +1,7 @@
 """Every command of the documentation, run for real: tests/pages.py says how.
 
-`python -m tests.test_docs docs/tutorial.md` writes into a page what its commands print in truth; look at what
-has changed (`git diff`) before you keep it.
+`python -m tests.test_docs docs/tutorial.md` writes into a page what its commands print in truth (those for
+Slurm too, where SLURM_CONF names a test cluster); look at what has changed (`git diff`) before you keep it.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import pages
+from tests import pages, reference
 from tests.conftest import HERE
 from tests.pages import Outcome
 
@@ -99,6 +99,11 @@ def test_what_is_not_run_is_known() -> None:
     assert {(name, comment) for name, comment in left if comment != "<!-- slurm -->"} == NOT_RUN
 
 
+def test_the_reference_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEYHI_PROJECT", str(HERE))
+    assert reference.PAGE.read_text() == reference.page(), "make reference writes it anew"
+
+
 def test_links_lead_somewhere() -> None:
     broken = []
     for page in PAGES:
@@ -169,7 +174,9 @@ def main(words: list[str]) -> None:
     """Rewrite pages."""
     for page in map(Path, words):
         with tempfile.TemporaryDirectory() as home:
-            page.write_text(pages.rewritten(page, carry_out(page.absolute(), Path(home))))
+            slurm = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+            outcomes = carry_out(page.absolute(), Path(home), on_slurm=bool(slurm), **slurm)
+            page.write_text(pages.rewritten(page, outcomes))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """docs/reference.md, made from the code: `make reference` writes it, a test compares it.
 
-What there is to say of a flag is its help, of a command `heyhi --help`, of a name its signature and docstring,
-of a field of the launcher its comment in the schema.
+What there is to say of a flag is its help, of a command `heyhi --help`, of a name its signature and
+docstring, of a field of the launcher its comment in the schema.
 """
 
 import inspect

@@ -505,6 +505,7 @@ def _statement(lines: Sequence[str]) -> str:
     text = (
         "".join(line.removesuffix("\\") for line in lines[:count]) + "\n" + "".join(lines[count : count + 1])
     )
+    text = re.sub(r"\$\([^()]*--print-out-dir[^()]*\)", "_", text)  # which is told, also while it is captured
     return re.sub(r"'[^']*'|\"(\\.|[^\"\\])*\"", lambda quoted: re.sub("[&|<>;#`]", "_", quoted[0]), text)
 
 

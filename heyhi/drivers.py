@@ -154,7 +154,11 @@ def sweep(place: Path) -> None:
 
 
 def command(project: Project, batch: str, profile: str, mode: str, *, force: bool) -> list[str]:
-    """The command line that carries a batch out. Raises UsageError if there is no such profile."""
+    """The command line that carries a batch out. Raises UsageError if it has no such profile."""
+    if not (project.root / "Snakefile").is_file():
+        raise UsageError(
+            f"{project.root}: no Snakefile; `heyhi init DIR` makes a project that has one: copy it"
+        )
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(project.root / "Snakefile")]
     words += ["--profile", str(_profile(project, profile)), "--directory", str(project.root)]
     words += ["--config", f"batch={batch}", f"mode={mode}"]

@@ -55,7 +55,9 @@ def own(count: int) -> Iterator[None]:
         return
     known = names()
     if count > len(known):
-        raise UsageError(f"{count} GPUs are needed, and this machine has {len(known)}")
+        raise UsageError(
+            f"{count} GPU{'s are' if count > 1 else ' is'} needed, and this machine has {len(known)}"
+        )
     taken = _take(known, count)
     os.environ[_VISIBLE] = ",".join(taken)
     try:

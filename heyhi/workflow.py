@@ -398,10 +398,12 @@ class Workflow:
         starting = [item for item in self._launched if item.kind is Kind.START or self._is_forced(item)]
         greedy = [item for item in starting if _gpus_of(item) > there]
         if greedy:
-            most = max(map(_gpus_of, greedy))
+            first, most = greedy[0], max(map(_gpus_of, greedy))
+            others = f" ({len(greedy)} runs ask for too many, up to {most})" if len(greedy) > 1 else ""
+            gpus = f"{_gpus_of(first)} GPU{'s' if _gpus_of(first) > 1 else ''}"
             raise RefusedError(
-                f"{greedy[0].entry.where}: {greedy[0].run.id} asks for {_gpus_of(greedy[0])} GPUs, and this "
-                f"machine has {there} ({len(greedy)} runs, up to {most}); nothing was started"
+                f"{first.entry.where}: {first.run.id} asks for {gpus}, and this machine has {there}{others}; "
+                "nothing was started"
             )
 
     def _leave_results_alone(self) -> None:

@@ -286,6 +286,7 @@ REMARKS = {
     f"python run.py {CFG} | cat\necho ${{PIPESTATUS[0]}}": "exit status",
     f"score=$(python run.py {CFG})": "prints",
     f"score=$(python run.py {CFG} --print-out-dir)": "",
+    f'python run.py {CFG} note="$(python run.py {CFG} lr=2 --print-out-dir)/model"': "",
     f"python run.py {CFG} > log.txt": "run.log",
     f"python run.py {CFG} 2>&1 | tee log.txt": "run.log",
     f"python run.py {CFG} > /dev/null 2>&1": "",

@@ -66,6 +66,14 @@ WRONG = {
 }
 
 
+def test_a_project_without_a_snakefile_says_what_to_do(garden: Garden) -> None:
+    batch = write_batch(garden, "seed=1")
+    (garden.root / "Snakefile").unlink()
+    done = heyhi(garden, "start", str(batch))
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert f"{garden.root}: no Snakefile; `heyhi init DIR` makes" in done.err
+
+
 @pytest.mark.parametrize(("words", "problem"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_with_a_start_is_a_line_and_status_2(
     garden: Garden, words: list[str], problem: str

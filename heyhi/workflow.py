@@ -400,9 +400,9 @@ class Workflow:
         if greedy:
             first, most = greedy[0], max(map(_gpus_of, greedy))
             others = f" ({len(greedy)} runs ask for too many, up to {most})" if len(greedy) > 1 else ""
-            gpus = f"{_gpus_of(first)} GPU{'s' if _gpus_of(first) > 1 else ''}"
+            wanted = f"{_gpus_of(first)} GPU{'s' if _gpus_of(first) > 1 else ''}"
             raise RefusedError(
-                f"{first.entry.where}: {first.run.id} asks for {gpus}, and this machine has {there}{others}; "
+                f"{first.entry.where}: {first.run.id} asks for {wanted}, and this machine has {there}{others}; "
                 "nothing was started"
             )
 

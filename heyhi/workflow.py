@@ -402,8 +402,8 @@ class Workflow:
             others = f" ({len(greedy)} runs ask for too many, up to {most})" if len(greedy) > 1 else ""
             wanted = f"{_gpus_of(first)} GPU{'s' if _gpus_of(first) > 1 else ''}"
             raise RefusedError(
-                f"{first.entry.where}: {first.run.id} asks for {wanted}, and this machine has {there}{others}; "
-                "nothing was started"
+                f"{first.entry.where}: {first.run.id} asks for {wanted}, and this machine has "
+                f"{there}{others}; nothing was started"
             )
 
     def _leave_results_alone(self) -> None:

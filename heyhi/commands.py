@@ -15,6 +15,14 @@ heyhi kill RUN ...        end the jobs of runs, here or in Slurm; what they have
 heyhi summary [BATCH | FOLDER | RUN ...] [--all] [--where "lr < 0.1 and status == 'DONE'"] [--sort [-]COLUMN]
               [--over FIELD] [--csv FILE] [--json FILE] [--html FILE] [--parquet FILE]
                           what came of runs, a row a run; over a field: mean, standard error, count
+heyhi status [BATCH | FOLDER | RUN ...] [--watch]
+                          how many of each status, who works on them, and each that is not DONE
+heyhi logs RUN [-f] [-n LINES]
+                          what it has printed, or prints until its end; 1 if it is DEAD
+heyhi diff RUN RUN [--code]
+                          what differs: config, code, environment, results
+heyhi replay RUN [--out DIR]
+                          the command that makes it again: the same code, id and config
 heyhi migrate --check [FOLDER]
                           the runs that the schema and the configs of now would make others; 1 if any
 heyhi completion --install
@@ -26,6 +34,7 @@ folder, a part of an id that no other run has, or the id of a job.
 """
 
 import gc
+import importlib
 import os
 import shlex
 import sys
@@ -282,18 +291,20 @@ def _completion_parser() -> Parser:
 # ---- Looking at runs ----------------------------------------------------------------------------
 
 
-def _looking(name: str, note: str) -> Command:
-    """A command of `looking`, which is imported once one is called, or its words are to be completed."""
+def _later(module: str, name: str, note: str) -> Command:
+    """A command of a module that is imported once it is called, or its words are to be completed."""
+
+    def command() -> Command:
+        found: Command = importlib.import_module(f"heyhi.{module}").COMMANDS[name]
+        return found
 
     def do(words: Sequence[str]) -> int:
-        from heyhi import looking
-
-        return looking.COMMANDS[name].do(words)
+        return command().do(words)
 
     def parser() -> Parser:
-        from heyhi import looking
-
-        return looking.COMMANDS[name].parser()
+        takes = command().takes
+        assert callable(takes), "it is a parser's"
+        return takes()
 
     do.__doc__ = note
     return Command(do, parser)
@@ -374,8 +385,12 @@ _COMMANDS = {
     "stop": Command(stop),
     "kill": Command(kill, "RUN..."),
     "completion": Command(completion, _completion_parser),
-    "summary": _looking("summary", "Show what came of runs, a row a run."),
-    "migrate": _looking("migrate", "List the runs that the schema and the configs of now would make others."),
+    "summary": _later("looking", "summary", "Show what came of runs, a row a run."),
+    "migrate": _later("looking", "migrate", "List the runs that the schema of now would make others."),
+    "status": _later("watching", "status", "Show what runs do now."),
+    "logs": _later("watching", "logs", "Show what a run has printed."),
+    "diff": _later("watching", "diff", "Show how two runs differ."),
+    "replay": _later("watching", "replay", "Print the command that makes a run again."),
 }
 
 

@@ -56,6 +56,7 @@ class Driver(NamedTuple):
     owner: str
     batch: str
     log: str
+    started: float = 0.0  # seconds since the epoch
 
     @property
     def host_and_pid(self) -> tuple[str, int]:
@@ -243,11 +244,12 @@ def alive(project: Project) -> list[Driver]:
         owner = claim.holder(lock)
         if owner is not None:
             known = _read(lock.with_suffix(".json"))
-            found.append(Driver(lock.with_suffix(""), owner, known.get("batch", "?"), known.get("log", "")))
+            batch, log, started = known.get("batch"), known.get("log"), known.get("started")
+            found.append(Driver(lock.with_suffix(""), owner, batch or "?", log or "", started or 0.0))
     return found
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

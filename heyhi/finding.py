@@ -4,15 +4,15 @@ A word is an id, a folder, a part of an id that only one run has, or the id of a
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from heyhi import runs
-from heyhi.errors import UsageError, did_you_mean
-from heyhi.project import Project
+from heyhi.errors import ProjectError, UsageError, did_you_mean
+from heyhi.project import Project, find_project
 from heyhi.runs import Run, real_path
 
-__all__ = ["find_run", "find_runs", "is_run_folder", "run_of"]
+__all__ = ["find_run", "find_runs", "is_run_folder", "run_of", "some_project"]
 
 # Folders of an experiment root that hold no runs.
 _NO_RUNS = ("checkpoints", ".heyhi")
@@ -20,6 +20,19 @@ _NO_RUNS = ("checkpoints", ".heyhi")
 _USUAL_SIGN = "heyhi.json"
 _SIGNS = frozenset((_USUAL_SIGN, "heyhi.jobid", "config_meta.prototxt", "result.json"))
 _SHOWN = 5  # runs that a word fits, in an error
+
+
+def some_project(places: Sequence[str]) -> Project:
+    """The project; where there is none any more, what it has left in `places` can be looked at all the same.
+
+    Raises ProjectError if nothing says where to look.
+    """
+    try:
+        return find_project()
+    except ProjectError:
+        if not places and "HH_EXP_DIR" not in os.environ:
+            raise
+        return Project(Path.cwd())
 
 
 def find_runs(place: Path, project: Project) -> list[Run]:

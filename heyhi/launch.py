@@ -284,6 +284,7 @@ def _circumstances(order: Order, say: Say) -> dict[str, Any]:
         "host": runs.this_host(),
         "user": _user(),
         "versions": {"python": platform.python_version(), "protobuf": google.protobuf.__version__},
+        **({"environment": order.environment} if order.environment else {}),
     }
 
 

@@ -1,33 +1,25 @@
 """The `heyhi` commands that look at runs: each takes its words, prints, and returns an exit status."""
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from heyhi import forms, tables
-from heyhi.errors import ProjectError, UsageError
-from heyhi.finding import find_runs
+from heyhi.completion import Command
+from heyhi.errors import UsageError
+from heyhi.finding import find_runs, some_project
 from heyhi.invocation import Parser
-from heyhi.project import Project, find_project
+from heyhi.project import find_project
 from heyhi.runs import write_whole
 
-__all__ = ["COMMANDS", "Command"]
-
-
-class Command(NamedTuple):
-    """A command, and the parser of its words."""
-
-    do: Callable[[Sequence[str]], int]
-    parser: Callable[[], Parser]
+__all__ = ["COMMANDS"]
 
 
 def summary(words: Sequence[str]) -> int:
     """Show what came of runs, a row a run."""
     asked = _summary_parser().parse_args(_joined(words))
-    records = tables.select(tables.find_records(asked.places, _project(asked.places)), asked.where)
+    records = tables.select(tables.find_records(asked.places, some_project(asked.places)), asked.where)
     if asked.over:
         table = tables.sort(tables.group(records, asked.over), asked.sort)
     else:
@@ -85,16 +77,6 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
         raise UsageError(f"--{form} {path}: cannot be written: {problem.strerror}") from None
     print(f"{path}: {len(next(iter(table.values()), [])):,} rows", file=sys.stderr)
     return path
-
-
-def _project(places: Sequence[str]) -> Project:
-    """The project; where there is none any more, what it has left can be looked at all the same."""
-    try:
-        return find_project()
-    except ProjectError:
-        if not places and "HH_EXP_DIR" not in os.environ:
-            raise
-        return Project(Path.cwd())
 
 
 def migrate(words: Sequence[str]) -> int:

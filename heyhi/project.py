@@ -4,6 +4,7 @@
 <root>/conf/common          where includes are looked up
 <root>/pyproject.toml       [tool.heyhi] project = "name"
 $HH_EXP_DIR                 the experiment root; default ~/results/<name>
+$HH_ROOT_DIR                what {{ROOT_DIR}} stands for, if not <root>: set by what `heyhi replay` prints
 """
 
 import os
@@ -31,6 +32,11 @@ class Project(NamedTuple):
     def common(self) -> Path:
         """Where chunks for includes are."""
         return self.root / "conf" / "common"
+
+    @property
+    def told_root(self) -> Path:
+        """What `{{ROOT_DIR}}` in a config stands for: the root, or that of the run which is replayed."""
+        return Path(os.environ.get("HH_ROOT_DIR") or self.root)
 
     @property
     def name(self) -> str:

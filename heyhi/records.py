@@ -44,7 +44,8 @@ class Record(NamedTuple):
     `config`, `result` and `metrics` are scalars by their dotted paths; `metrics` are the last values that
     differ from those of the result. Times are those of the last start; `duration_s` is None if nobody knows
     when it ended. `drift` says how the config composes otherwise now, or why that is not known; `problem`
-    what is wrong with the folder, or with the run. `status` is empty for a folder that is no run's.
+    what is wrong with the folder, or with the run, or what it waits for in Slurm. `status` is empty for a
+    folder that is no run's.
     """
 
     id: str
@@ -320,7 +321,7 @@ def _in_state(record: Record, state: RunState | None) -> Record:
     told = ""
     if state.status is Status.DEAD:
         told = _printable(runs.last_error(record.run)) or state.detail
-    elif state.status is Status.UNKNOWN:
+    elif state.status in (Status.QUEUED, Status.UNKNOWN):
         told = state.detail
     seconds = record.duration_s
     if state.status is Status.RUNNING:

@@ -148,11 +148,12 @@ class JobId(NamedTuple):
 
 
 class QueuedJob(NamedTuple):
-    """A job as Slurm knows it: its id as squeue shows it, its state and its name."""
+    """A job as Slurm knows it: its id as squeue shows it, its state, its name, and why it waits."""
 
     id: str
     state: str
     name: str
+    reason: str = ""
 
     @property
     def lives(self) -> bool:
@@ -304,7 +305,9 @@ def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
     if known is not None and not _is_its_job(run, known):
         known = None  # Slurm has lost its memory, and given the id to another job
     if known is not None and known.lives:
-        return RunState(_IN_SLURM[known.state], JobId(known.id), known.state)
+        status = _IN_SLURM[known.state]
+        why = f": {known.reason}" if known.reason and status is Status.QUEUED else ""
+        return RunState(status, JobId(known.id), f"{known.state}{why}")
     if job.text.startswith(SUBMITTING):
         # Had it begun, its job would have written down its id. So nothing of it ever ran.
         return RunState(Status.NOT_STARTED, job)

@@ -77,7 +77,7 @@ def ask_queue() -> Queue | None:
     Of all users: an experiment root may be shared, and a colleague's waiting job is not dead. Of all states:
     how a job ended is told for some minutes.
     """
-    command = ["squeue", "--all", "--states=all", "--array", "--noheader", "--format=%i|%T|%j"]
+    command = ["squeue", "--all", "--states=all", "--array", "--noheader", "--format=%i|%T|%r|%j"]
     try:
         answer = _call(command)
     except (OSError, subprocess.SubprocessError):
@@ -85,9 +85,10 @@ def ask_queue() -> Queue | None:
     found: dict[str, QueuedJob] = {}
     for line in answer.splitlines():
         job_id, _, rest = line.strip().partition("|")
-        state, _, name = rest.partition("|")
+        state, _, rest = rest.partition("|")
+        reason, _, name = rest.partition("|")
         for one in _each_task(job_id):
-            job = QueuedJob(one, state, name)
+            job = QueuedJob(one, state, name, "" if reason == "None" else reason)
             found[one] = job
             _, is_array, index = one.partition("_")
             found[f"{SUBMITTING}{name}{is_array}{index}"] = job

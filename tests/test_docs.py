@@ -31,7 +31,7 @@ NOT_RUN = {("tutorial.md", "<!-- not run: .ci/run does it -->")}
 
 def carry_out(page: Path, home: Path, *, on_slurm: bool = False, **more: str) -> list[Outcome]:
     """A page, as a user who has activated the environment carries it out, and nothing else set."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HH_", "HEYHI", "SLURM"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HH_", "HEYHI", "SLURM", "MAKE"))}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**kept, "PATH": path, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", **more}
     steps = [step for step in pages.steps(page) if on_slurm or not step.is_for_slurm]

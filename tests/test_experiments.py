@@ -189,9 +189,9 @@ STATUSES = {
     "done on another host": (ELSEWHERE, True, None, Status.DONE),
     "slurm cannot be asked": ("5", False, None, Status.RUNNING),
     "slurm has no answer": ("5", False, "exit 1", Status.RUNNING),
-    "queued": ("5", False, "echo '5|PENDING|it'", Status.RUNNING),
-    "running": ("5_1", False, "echo '5_1|RUNNING|it'", Status.RUNNING),
-    "ended in slurm": ("5", False, "echo '6|RUNNING|it'", Status.DEAD),
+    "queued": ("5", False, "echo '5|PENDING|None|it'", Status.RUNNING),
+    "running": ("5_1", False, "echo '5_1|RUNNING|None|it'", Status.RUNNING),
+    "ended in slurm": ("5", False, "echo '6|RUNNING|None|it'", Status.DEAD),
     "done in slurm": ("5", True, None, Status.DONE),
 }
 
@@ -234,7 +234,11 @@ def test_its_names_are_those_of_a_run(run: Run) -> None:
 def test_slurm_is_asked_once_until_the_cache_is_reset(run: Run, tmp_path: Path) -> None:
     experiment = ExperimentDir(run.folder)
     experiment.save_job_id("5")
-    _program(tmp_path, "squeue", f"echo x >> {tmp_path}/asked; echo '5|RUNNING|it'; echo '6_1|PENDING|it'")
+    _program(
+        tmp_path,
+        "squeue",
+        f"echo x >> {tmp_path}/asked; echo '5|RUNNING|None|it'; echo '6_1|PENDING|None|it'",
+    )
     assert experiments.get_all_runing_job_ids() == {"5", "6_1"}
     assert experiment.is_running()
     _program(tmp_path, "squeue", f"echo x >> {tmp_path}/asked")
@@ -296,7 +300,7 @@ def in_state(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Experi
     if state == "RUNNING":
         request.getfixturevalue("live_job")
     if state == "QUEUED":
-        _program(tmp_path, "squeue", f"test -e {tmp_path}/cancelled || echo '5|PENDING|it'")
+        _program(tmp_path, "squeue", f"test -e {tmp_path}/cancelled || echo '5|PENDING|None|it'")
         _program(tmp_path, "scancel", f'echo "$@" > {tmp_path}/cancelled')
     (run.folder / "mine").touch()
     return experiment

@@ -31,23 +31,23 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 ANSWERS = {
     "no jobs": ("", {}),
     "states": (
-        "7|RUNNING|a\n8|PENDING|b c\n",
+        "7|RUNNING|None|a\n8|PENDING|Priority|b c\n",
         {
             "7": QueuedJob("7", "RUNNING", "a"),
             "submitting:a": QueuedJob("7", "RUNNING", "a"),
-            "8": QueuedJob("8", "PENDING", "b c"),
-            "submitting:b c": QueuedJob("8", "PENDING", "b c"),
+            "8": QueuedJob("8", "PENDING", "b c", "Priority"),
+            "submitting:b c": QueuedJob("8", "PENDING", "b c", "Priority"),
         },
     ),
     "array tasks": (
-        "12_10|PENDING|a|b\n",
+        "12_10|PENDING|None|a|b\n",
         {
             "12_10": QueuedJob("12_10", "PENDING", "a|b"),
             "submitting:a|b_10": QueuedJob("12_10", "PENDING", "a|b"),
         },
     ),
     "an array that was cancelled while it waited": (
-        "12_[0-1,5%3]|CANCELLED|a\n",
+        "12_[0-1,5%3]|CANCELLED|None|a\n",
         {
             key: QueuedJob(f"12_{number}", "CANCELLED", "a")
             for number in (0, 1, 5)
@@ -55,7 +55,7 @@ ANSWERS = {
         },
     ),
     "spaces and empty lines": (
-        "\n  5|RUNNING|a\n\n",
+        "\n  5|RUNNING|None|a\n\n",
         {"5": QueuedJob("5", "RUNNING", "a"), "submitting:a": QueuedJob("5", "RUNNING", "a")},
     ),
 }

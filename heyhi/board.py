@@ -1,0 +1,160 @@
+"""An overview as text: in a pipe a line a run, whole; on a terminal coloured, and cut to what fits.
+
+runs 5: 2 DONE, 1 RUNNING, 2 DEAD
+driver sweep.sh since 2025-11-24T21:10:00 process 4711 on here; heyhi stop ends it
+STATUS   ID                  SINCE                SIGN  JOB              WHAT
+RUNNING  p/it/lr@1_2b05b5b0  2025-11-24T21:14:03  12    local:here:4711  epoch 3, val_loss 1.7
+"""
+
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from heyhi.drivers import Driver
+from heyhi.overview import NO_RUN, Overview, Row
+from heyhi.project import display
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+__all__ = ["MOST", "lines", "panel"]
+
+#: Rows of one status that a terminal shows, if it need not be less.
+MOST = 20
+
+_HEAD = ("STATUS", "ID", "SINCE", "SIGN", "JOB", "WHAT")
+_COLOURS = {
+    "DONE": "green",
+    "RUNNING": "cyan",
+    "QUEUED": "blue",
+    "NOT_STARTED": "bright_black",
+    "UNKNOWN": "magenta",
+    NO_RUN: "magenta",
+    "DEAD": "red",
+}
+_BAR = 60  # characters
+_FEWEST = 3  # rows of a status, however small a terminal is
+
+
+def lines(overview: Overview, now: float) -> Iterator[str]:
+    """All of it, plain: columns that grep, cut and awk can use; only the last one may have spaces."""
+    yield _counts(overview)
+    yield from (_driver(driver) for driver in overview.drivers)
+    cells = [_HEAD, *(_plain_cells(row, now) for row in overview.rows)] if overview.rows else []
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from overview.hints
+
+
+def _counts(overview: Overview) -> str:
+    told = ", ".join(f"{count:,} {status}" for status, count in overview.counts.items())
+    return f"runs {overview.total:,}: {told}" if told else "no runs"
+
+
+def _driver(driver: Driver) -> str:
+    host, pid = driver.host_and_pid
+    log = f"; tail -F {shlex.quote(driver.log)}" if driver.log else ""
+    since = f" since {_clock(driver.started)}" if driver.started else ""
+    return f"driver {display(driver.batch)}{since} process {pid} on {host}{log}; heyhi stop ends it"
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
+
+
+def _plain_cells(row: Row, now: float) -> tuple[str, ...]:
+    since = _clock(row.since) if row.since else ""
+    sign = str(max(0, int(now - row.sign))) if row.sign else ""
+    words = map(_one_word, (row.status, _printable(row.id), since, sign, row.job))
+    return (*words, _printable(row.what) or "-")
+
+
+def _one_word(text: str) -> str:
+    return "_".join(text.split()) or "-"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+# ---- On a terminal ------------------------------------------------------------------------------
+
+
+def panel(overview: Overview, now: float, width: int, height: int | None = None) -> "RenderableType":
+    """The same for a terminal of this width; cut to its height, if that is given."""
+    from rich.console import Group
+    from rich.text import Text
+
+    around = 3 + len(overview.drivers) + len(overview.hints)
+    groups = [list(group) for _, group in groupby(overview.rows, lambda row: row.status)]
+    most = MOST if height is None else max(_FEWEST, (height - around) // max(1, len(groups)) - 1)
+    return Group(
+        *_bar(overview),
+        Text(_counts(overview), style="bold"),
+        *(Text(_driver(driver)) for driver in overview.drivers),
+        _table(groups, most, now, width),
+        *(Text(hint) for hint in overview.hints),
+    )
+
+
+def _bar(overview: Overview) -> "Iterator[Text]":
+    """A line in which each status has its share; none is so rare that it is not seen."""
+    from rich.text import Text
+
+    bar = Text()
+    for status, count in overview.counts.items():
+        if status != NO_RUN:
+            bar.append("━" * max(1, round(_BAR * count / overview.total)), style=_COLOURS[status])
+    if bar:
+        yield bar
+
+
+def _table(groups: Sequence[Sequence[Row]], most: int, now: float, width: int) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=bool(groups), header_style="bold")
+    for name in _HEAD[:-1]:
+        table.add_column(name, no_wrap=True)
+    table.add_column(_HEAD[-1], no_wrap=True, ratio=1, overflow="ellipsis")
+    for group in groups:
+        style = _COLOURS[group[0].status]
+        for row in group[:most]:
+            first, *others = _cells(row, now, width)
+            table.add_row(Text(first, style=style), *map(Text, others))
+        if (left := len(group) - most) > 0:
+            table.add_row("", Text(f"... and {left:,} more"), "", "", "", Text(_how_to_see(group[0])))
+    return table
+
+
+def _how_to_see(row: Row) -> str:
+    return "heyhi summary" if row.status == NO_RUN else f"heyhi summary --where \"status == '{row.status}'\""
+
+
+def _cells(row: Row, now: float, width: int) -> Iterable[str]:
+    spans = [_span(now - seen) if seen else "-" for seen in (row.since, row.sign)]
+    return (
+        row.status,
+        _cut(_printable(row.id), width // 3),
+        *spans,
+        _cut(row.job, 24) or "-",
+        _printable(row.what),
+    )
+
+
+def _cut(text: str, most: int) -> str:
+    """A text that fits; what tells ids apart is at their ends."""
+    return text if len(text) <= most else f"{text[: most - 10]}…{text[-9:]}"
+
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))  # the largest first
+
+
+def _span(seconds: float) -> str:
+    """A span of time: 12s, 5m, 3h, 4d."""
+    size, unit = next((known for known in _UNITS if seconds >= known[0]), (1, "s"))
+    return f"{max(0, int(seconds // size))}{unit}"

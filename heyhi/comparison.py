@@ -1,0 +1,236 @@
+"""Two runs beside each other: what differs, by sections; within one a line a name.
+
+status       DONE -> DEAD
+config       lr            0.1 -> 0.2        by typed fields, of all that is set or has a default
+code         agents.py     differs           by the copies of the code
+environment  host          here -> there
+result       score         0.2 -> 0.3        +0.1, +50 %
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heyhi import runs
+from heyhi.records import Record
+
+__all__ = ["Change", "Section", "changes", "compare", "lines"]
+
+_NOTES = ("GITHASH.txt", "GITDIFF.txt")  # beside the code in its copy
+_DERIVED = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi", ".pyc")
+_TEXT = 1_000_000  # bytes of a file of which lines are compared
+_WIDEST = 50  # name, to which the others are aligned
+_MOST_FILES = 20  # before the rest is only counted
+
+
+class Change(NamedTuple):
+    """What a name is in one run, and in the other; `told` is what else is to be said of it."""
+
+    name: str
+    old: str
+    new: str
+    told: str = ""
+
+
+class Section(NamedTuple):
+    """What differs in one respect. `note` says why that is not wholly known, or that there is nothing to
+    compare; `text` are lines of a unified diff."""
+
+    title: str
+    changes: Sequence[Change] = ()
+    note: str = ""
+    text: Sequence[str] = ()
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything does."""
+        return bool(self.changes)
+
+
+def compare(old: Record, new: Record, *, with_code: bool = False) -> list[Section]:
+    """What differs between two runs, section by section; with_code: also the lines of the code."""
+    known = [runs.read_provenance(record.run) for record in (old, new)]
+    return [
+        Section("status", changes(_status(old), _status(new))),
+        Section("config", changes(_config(old), _config(new)), _why_unknown("config", old, new)),
+        _code(old, new, known, with_code=with_code),
+        Section("environment", changes(_environment(known[0]), _environment(known[1]))),
+        _results(old, new),
+    ]
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """The names whose values differ, in the order in which they come; `1`, `1.0` and `"1"` are three."""
+    names = dict.fromkeys([*old, *new])
+    pairs = [(name, _told(old, name), _told(new, name)) for name in names]
+    return [Change(name, before, after) for name, before, after in pairs if before != after]
+
+
+def _told(values: Mapping[str, Any], name: str) -> str:
+    return repr(values[name]) if name in values else "unset"
+
+
+def _status(record: Record) -> dict[str, Any]:
+    told = {"status": _Word(record.status or "no run"), "problem": _Word(record.problem)}
+    return {name: word for name, word in told.items() if word}
+
+
+class _Word(str):
+    """A text that needs no quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str.__str__(self)
+
+
+def _config(record: Record) -> dict[str, Any]:
+    return {"task": _Word(record.task), **record.config} if record.task else {}
+
+
+def _why_unknown(what: str, old: Record, new: Record) -> str:
+    missing = [record.id for record in (old, new) if not record.task]
+    return f"the {what} of {' and of '.join(missing)} is not known" if missing else ""
+
+
+_OF_THE_ENVIRONMENT = ("host", "user", "project", "project_root", "experiment_root")
+
+
+def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
+    versions, more = known.get("versions"), known.get("environment")
+    found = {name: _Word(known[name]) for name in _OF_THE_ENVIRONMENT if known.get(name)}
+    for values in (versions, more):
+        if isinstance(values, dict):
+            found.update({str(name): _Word(value) for name, value in values.items()})
+    return found
+
+
+# ---- As text ------------------------------------------------------------------------------------
+
+
+def lines(sections: Sequence[Section]) -> Iterator[str]:
+    """A section a block, in each the names aligned; the last line says whether anything differs."""
+    for section in sections:
+        said = [section.note] if section.note else []
+        if not section.differs:
+            yield f"{section.title}: {'; '.join([*said, 'no difference'])}"
+            continue
+        yield f"{section.title}:{' ' if said else ''}{'; '.join(said)}"
+        yield from _aligned(section)
+        yield from section.text
+    differing = [section.title for section in sections if section.differs]
+    yield f"they differ in {', '.join(differing)}" if differing else "no difference"
+
+
+def _aligned(section: Section) -> Iterator[str]:
+    is_short = not section.text
+    shown = section.changes[:_MOST_FILES] if section.title == "code" and is_short else section.changes
+    width = min(_WIDEST, max(len(change.name) for change in shown))
+    for change in shown:
+        values = f"{_plain(change.old)} -> {_plain(change.new)}" if change.old or change.new else ""
+        yield f"  {_plain(change.name):{width}}  {'  '.join(filter(None, [values, change.told]))}"
+    if left := len(section.changes) - len(shown):
+        yield f"  ... and {left} more; --code shows all"
+
+
+def _plain(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+# ---- What came of them --------------------------------------------------------------------------
+
+
+def _results(old: Record, new: Record) -> Section:
+    values = [{**record.metrics, **record.result} for record in (old, new)]
+    found = [
+        change._replace(told=_difference(values[0].get(change.name), values[1].get(change.name)))
+        for change in changes(*values)
+    ]
+    return Section("result", found, "" if any(values) else "there is none yet")
+
+
+def _difference(old: Any, new: Any) -> str:
+    """Of two numbers, also in percent."""
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new)):
+        return ""
+    try:
+        percent = f", {100 * (new - old) / abs(old):+.3g} %" if old else ""
+        return f"{new - old:+.4g}{percent}"
+    except OverflowError:
+        return ""  # integers that no float can hold
+
+
+# ---- The code -----------------------------------------------------------------------------------
+
+
+def _code(old: Record, new: Record, known: Sequence[Mapping[str, Any]], *, with_code: bool) -> Section:
+    found = changes(*[_commit(one) for one in known])
+    copies = [record.snapshot for record in (old, new)]
+    if not all(copies):
+        lacking = [record.id for record in (old, new) if not record.snapshot]
+        return Section("code", found, f"there is no copy of the code of {' and of '.join(lacking)}")
+    before, after = (_top(Path(copy)) for copy in copies)
+    if before == after:
+        return Section("code", found, "one copy of the code")
+    gone = [copy for copy in copies if not os.path.isdir(copy)]
+    if gone:
+        return Section("code", found, f"a copy of the code is gone: {' and '.join(gone)}")
+    files = _differing_files(before, after)
+    text = [line for change in files for line in _lines(before, after, change.name)] if with_code else []
+    return Section("code", [*found, *files], text=text)
+
+
+def _commit(known: Mapping[str, Any]) -> dict[str, Any]:
+    commit = known.get("git_commit")
+    return (
+        {"commit": _Word(f"{commit}{', with changes' if known.get('git_dirty') else ''}")} if commit else {}
+    )
+
+
+def _top(project_root: Path) -> Path:
+    """The folder of a copy; the project is in it."""
+    for folder in (project_root, *project_root.parents):
+        if (folder / _NOTES[0]).is_file():
+            return folder
+    return project_root  # of a project outside git
+
+
+def _differing_files(old: Path, new: Path) -> list[Change]:
+    names = [_files(top) for top in (old, new)]
+    found = []
+    for name in sorted({*names[0], *names[1]}):
+        if name not in names[1]:
+            found.append(Change(name, "there", "not there"))
+        elif name not in names[0]:
+            found.append(Change(name, "not there", "there"))
+        elif _content(old / name) != _content(new / name):
+            found.append(Change(name, "", "", "differs"))
+    return found
+
+
+def _files(top: Path) -> set[str]:
+    """The files of a copy, but for what is made from others."""
+    found = set()
+    for folder, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found |= {os.path.relpath(f"{folder}/{name}", top) for name in names if not name.endswith(_DERIVED)}
+    return found - set(_NOTES)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+    except OSError as problem:
+        return f"{path}: {problem.strerror}".encode()
+
+
+def _lines(old: Path, new: Path, name: str) -> Iterator[str]:
+    """A file's unified diff."""
+    sides = [_content(top / name) if os.path.lexists(top / name) else b"" for top in (old, new)]
+    if any(b"\0" in side or len(side) > _TEXT for side in sides):
+        yield f"{name}: no text, or a large one"
+        return
+    before, after = (side.decode(errors="backslashreplace").splitlines() for side in sides)
+    yield from difflib.unified_diff(before, after, f"a/{name}", f"b/{name}", lineterm="")

@@ -1,0 +1,247 @@
+"""The `heyhi` commands that look at runs as they are now, one by one or all: status, logs, diff, replay.
+
+Each takes its words, prints, and returns an exit status.
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from heyhi import board, comparison
+from heyhi.completion import Command
+from heyhi.errors import UsageError
+from heyhi.finding import find_run, some_project
+from heyhi.invocation import Parser
+from heyhi.jobs import SLURM_PAUSE
+from heyhi.log import say
+from heyhi.logs import Follower, Watched, tail
+from heyhi.overview import Look, Overview
+from heyhi.records import read_records
+from heyhi.replay import replay as find_replay
+from heyhi.runs import Run, RunState, Status, last_error
+
+__all__ = ["COMMANDS"]
+
+_PAUSE = 2.0  # seconds between two pictures
+_SHARE = 10  # of the time, looking takes a tenth at most
+
+
+# ---- status -------------------------------------------------------------------------------------
+
+
+def status(words: Sequence[str]) -> int:
+    """Show what runs are now, once or until nothing lives."""
+    asked = _status_parser().parse_args(list(words))
+    look = Look(asked.places, some_project(asked.places))
+    show = _show_on_terminal if _has_terminal() else _show_in_pipe
+    try:
+        show(look, watch=asked.watch)
+    except KeyboardInterrupt:
+        if not asked.watch:
+            raise
+    return 0  # to look no longer is no failure
+
+
+def _has_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown", "", None)
+
+
+def _show_in_pipe(look: Look, *, watch: bool) -> None:
+    known: object = None
+    while True:
+        began = time.monotonic()
+        overview = look()
+        if overview.key != known:
+            if known is not None:
+                print()
+            print("\n".join(board.lines(overview, time.time())), flush=True)
+        known = overview.key
+        if not (watch and overview.lives):
+            return
+        time.sleep(_pause(overview, time.monotonic() - began))
+
+
+def _show_on_terminal(look: Look, *, watch: bool) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False, markup=False)
+    if not watch:
+        console.print(board.panel(look(), time.time(), console.width))
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            began = time.monotonic()
+            overview = look()
+            end = time.monotonic() + _pause(overview, time.monotonic() - began)
+            while True:
+                live.update(
+                    board.panel(overview, time.time(), console.width, console.height - 1), refresh=True
+                )
+                if not overview.lives:
+                    return
+                if (left := end - time.monotonic()) <= 0:
+                    break
+                time.sleep(min(_PAUSE, left))
+
+
+def _pause(overview: Overview, took: float) -> float:
+    """Seconds until the next look."""
+    return max(SLURM_PAUSE if overview.asks_slurm else _PAUSE, _SHARE * took)
+
+
+# ---- logs ---------------------------------------------------------------------------------------
+
+_AT_FIRST = 10  # lines, if what comes is followed
+
+
+def logs(words: Sequence[str]) -> int:
+    """Show what a run has printed, or prints until its end; 1 if it is DEAD."""
+    asked = _logs_parser().parse_args(list(words))
+    run = find_run(asked.run, some_project([asked.run]))
+    try:
+        state = _follow(run, asked.lines) if asked.follow else _show_log(run, asked.lines)
+    except KeyboardInterrupt:
+        return 130
+    _say_how_it_is(run, state, ended=asked.follow)
+    return 1 if state.status is Status.DEAD else 0
+
+
+def _show_log(run: Run, count: int | None) -> RunState:
+    from heyhi import slurm
+
+    try:
+        for line in tail(run.log, count):
+            _write(line)
+        sys.stdout.flush()
+    except FileNotFoundError:
+        state = slurm.read_state(run)
+        say(f"{run.log}: there is none yet; {_told(state)}")
+        return state
+    return slurm.read_state(run)
+
+
+def _follow(run: Run, count: int | None) -> RunState:
+    follower, watched = Follower(run.log, _AT_FIRST if count is None else count), Watched(run)
+    screen, known = _LastLine(), ""
+    while not watched.has_ended():
+        screen.print(follower.read(), follower)
+        if not run.log.exists() and _told(watched.state) != known:
+            known = _told(watched.state)
+            say(f"{run.id}: {known}")
+        watched.wait()
+    screen.print(follower.close(), follower)
+    return watched.state
+
+
+class _LastLine:
+    """On a terminal, a line that has not ended is shown as it is now; the next one takes its place."""
+
+    def __init__(self) -> None:
+        self._moves = sys.stdout.isatty()
+        self._shown = ""
+
+    def print(self, lines: Iterable[str], follower: Follower) -> None:
+        """Print lines, and what there is of the next one."""
+        for line in lines:
+            self._take_back()
+            _write(line)
+        if self._moves and follower.rest != self._shown:
+            self._take_back()
+            self._shown = follower.rest[: shutil.get_terminal_size().columns - 1]
+            print(end=self._shown)
+        sys.stdout.flush()
+
+    def _take_back(self) -> None:
+        if self._shown:
+            print(end="\r\x1b[K")
+        self._shown = ""
+
+
+def _write(line: str) -> None:
+    print(line.encode("utf-8", "replace").decode())
+
+
+def _told(state: RunState) -> str:
+    job = f" ({state.job.text})" if state.job and state.status is not Status.DONE else ""
+    return f"{state.status.value}{job}{f': {state.detail}' if state.detail else ''}"
+
+
+def _say_how_it_is(run: Run, state: RunState, *, ended: bool) -> None:
+    if state.status is Status.DEAD:
+        error = last_error(run) or state.detail
+        more = f"\n  all of it: {run.error}" if run.error.exists() else ""
+        say(f"{run.id}: DEAD{f': {error}' if error else ''}{more}")
+    elif ended:
+        say(f"{run.id}: {state.status.value}")
+
+
+# ---- diff, replay -------------------------------------------------------------------------------
+
+
+def diff(words: Sequence[str]) -> int:
+    """Show what differs between two runs."""
+    asked = _diff_parser().parse_args(list(words))
+    project = some_project(asked.runs)
+    old, new = read_records([find_run(word, project) for word in asked.runs], project)
+    print("\n".join(comparison.lines(comparison.compare(old, new, with_code=asked.code))))
+    return 0
+
+
+def replay(words: Sequence[str]) -> int:
+    """Print the command that makes a run again; 1 if something would not be as it was."""
+    asked = _replay_parser().parse_args(list(words))
+    if asked.out == "":
+        raise UsageError("--out needs a folder, not an empty text")
+    run = find_run(asked.run, some_project([asked.run]))
+    found = find_replay(run, Path(os.path.abspath(asked.out)) if asked.out else None)
+    for text in found.notes:
+        say(f"note: {text}")
+    for text in found.problems:
+        say(f"not as it was: {text}")
+    print(found.command)
+    return 1 if found.problems else 0
+
+
+# ---- The parsers of their words -----------------------------------------------------------------
+
+
+def _status_parser() -> Parser:
+    parser = Parser(prog="heyhi status", allow_abbrev=False)
+    parser.add_argument("places", nargs="*", metavar="BATCH | FOLDER | RUN")
+    parser.add_argument("--watch", action="store_true", help="again and again, until nothing lives")
+    return parser
+
+
+def _logs_parser() -> Parser:
+    parser = Parser(prog="heyhi logs", allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("-f", "--follow", action="store_true", help="until it has ended")
+    parser.add_argument("-n", "--lines", type=int, metavar="LINES", help="of its end")
+    return parser
+
+
+def _diff_parser() -> Parser:
+    parser = Parser(prog="heyhi diff", allow_abbrev=False)
+    parser.add_argument("runs", nargs=2, metavar="RUN")
+    parser.add_argument("--code", action="store_true", help="the lines of the code that differ")
+    return parser
+
+
+def _replay_parser() -> Parser:
+    parser = Parser(prog="heyhi replay", allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--out", metavar="DIR", help="make it there, beside the one that is there")
+    return parser
+
+
+#: All of them, by their names.
+COMMANDS = {
+    "status": Command(status, _status_parser),
+    "logs": Command(logs, _logs_parser),
+    "diff": Command(diff, _diff_parser),
+    "replay": Command(replay, _replay_parser),
+}

@@ -8,7 +8,7 @@ RUNNING  p/it/lr@1_2b05b5b0  2025-11-24T21:14:03  12    local:here:4711  epoch 3
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -117,25 +117,28 @@ def _table(groups: Sequence[Sequence[Row]], most: int, now: float, width: int) -
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=bool(groups), header_style="bold")
-    for name in _HEAD[:-1]:
-        table.add_column(name, no_wrap=True)
+    rows = [cells for group in groups for cells in _cut_rows(group, most, now, width)]
+    table = Table(box=None, pad_edge=False, show_header=bool(rows), header_style="bold")
+    for number, name in enumerate(_HEAD[:-1]):  # whole, whatever the last one would take
+        table.add_column(name, no_wrap=True, min_width=max([len(name), *(len(row[number]) for row in rows)]))
     table.add_column(_HEAD[-1], no_wrap=True, ratio=1, overflow="ellipsis")
-    for group in groups:
-        style = _COLOURS[group[0].status]
-        for row in group[:most]:
-            first, *others = _cells(row, now, width)
-            table.add_row(Text(first, style=style), *map(Text, others))
-        if (left := len(group) - most) > 0:
-            table.add_row("", Text(f"... and {left:,} more"), "", "", "", Text(_how_to_see(group[0])))
+    for first, *others in rows:
+        table.add_row(Text(first, style=_COLOURS.get(first, "")), *map(Text, others))
     return table
+
+
+def _cut_rows(group: Sequence[Row], most: int, now: float, width: int) -> Iterator[Sequence[str]]:
+    for row in group[:most]:
+        yield _cells(row, now, width)
+    if (left := len(group) - most) > 0:
+        yield "", f"... and {left:,} more", "", "", "", _how_to_see(group[0])
 
 
 def _how_to_see(row: Row) -> str:
     return "heyhi summary" if row.status == NO_RUN else f"heyhi summary --where \"status == '{row.status}'\""
 
 
-def _cells(row: Row, now: float, width: int) -> Iterable[str]:
+def _cells(row: Row, now: float, width: int) -> Sequence[str]:
     spans = [_span(now - seen) if seen else "-" for seen in (row.since, row.sign)]
     return (
         row.status,

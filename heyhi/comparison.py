@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from heyhi import runs
 from heyhi.records import Record
+from heyhi.snapshot import top_of
 
 __all__ = ["Change", "Section", "changes", "compare", "lines"]
 
@@ -110,23 +111,25 @@ def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
 # ---- As text ------------------------------------------------------------------------------------
 
 
-def lines(sections: Sequence[Section]) -> Iterator[str]:
-    """A section a block, in each the names aligned; the last line says whether anything differs."""
+def lines(sections: Sequence[Section], *, every: bool = False) -> Iterator[str]:
+    """A section a block, in each the names aligned; the last line says whether anything differs.
+
+    Of many files of the code the first ones are named, or `every` one.
+    """
     for section in sections:
         said = [section.note] if section.note else []
         if not section.differs:
             yield f"{section.title}: {'; '.join([*said, 'no difference'])}"
             continue
         yield f"{section.title}:{' ' if said else ''}{'; '.join(said)}"
-        yield from _aligned(section)
+        yield from _aligned(section, None if every or section.title != "code" else _MOST_FILES)
         yield from section.text
     differing = [section.title for section in sections if section.differs]
     yield f"they differ in {', '.join(differing)}" if differing else "no difference"
 
 
-def _aligned(section: Section) -> Iterator[str]:
-    is_short = not section.text
-    shown = section.changes[:_MOST_FILES] if section.title == "code" and is_short else section.changes
+def _aligned(section: Section, most: int | None) -> Iterator[str]:
+    shown = section.changes[:most]
     width = min(_WIDEST, max(len(change.name) for change in shown))
     for change in shown:
         values = f"{_plain(change.old)} -> {_plain(change.new)}" if change.old or change.new else ""
@@ -171,7 +174,7 @@ def _code(old: Record, new: Record, known: Sequence[Mapping[str, Any]], *, with_
     if not all(copies):
         lacking = [record.id for record in (old, new) if not record.snapshot]
         return Section("code", found, f"there is no copy of the code of {' and of '.join(lacking)}")
-    before, after = (_top(Path(copy)) for copy in copies)
+    before, after = (top_of(Path(copy)) for copy in copies)
     if before == after:
         return Section("code", found, "one copy of the code")
     gone = [copy for copy in copies if not os.path.isdir(copy)]
@@ -187,14 +190,6 @@ def _commit(known: Mapping[str, Any]) -> dict[str, Any]:
     return (
         {"commit": _Word(f"{commit}{', with changes' if known.get('git_dirty') else ''}")} if commit else {}
     )
-
-
-def _top(project_root: Path) -> Path:
-    """The folder of a copy; the project is in it."""
-    for folder in (project_root, *project_root.parents):
-        if (folder / _NOTES[0]).is_file():
-            return folder
-    return project_root  # of a project outside git
 
 
 def _differing_files(old: Path, new: Path) -> list[Change]:

@@ -216,7 +216,7 @@ class _Replay:
     """Does the layers of a composition again, one by one, and tells which of them touch one field."""
 
     def __init__(self, project: Project, meta_class: type[Message], path: _Path) -> None:
-        self._root = project.told_root
+        self._root = project.origin
         self._meta = meta_class()
         self._path = path  # from the MetaCfg on
         self._waiting: list[FileLayer] = []  # for the file with the element that they are merged below

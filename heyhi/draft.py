@@ -122,7 +122,7 @@ def _provenance(draft: Draft) -> dict[str, Any]:
         "id": draft.run.id,
         "task": draft.composition.task,
         "project": draft.project.name,
-        "project_root": str(draft.project.root),
+        "project_root": str(draft.project.origin),
         "experiment_root": str(draft.experiment_root),
         "argv": list(draft.argv),
         "base_config": draft.base_name,
@@ -198,7 +198,7 @@ def drift_from(
     if known.get("fingerprint") in (None, fingerprint):
         return []
     config = json.loads(json.dumps(views.to_dict(now.config, with_defaults=True), default=str))
-    ours = {"config": config, "project_root": str(project.root), "experiment_root": str(root)}
+    ours = {"config": config, "project_root": str(project.origin), "experiment_root": str(root)}
     return views.diff(_without_roots(known), _without_roots(ours))
 
 

@@ -118,7 +118,7 @@ class Loader:
         extra_dirs: Sequence[Path] = (),
         trace: Callable[[FileLayer], None] | None = None,
     ) -> None:
-        self._root = project.told_root
+        self._root = project.origin
         self._meta_class = meta_class
         self._search = _Search(project, extra_dirs)
         self._trace = trace

@@ -291,6 +291,9 @@ def _circumstances(order: Order, say: Say) -> dict[str, Any]:
 def code_state(order: Order, say: Say) -> dict[str, Any]:
     """The commit of the code as it is now, and where the snapshot of it is, which is made if asked for."""
     project = Project(Path(order.project_root))
+    if project.origin != project.root:  # the code is a copy itself: none is made of it
+        git = snapshot.noted_git_state(project.root)
+        return {"git_commit": git.commit, "git_dirty": git.dirty, "snapshot": str(project.root)}
     copy = None
     if order.snapshot_place is not None:
         place, root = Path(order.snapshot_place), Path(order.experiment_root)

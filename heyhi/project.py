@@ -4,7 +4,7 @@
 <root>/conf/common          where includes are looked up
 <root>/pyproject.toml       [tool.heyhi] project = "name"
 $HH_EXP_DIR                 the experiment root; default ~/results/<name>
-$HH_ROOT_DIR                what {{ROOT_DIR}} stands for, if not <root>: set by what `heyhi replay` prints
+$HH_COPY_OF                 the folder that <root> is a copy of: set by what `heyhi replay` prints
 """
 
 import os
@@ -34,9 +34,9 @@ class Project(NamedTuple):
         return self.root / "conf" / "common"
 
     @property
-    def told_root(self) -> Path:
-        """What `{{ROOT_DIR}}` in a config stands for: the root, or that of the run which is replayed."""
-        return Path(os.environ.get("HH_ROOT_DIR") or self.root)
+    def origin(self) -> Path:
+        """What `{{ROOT_DIR}}` in a config stands for: the root, or what it is said to be a copy of."""
+        return Path(os.environ.get("HH_COPY_OF") or self.root)
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class Project(NamedTuple):
         import tomllib
 
         path = self.root / "pyproject.toml"
-        folder = Path(os.path.realpath(self.root)).name  # the same one through a link
+        folder = Path(os.path.realpath(self.origin)).name  # the same one through a link
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -5,7 +5,6 @@ heyhi.json ─▶ (cd COPY OF THE CODE && HH_EXP_DIR=... python run.py -c CFG ..
 What the command composes to is asked of the run.py that it calls: it alone knows its schema.
 """
 
-import json
 import os
 import shlex
 import subprocess
@@ -93,16 +92,13 @@ def _literal(folder: str) -> str:
 
 
 def _command(known: dict[str, Any], place: Path, more: list[str]) -> _Command:
+    root = str(known.get("project_root"))
     environment: dict[str, str | None] = {"HH_EXP_DIR": known["experiment_root"]}
-    root = known.get("project_root")
-    if str(place) != root and json.dumps(root)[1:-1] in json.dumps(known.get("config")):
-        environment["HH_ROOT_DIR"] = root  # its config names files there
+    if str(place) != root:
+        environment["HH_COPY_OF"] = root
     of_its_batch = known.get("environment")
     environment.update(of_its_batch if isinstance(of_its_batch, dict) else {})
-    level = _log_level(known)
-    # The copy is the code: none is made of it.
-    copy = [] if str(place) == root else ["--checkpoint="]
-    words = [*level, *copy, *more, *map(str, known["overrides"])]
+    words = [*_log_level(known), *more, *map(str, known["overrides"])]
     return _Command(place, environment, ["-c", known["base_config"], *words])
 
 

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from heyhi.errors import LaunchError
-from heyhi.git import GitError, git, git_state
+from heyhi.git import GitError, GitState, git, git_state
 from heyhi.project import Project
 from heyhi.runs import Run
 
-__all__ = ["Snapshot", "git_state", "take_snapshot"]
+__all__ = ["Snapshot", "git_state", "noted_git_state", "take_snapshot", "top_of"]
 
+_COMMIT, _CHANGES = "GITHASH.txt", "GITDIFF.txt"
 _GENERATED = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi")
 # fmt: off
 _CACHES = frozenset([
@@ -74,6 +75,22 @@ def take_snapshot(project: Project, place: Path, *, exclude: Path, say: Say) -> 
             f'({problem.filename or "?"}); --checkpoint="" goes without'
         ) from None
     return Snapshot(folder, folder / root.relative_to(tree.top))
+
+
+def top_of(project_root: Path) -> Path:
+    """The folder of a snapshot that a project's folder is in; itself, if the project was in no repository."""
+    above = (folder for folder in (project_root, *project_root.parents) if (folder / _COMMIT).is_file())
+    return next(above, project_root)
+
+
+def noted_git_state(project_root: Path) -> GitState:
+    """What git said when the snapshot was made that a project's folder is in."""
+    top = top_of(project_root)
+    try:
+        commit, changes = (top / _COMMIT).read_text().strip(), (top / _CHANGES).stat().st_size
+    except OSError:
+        return GitState(None, dirty=False)
+    return GitState(commit, dirty=changes > 0)
 
 
 def _real(path: Path) -> Path:
@@ -243,8 +260,8 @@ def _write_git_notes(top: Path, folder: Path) -> None:
         difference = git(top, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD")
     except GitError:
         return
-    (folder / "GITHASH.txt").write_text(commit)
-    (folder / "GITDIFF.txt").write_bytes(os.fsencode(difference))
+    (folder / _COMMIT).write_text(commit)
+    (folder / _CHANGES).write_bytes(os.fsencode(difference))
 
 
 def _hash_tree(tree: _Tree) -> str:

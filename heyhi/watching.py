@@ -187,7 +187,8 @@ def diff(words: Sequence[str]) -> int:
     asked = _diff_parser().parse_args(list(words))
     project = some_project(asked.runs)
     old, new = read_records([find_run(word, project) for word in asked.runs], project)
-    print("\n".join(comparison.lines(comparison.compare(old, new, with_code=asked.code))))
+    sections = comparison.compare(old, new, with_code=asked.code)
+    print("\n".join(comparison.lines(sections, every=asked.code)))
     return 0
 
 

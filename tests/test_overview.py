@@ -1,0 +1,242 @@
+"""What runs are now: counts, rows with reasons, what to do next."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heyhi import claim
+from heyhi.batch import Batch
+from heyhi.errors import UsageError
+from heyhi.overview import Look, Overview
+from heyhi.project import Project
+from heyhi.runs import Run, Status
+from tests.conftest import BatchOf, end_as
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    (tmp_path / "project" / "conf").mkdir(parents=True)
+    (tmp_path / "exp").mkdir()
+    monkeypatch.setenv("HH_EXP_DIR", str(tmp_path / "exp"))
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path / "project")
+
+
+def make(project: Project, name: str, status: Status | None = None, **known: object) -> Run:
+    run = Run(name, project.experiment_root / name)
+    run.folder.mkdir(parents=True)
+    content = {
+        "id": name,
+        "task": "grow",
+        "config": {},
+        "argv": ["-c", "it", "lr=1"],
+        "project_root": "/here",
+        **known,
+    }
+    run.provenance.write_text(json.dumps(content))
+    if status:
+        end_as(run, status)
+    return run
+
+
+def rows(overview: Overview) -> list[tuple[str, str, str]]:
+    return [(row.status, row.id, row.what) for row in overview.rows]
+
+
+def test_counts_and_each_run_that_is_not_done(project: Project) -> None:
+    for number in range(3):
+        make(project, f"p/done{number}", Status.DONE)
+    make(project, "p/dead", Status.DEAD)
+    lost = make(project, "p/lost", Status.UNKNOWN)
+    overview = Look([], project)()
+    assert (overview.total, dict(overview.counts)) == (5, {"DONE": 3, "UNKNOWN": 1, "DEAD": 1})
+    assert rows(overview) == [
+        ("UNKNOWN", "p/lost", "it was started on elsewhere, and from here its lock cannot be tested"),
+        ("DEAD", "p/dead", "ValueError: too dry"),
+    ]
+    assert not overview.lives
+    assert list(overview.hints) == [
+        "to go on with the first that is DEAD: python /here/run.py -c it lr=1 --mode start_continue",
+        "what it printed: heyhi logs p/dead",
+        f"once one that is UNKNOWN has surely ended, delete its heyhi.jobid: {lost.jobid}",
+    ]
+
+
+START = {"started": "2025-11-24T21:00:00+0000", "ended": "2025-11-24T21:10:00+0000"}
+ENDED = 1_764_018_600.0  # 21:10
+
+
+def touch(run: Run, name: str, when: float, text: str = "x\n") -> None:
+    (run.folder / name).write_text(text)
+    os.utime(run.folder / name, (when, when))
+
+
+def no_file(run: Run) -> None: ...
+def a_log(run: Run) -> None:
+    touch(run, "run.log", 50.0)
+
+
+TIMES: dict[str, tuple[object, Callable[[Run], None], float | None]] = {
+    "it said when it ended": ([START], a_log, ENDED),
+    "it was killed": ([{**START, "ended": None}], a_log, 50.0),
+    "it was killed, and had no log": ([{**START, "ended": None}], no_file, ENDED - 600),
+    "nothing is known": ([], no_file, None),
+    "rubbish": ([{"started": 7, "ended": []}], no_file, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("starts", "prepare", "since"), TIMES.values(), ids=TIMES)
+def test_since_when_a_run_is_dead(
+    project: Project, starts: object, prepare: Callable[[Run], None], since: float | None
+) -> None:
+    prepare(make(project, "p/dead", Status.DEAD, starts=starts))
+    (row,) = Look([], project)().rows
+    assert row.since == since
+
+
+def test_what_a_running_run_does(project: Project) -> None:
+    run = make(project, "p/it", starts=[{**START, "ended": None}])
+    run.jobid.write_text("local:here:1")
+    assert claim.take(run.lock, "local:here:1")
+    try:
+        look = Look([], project)
+        touch(run, "run.log", 1000.0, "one\n 10%\r 20%\r")
+        (row,) = look().rows
+        assert (row.status, row.what, row.job) == ("RUNNING", "20%", "local:here:1")
+        assert (row.since, row.sign) == (ENDED - 600, 1000.0)
+        touch(run, "metrics.jsonl", 2000.0, '{"epoch": 1, "loss": 2}\n{"epoch": 2, "loss": 1.23456}\n{"ep')
+        overview = look()
+        assert (overview.rows[0].what, overview.rows[0].sign) == ("epoch 2, loss 1.235", 2000.0)
+        assert (overview.lives, overview.asks_slurm) == (True, False)
+    finally:
+        claim.drop(run.lock)
+
+
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> Path:
+    program = tmp_path / "bin" / "squeue"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho x >> {tmp_path}/asked; {answer}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return tmp_path / "asked"
+
+
+def test_what_is_queued_has_slurms_reason_and_slurm_is_asked_once(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = squeue(tmp_path, monkeypatch, "echo '5_0|PENDING|Resources|it'; echo '5_1|PENDING|Priority|it'")
+    for number in (0, 1):
+        make(project, f"p/{number}").jobid.write_text(f"5_{number}")
+    overview = Look(["p/0", "p/1"], project)()
+    assert [(row.status, row.job, row.what) for row in overview.rows] == [
+        ("QUEUED", "5_0", "PENDING: Resources"),
+        ("QUEUED", "5_1", "PENDING: Priority"),
+    ]
+    assert (overview.lives, overview.asks_slurm, asked.read_text()) == (True, True, "x\n")
+
+
+def test_a_slurm_that_does_not_answer_may_still_answer(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue(tmp_path, monkeypatch, "exit 1")
+    make(project, "p/it").jobid.write_text("5")
+    overview = Look([], project)()
+    assert rows(overview) == [("UNKNOWN", "p/it", "Slurm cannot be asked about its job 5")]
+    assert (overview.lives, list(overview.hints)) == (True, [])
+
+
+# ---- What is broken -----------------------------------------------------------------------------
+
+
+def half_deleted(run: Run) -> None:
+    run.provenance.unlink()
+
+
+def broken_result(run: Run) -> None:
+    run.result.write_text('{"a": 1')
+
+
+def nothing_but_a_cat(run: Run) -> None:
+    for path in run.folder.iterdir():
+        path.unlink()
+    (run.folder / "cat.jpg").write_bytes(b"\0")
+
+
+def links_in_a_circle(run: Run) -> None:
+    run.provenance.unlink()
+    run.provenance.symlink_to(run.provenance)
+
+
+BROKEN: dict[str, tuple[Callable[[Run], None], tuple[str, str]]] = {
+    "half deleted": (half_deleted, ("DONE", "heyhi.json is missing: what it computed is not known")),
+    "a broken result": (broken_result, ("DONE", "result.json: no JSON: Expecting")),
+    "foreign": (nothing_but_a_cat, ("NO_RUN", "no run: it has files, and none of a run's")),
+    "a circle": (links_in_a_circle, ("DONE", "heyhi.json: Too many levels of symbolic links")),
+}
+
+
+@pytest.mark.parametrize(("harm", "expected"), BROKEN.values(), ids=BROKEN)
+def test_what_is_broken_is_a_row_with_its_reason(
+    project: Project, harm: Callable[[Run], None], expected: tuple[str, str]
+) -> None:
+    harm(make(project, "p/a/it", Status.DONE))
+    make(project, "p/b/it", Status.DONE)
+    overview = Look([], project)()
+    (row,) = overview.rows
+    assert (row.status, row.id) == (expected[0], "p/a/it")
+    assert row.what.startswith(expected[1])
+
+
+# ---- Places -------------------------------------------------------------------------------------
+
+
+def test_of_a_batch_what_was_not_started_is_told_and_what_it_waits_for(
+    batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, alone = batch_of.run("lr=1"), batch_of.run("lr=3")
+    lines = ["lr=1", f"name={first.folder}/model", "lr=3"]
+    (tmp_path / "it.sh").touch()
+    read: list[str] = []
+
+    def read_batch(place: str, _: Project) -> Batch:
+        read.append(place)
+        return batch_of(*lines)
+
+    monkeypatch.setattr("heyhi.overview.read_batch", read_batch)
+    look = Look(["it.sh"], batch_of.project)
+    overview = look()
+    assert dict(overview.counts) == {"NOT_STARTED": 3}
+    waiting = next(row for row in overview.rows if row.what)
+    assert waiting.what == f"waits for {first.id} (NOT_STARTED)"
+    assert list(overview.hints) == ["to start the rest: heyhi start it.sh"]
+    end_as(first, Status.DEAD)
+    end_as(alone, Status.DONE)
+    overview = look()
+    assert next(row for row in overview.rows if row.id == waiting.id).what == f"waits for {first.id} (DEAD)"
+    assert overview.hints[0] == "to go on with what is DEAD: heyhi start it.sh --mode start_continue"
+    assert read == ["it.sh"], "it is composed once"
+
+
+def test_a_run_in_two_places_counts_once(project: Project) -> None:
+    make(project, "p/it", Status.DONE)
+    assert Look(["p", "exp/p", "p/it", "it"], project)().total == 1
+
+
+def test_what_comes_later_is_seen(project: Project) -> None:
+    look = Look([], project)
+    before = look()
+    assert (before.total, look().key == before.key) == (0, True)
+    make(project, "p/it", Status.DEAD)
+    after = look()
+    assert (after.total, after.key == before.key) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"), {"nope": "no run 'nope'", "x.sh": "x.sh: no such batch"}.items()
+)
+def test_a_place_that_is_none_is_an_error(project: Project, place: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        Look([place], project)()

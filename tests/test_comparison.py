@@ -93,7 +93,11 @@ def test_the_environment_is_that_of_the_last_start(tmp_path: Path) -> None:
 
 def copy_of_code(place: Path, name: str, files: dict[str, bytes], *, git: bool = True) -> str:
     """A snapshot, with the project in a folder of it."""
-    for path, content in {**files, "inner/run.py": b"", **({"GITHASH.txt": b"x"} if git else {})}.items():
+    for path, content in {
+        **files,
+        "inner/run.py": b"",
+        **({"GITHASH.txt": name.encode()} if git else {}),
+    }.items():
         (place / name / path).parent.mkdir(parents=True, exist_ok=True)
         (place / name / path).write_bytes(content)
     return str(place / name / "inner")
@@ -104,7 +108,8 @@ FILES = {
     "inner/b.py": b"x",
     "same.py": b"s",
     "data.bin": b"\0\1",
-    "__pycache__/a.pyc": b"1",
+    "__pycache__/a.nbi": b"1",
+    "b.pyc": b"1",
 }
 OTHERS = {"a.py": b"one\n2\n", "inner/c.py": b"y", "same.py": b"s", "data.bin": b"\0\2", "x_pb2.py": b""}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from heyhi import claim
 from heyhi.logs import Follower, Watched, last_line, shown, tail
 from heyhi.runs import Run, Status
 from tests.conftest import end_as
@@ -138,19 +139,37 @@ def test_a_run_that_is_killed_for_a_restart_has_not_ended(run: Run) -> None:
     assert watched.has_ended()
 
 
-def test_slurm_is_asked_once_in_ten_seconds(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A squeue that knows job 5. A line for each time that it was asked."""
     program = tmp_path / "bin" / "squeue"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\necho x >> {tmp_path}/asked; echo '5|PENDING|Priority|it'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return tmp_path / "asked"
+
+
+def test_slurm_is_asked_once_in_ten_seconds(run: Run, squeue: Path) -> None:
     run.jobid.write_text("5")
     watched = Watched(run)
     assert not any(watched.has_ended() for _ in range(10))
     assert (watched.state.status, watched.state.detail) == (Status.QUEUED, "PENDING: Priority")
-    assert (tmp_path / "asked").read_text() == "x\n"
+    assert squeue.read_text() == "x\n"
     run.jobid.write_text("6")
     assert [watched.has_ended(), watched.has_ended()] == [False, True], "another job is asked about at once"
-    assert (tmp_path / "asked").read_text() == "x\nx\n"
+    assert squeue.read_text() == "x\nx\n"
+
+
+def test_slurm_is_asked_at_once_about_a_job_that_has_just_ended(run: Run, squeue: Path) -> None:
+    run.jobid.write_text("5")
+    watched = Watched(run)
+    watched.has_ended()
+    assert claim.take(run.lock, "5")
+    try:
+        assert (watched.has_ended(), watched.state.status) == (False, Status.RUNNING)
+        assert squeue.read_text() == "x\n", "its lock tells that it lives"
+    finally:
+        claim.drop(run.lock)
+    watched.has_ended()
+    assert (watched.state.status, squeue.read_text()) == (Status.QUEUED, "x\nx\n")

@@ -104,13 +104,15 @@ def test_what_a_running_run_does(project: Project) -> None:
     try:
         look = Look([], project)
         touch(run, "run.log", 1000.0, "one\n 10%\r 20%\r")
-        (row,) = look().rows
+        before = look()
+        (row,) = before.rows
         assert (row.status, row.what, row.job) == ("RUNNING", "20%", "local:here:1")
         assert (row.since, row.sign) == (ENDED - 600, 1000.0)
         touch(run, "metrics.jsonl", 2000.0, '{"epoch": 1, "loss": 2}\n{"epoch": 2, "loss": 1.23456}\n{"ep')
         overview = look()
         assert (overview.rows[0].what, overview.rows[0].sign) == ("epoch 2, loss 1.235", 2000.0)
         assert (overview.lives, overview.asks_slurm) == (True, False)
+        assert overview.key == before.key, "it does the same still"
     finally:
         claim.drop(run.lock)
 
@@ -217,6 +219,9 @@ def test_of_a_batch_what_was_not_started_is_told_and_what_it_waits_for(
     overview = look()
     assert next(row for row in overview.rows if row.id == waiting.id).what == f"waits for {first.id} (DEAD)"
     assert overview.hints[0] == "to go on with what is DEAD: heyhi start it.sh --mode start_continue"
+    end_as(first, Status.DONE)
+    first.error.unlink()
+    assert [row.what for row in look().rows if row.id == waiting.id] == [""], "it waits no more"
     assert read == ["it.sh"], "it is composed once"
 
 

@@ -75,6 +75,15 @@ def test_runs_of_a_batch_and_of_a_grid_are_made_again(garden: Garden, tmp_path: 
         assert_made_again(garden, run, tmp_path)
 
 
+def test_the_commit_that_it_is_from_stays_on_record(garden: Garden, tmp_path: Path) -> None:
+    commit(garden)
+    edit(garden)
+    garden(*CARROT, "seed=1")
+    run = folder(garden, "seed=1")
+    assert json.loads((run / "heyhi.json").read_text())["git_dirty"]
+    assert_made_again(garden, run, tmp_path)
+
+
 def test_the_config_and_the_code_are_those_of_then(garden: Garden, tmp_path: Path) -> None:
     base = garden.root / "conf/beds/carrot.prototxt"
     base.write_text(base.read_text().replace('"carrot"', '"{{ROOT_DIR}}/carrot"'))
@@ -91,8 +100,9 @@ def test_the_config_and_the_code_are_those_of_then(garden: Garden, tmp_path: Pat
 
 
 def test_it_is_made_beside_what_is_there_to_be_compared(garden: Garden, tmp_path: Path) -> None:
-    garden(*CARROT, "seed=1")
+    garden(*CARROT, "seed=1", "--log-level", "DEBUG")
     told = replay(garden, "seed@1", "--out", "../100% new")
+    assert " --log-level DEBUG " in told.out
     assert in_shell(garden, told.out, tmp_path).status == 0
     assert garden.executions() == 2
     done = garden.python("-m", "heyhi.commands", "diff", "seed@1", str(tmp_path / "100% new"))

@@ -10,7 +10,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.batches import CARROT, folder, read_until, start_snakemake, write_batch
+from heyhi import watching
+from heyhi.overview import Overview, Row
+from tests.batches import CARROT, folder, needing, read_until, start_snakemake, write_batch
 from tests.conftest import Done, Garden, wait_until
 
 
@@ -58,7 +60,6 @@ def hold(garden: Garden, *words: str, **env: str) -> "tuple[subprocess.Popen[str
 
 
 def test_status_tells_what_lives_what_died_and_how_to_go_on(garden: Garden) -> None:
-    write_batch(garden, "seed=1", "seed=2", "fail=raise", f"'note={garden.exp}/p/x'", "seed=4")
     write_batch(garden, "seed=1", "fail=raise", "seed=4")
     go = garden.home / "go"
     garden(*CARROT, "fail=raise")
@@ -78,6 +79,22 @@ def test_status_tells_what_lives_what_died_and_how_to_go_on(garden: Garden) -> N
     assert re.fullmatch(r"DEAD +p/beds/carrot/fail@raise_\S+ .*ValueError: too dry", dead)
     assert hint == "to go on with what is DEAD: heyhi start batch.sh --mode start_continue"
     assert "\x1b" not in done.out
+
+
+def test_what_a_driver_has_yet_to_start_waits_and_needs_no_command(garden: Garden) -> None:
+    write_batch(garden, "seed=1", needing("seed=1"), '"note=$T/x"')
+    go = garden.home / "go"
+    driver = start_snakemake(garden, GARDEN_GO=str(go))
+    try:
+        wait_until(lambda: garden.executions() == 1)
+        last = heyhi(garden, "status", "batch.sh").out.splitlines()[-1]
+    finally:
+        go.touch()
+        driver.communicate(timeout=60)
+    assert re.search(r"^NOT_STARTED .*waits for p/beds/carrot/seed@1_\w+ \(RUNNING\)$", last)
+    write_batch(garden, "seed=1", "seed=5")
+    hint = heyhi(garden, "status", "batch.sh").out.splitlines()[-1]
+    assert hint == "to start the rest: heyhi start batch.sh"
 
 
 def test_the_command_that_it_tells_goes_on(garden: Garden) -> None:
@@ -100,6 +117,27 @@ def test_in_a_pipe_a_watch_tells_each_change_and_ends_with_the_last_run(garden: 
     assert (watch.returncode, problems) == (0, "")
     assert said.startswith("runs 1: 1 RUNNING\n")
     assert rest == "\nruns 1: 1 DONE\n"
+
+
+def test_in_a_pipe_a_watch_is_silent_as_long_as_no_status_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def seen(status: str, sign: float, what: str) -> Overview:
+        row = Row(status, "p/it", None, sign, "", what)
+        return Overview({status: 1}, (), (row,), (), lives=status == "RUNNING", asks_slurm=False)
+
+    looks = iter([seen("RUNNING", 1, "epoch 1"), seen("RUNNING", 2, "epoch 2"), seen("DEAD", 3, "too dry")])
+    monkeypatch.setenv("HH_EXP_DIR", str(tmp_path))
+    monkeypatch.setattr(watching, "Look", lambda *_: lambda: next(looks))
+    monkeypatch.setattr(watching, "_PAUSE", 0.0)
+    assert watching.status(["--watch"]) == 0
+    said = capsys.readouterr().out
+    assert re.findall("runs.*|epoch.*|too dry", said) == [
+        "runs 1: 1 RUNNING",
+        "epoch 1",
+        "runs 1: 1 DEAD",
+        "too dry",
+    ]
 
 
 def test_a_watch_on_a_terminal_is_drawn_anew_and_ends_with_the_last_run(garden: Garden) -> None:

@@ -92,11 +92,12 @@ def panel(overview: Overview, now: float, width: int, height: int | None = None)
     around = 3 + len(overview.drivers) + len(overview.hints)
     groups = [list(group) for _, group in groupby(overview.rows, lambda row: row.status)]
     most = MOST if height is None else max(_FEWEST, (height - around) // max(1, len(groups)) - 1)
+    rows = [cells for group in groups for cells in _cut_rows(group, most, now, width)]
     return Group(
         *_bar(overview),
         Text(_counts(overview), style="bold"),
         *(Text(_driver(driver)) for driver in overview.drivers),
-        _table(groups, most, now, width),
+        *_table([_HEAD, *rows] if rows else []),
         *(Text(hint) for hint in overview.hints),
     )
 
@@ -113,25 +114,27 @@ def _bar(overview: Overview) -> "Iterator[Text]":
         yield bar
 
 
-def _table(groups: Sequence[Sequence[Row]], most: int, now: float, width: int) -> "RenderableType":
-    from rich.table import Table
+def _table(rows: Sequence[Sequence[str]]) -> "Iterator[Text]":
+    """A line a row; what does not fit is cut at its end. A row of one cell is a remark."""
     from rich.text import Text
 
-    rows = [cells for group in groups for cells in _cut_rows(group, most, now, width)]
-    table = Table(box=None, pad_edge=False, show_header=bool(rows), header_style="bold")
-    for number, name in enumerate(_HEAD[:-1]):  # whole, whatever the last one would take
-        table.add_column(name, no_wrap=True, min_width=max([len(name), *(len(row[number]) for row in rows)]))
-    table.add_column(_HEAD[-1], no_wrap=True, ratio=1, overflow="ellipsis")
-    for first, *others in rows:
-        table.add_row(Text(first, style=_COLOURS.get(first, "")), *map(Text, others))
-    return table
+    whole = [row for row in rows if len(row) > 1]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    for status, *others in rows:
+        if not others:
+            yield Text(f"{'':{widths[0]}}  {status}")
+            continue
+        told = [cell.ljust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        line = Text(no_wrap=True, overflow="ellipsis", style="bold" if status == _HEAD[0] else "")
+        line.append(status.ljust(widths[0]), _COLOURS.get(status, ""))
+        yield line.append("  ".join(["", *told]).rstrip())
 
 
 def _cut_rows(group: Sequence[Row], most: int, now: float, width: int) -> Iterator[Sequence[str]]:
     for row in group[:most]:
         yield _cells(row, now, width)
     if (left := len(group) - most) > 0:
-        yield "", f"... and {left:,} more", "", "", "", _how_to_see(group[0])
+        yield (f"... and {left:,} more: {_how_to_see(group[0])}",)
 
 
 def _how_to_see(row: Row) -> str:
@@ -142,7 +145,7 @@ def _cells(row: Row, now: float, width: int) -> Sequence[str]:
     spans = [_span(now - seen) if seen else "-" for seen in (row.since, row.sign)]
     return (
         row.status,
-        _cut(_printable(row.id), width // 3),
+        _cut(_printable(row.id), max(20, width // 3)),
         *spans,
         _cut(row.job, 24) or "-",
         _printable(row.what),

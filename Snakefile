@@ -23,5 +23,6 @@ rule all:
     default_target: True
     input:
         runs.targets,
+        runs.report_items,
     message:
         "all runs of the batch are done"

@@ -39,6 +39,7 @@ class Child:
 
     freeze_chunks: list[Any] = []  # noqa: RUF012  (never changed)
     summary_file = ""  # the driver's
+    page = "report.html"  # the same
 
     def __init__(self, project: Project) -> None:
         """Raises UsageError if nothing was written down for it."""
@@ -62,7 +63,7 @@ class Child:
         """Nothing but what it is given."""
         return []
 
-    launch_inputs = targets
+    launch_inputs = page_inputs = report_items = targets
 
     def results(self, task: str) -> list[str]:
         """The results of all runs of a task, for rules of the user's."""

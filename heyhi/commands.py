@@ -23,6 +23,8 @@ heyhi diff RUN RUN [--code]
                           what differs: config, code, environment, results
 heyhi replay RUN [--out DIR]
                           the command that makes it again: the same code, id and config
+heyhi report [BATCH | FOLDER | RUN ...] [-o FILE]
+                          the same as one HTML page, with curves, charts, logs and errors
 heyhi migrate --check [FOLDER]
                           the runs that the schema and the configs of now would make others; 1 if any
 heyhi completion --install
@@ -386,6 +388,7 @@ _COMMANDS = {
     "kill": Command(kill, "RUN..."),
     "completion": Command(completion, _completion_parser),
     "summary": _later("looking", "summary", "Show what came of runs, a row a run."),
+    "report": _later("looking", "report", "Make the page of a batch, or of other runs."),
     "migrate": _later("looking", "migrate", "List the runs that the schema of now would make others."),
     "status": _later("watching", "status", "Show what runs do now."),
     "logs": _later("watching", "logs", "Show what a run has printed."),

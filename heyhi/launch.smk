@@ -31,6 +31,19 @@ rule summary:
         ":"
 
 
+# The same as a page, also when runs have failed; an item of `snakemake --report` once it was made.
+rule report:
+    input:
+        runs.page_inputs,
+    output:
+        update(report(runs.page, category="Runs", labels={"batch": runs.batch_name})),
+    localrule: True
+    message:
+        "{output}"
+    shell:
+        "touch {output:q}"
+
+
 for part in range(len(runs.freeze_chunks)):
 
     rule:

@@ -79,6 +79,31 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
     return path
 
 
+def report(words: Sequence[str]) -> int:
+    """Make the page of a batch, or of other runs."""
+    from heyhi import report as page
+
+    asked = _report_parser().parse_args(list(words))
+    project = some_project(asked.places)
+    subject = page.find_subject(asked.places, project)
+    place = Path(asked.output) if asked.output else page.place_of(project, subject.title)
+    try:
+        if not asked.output:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, page.make_page(subject, project))
+    except OSError as problem:
+        raise UsageError(f"{place}: cannot be written: {problem.strerror}") from None
+    print(f"{place}: {len(subject.records):,} runs, {place.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _report_parser() -> Parser:
+    parser = Parser(prog="heyhi report", allow_abbrev=False)
+    parser.add_argument("places", nargs="*", metavar="BATCH | FOLDER | RUN")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where the page goes")
+    return parser
+
+
 def migrate(words: Sequence[str]) -> int:
     """List the runs whose id or config is another one by the schema and the configs of now; 1 if any."""
     from heyhi import migration
@@ -107,5 +132,6 @@ def _migrate_parser() -> Parser:
 #: All of them, by their names.
 COMMANDS = {
     "summary": Command(summary, _summary_parser),
+    "report": Command(report, _report_parser),
     "migrate": Command(migrate, _migrate_parser),
 }

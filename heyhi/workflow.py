@@ -31,6 +31,7 @@ from heyhi.order import Order, write_orders
 from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
 from heyhi.records import batch_records
+from heyhi.report import make_page, of_batch, place_of
 from heyhi.resources import resources_from_defaults
 from heyhi.runs import Run, RunState, Status, write_whole
 from heyhi.submitter import Request
@@ -136,6 +137,7 @@ class Workflow:
         self._orders = self._driver.with_suffix(".jsonl")
         self._launched: list[Item] = []
         self._is_asked_for_summary = False
+        self._is_asked_for_page = False
         self._orders_by_number: list[Order] = []
 
     @property
@@ -190,6 +192,21 @@ class Workflow:
         """The results of all runs of a task, for rules of the user's."""
         items = self.agenda.items
         return [str(item.run.result) for item in items if item.entry.draft.composition.task == task]
+
+    @property
+    def page(self) -> Path:
+        """Where the report of the batch is written."""
+        return place_of(self.project, self.batch_name)
+
+    def page_inputs(self, wildcards: Any) -> list[str]:
+        """What the report waits for. It is always made anew: runs may have died, which makes no file."""
+        self._snakemake.dag.forcefiles.add(str(self.page))
+        return self.targets(wildcards)
+
+    def report_items(self, _: Any) -> list[str]:
+        """What rule `all` has besides for `snakemake --report`: the page, if it was made."""
+        is_asked = any(word.partition("=")[0] == "--report" for word in sys.argv)
+        return [str(self.page)] if is_asked and self.page.exists() else []
 
     @cached_property
     def freeze_chunks(self) -> list[list[Item]]:
@@ -330,6 +347,7 @@ class Workflow:
         folders = {job.wildcards.run for job in jobs if job.rule.name == "launch"}
         self._launched = [item for folder, item in self._items.items() if folder in folders]
         self._is_asked_for_summary = any(job.rule.name == "summary" for job in jobs)
+        self._is_asked_for_page = any(job.rule.name == "report" for job in jobs)
         self._lift_rate_limit()
         if not self._launched and not any(job.rule.name.startswith("freeze_") for job in jobs):
             return
@@ -424,9 +442,11 @@ class Workflow:
     def end(self) -> None:
         """Say what is left, and how to go on; all jobs of this driver have ended."""
         drivers.forget(self._driver)
-        if self._launched or self._is_asked_for_summary:
+        if self._launched or self._is_asked_for_summary or self._is_asked_for_page:
             states = read_states(self.agenda.batch)
             self._write_summary(states)
+            if self._is_asked_for_page:
+                self._write_page(states)
             self._say_what_is_left(states)
         if self.was_interrupted:
             raise SystemExit(130)
@@ -440,6 +460,17 @@ class Workflow:
             _tell(f"summary: {self.summary_file}")
         except OSError as problem:
             _tell(f"summary: {self.summary_file} cannot be written: {problem.strerror}")
+
+    def _write_page(self, states: Mapping[Path, RunState]) -> None:
+        """Write the report of the batch so far."""
+        try:
+            self.page.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.page, make_page(of_batch(self.agenda.batch, states), self.project))
+            _tell(f"report: {self.page}")
+        except UsageError as problem:
+            _tell(f"report: {problem}")
+        except OSError as problem:
+            _tell(f"report: {self.page} cannot be written: {problem.strerror}")
 
     def _say_what_is_left(self, states: Mapping[Path, RunState]) -> None:
         if not self._launched:

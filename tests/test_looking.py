@@ -150,3 +150,40 @@ def test_a_schema_that_lost_its_fields_leaves_the_summary_as_it_was(grown: Garde
     (grown.root / "conf").rename(grown.root / "gone")
     found = rows(heyhi(grown, "summary", "--all", "--json", "-"))
     assert [{**row, "drift": None} for row in found] == before
+
+
+# ---- A report -----------------------------------------------------------------------------------
+
+
+def test_a_report_goes_beside_the_runs_or_where_it_is_told(grown: Garden) -> None:
+    write_batch(grown, "seed=1", "seed=3")
+    reports = grown.exp / ".heyhi" / "reports"
+    told = {
+        (): (reports / "garden.html", 3),
+        ("batch.sh",): (reports / "batch.html", 2),
+        ("p/beds", "seed@1"): (reports / "p_beds_seed_1.html", 3),
+        ("p/beds", "-o", "x.html"): (Path("x.html"), 3),
+    }
+    for words, (place, count) in told.items():
+        done = heyhi(grown, "report", *words)
+        size = (grown.root / place).stat().st_size / 1e6
+        assert (done.status, done.out) == (0, f"{place}: {count} runs, {size:.1f} MB\n"), done.err
+
+
+NO_REPORTS = {
+    "place": (["nope"], "error: no run 'nope'"),
+    "folder": (
+        ["-o", "nowhere/x.html"],
+        "error: nowhere/x.html: cannot be written: No such file or directory",
+    ),
+    "a folder": (["-o", "conf"], "error: conf: cannot be written: Is a directory"),
+    "flag": (["--no"], "error: "),
+}
+
+
+@pytest.mark.parametrize(("words", "expected"), NO_REPORTS.values(), ids=NO_REPORTS)
+def test_no_report_is_one_line(words: list[str], expected: str, garden: Garden) -> None:
+    done = heyhi(garden, "report", *words)
+    assert (done.status, done.out, done.err.startswith(expected), done.err.count("\n")) == (2, "", True, 1), (
+        done.err
+    )

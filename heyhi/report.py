@@ -166,8 +166,8 @@ def _packed(data: bytes) -> str:
 
 
 def _project_name(project: Project) -> str:
-    is_there = (project.conf / "conf.proto").is_file()
-    return project.name if is_there else project.experiment_root.name
+    """Its name; what an experiment root is called, where there is no project any more."""
+    return project.name if project.conf.is_dir() else project.experiment_root.name
 
 
 def _counts(records: Iterable[Record]) -> list[tuple[str, int]]:
@@ -181,12 +181,13 @@ def _counts(records: Iterable[Record]) -> list[tuple[str, int]]:
 
 def page_data(subject: Subject, project: Project, names: Mapping[str, str]) -> dict[str, Any]:
     """All that the program of the page is given; see heyhi/templates/report.js."""
-    table = _table(subject.records)
+    columns = _columns(subject.records)
+    values = [column.values for column in columns]
     common = _common(subject.records)
     return {
-        "columns": _columns(table, subject.records),
-        "rows": [[_plain(value) for value in row] for row in zip(*table.values(), strict=True)],
-        "short": _shortened(table, subject, names, str(project.experiment_root)),
+        "columns": [{**column._asdict(), "values": None} for column in columns],
+        "rows": [[_plain(value) for value in row] for row in zip(*values, strict=True)],
+        "short": _shortened(values, subject, names, str(project.experiment_root)),
         "common": {task: _plain_values(config) for task, config in common.items()},
         "runs": _runs(subject.records, names, common),
         **_curves(subject.records),
@@ -194,11 +195,11 @@ def page_data(subject: Subject, project: Project, names: Mapping[str, str]) -> d
 
 
 def _shortened(
-    table: tables.Columns, subject: Subject, names: Mapping[str, str], root: str
+    columns: Sequence[Sequence[Any]], subject: Subject, names: Mapping[str, str], root: str
 ) -> dict[str, str]:
     """Long texts of the table -> what is shown of them: of a path in a run's folder, which run."""
     folders = {record.folder for record in subject.records}
-    texts = {value for values in table.values() for value in values if isinstance(value, str)}
+    texts = {value for values in columns for value in values if isinstance(value, str)}
     found = {}
     for text in texts:
         if owner := owner_of(text, folders):
@@ -211,10 +212,6 @@ def _shortened(
 
 def _cut(text: str) -> str:
     return f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 + 1 :]}"
-
-
-def _has_any(values: Sequence[Any]) -> bool:
-    return any(value is not None for value in values)
 
 
 def _plain(value: Any) -> Any:
@@ -230,56 +227,57 @@ def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 # ---- The table
 
-
-def _table(records: Sequence[Record]) -> tables.Columns:
-    """The columns that have any value, and before the first field which messages are chosen."""
-    known = tables.columns(records)
-    chosen = {name: values for name, values in choices(records).items() if name not in Record._fields}
-    first = {name: known[name] for name in ("id", "status")}
-    whole = {**first, **chosen, **{name: values for name, values in known.items() if name not in chosen}}
-    return {name: values for name, values in whole.items() if name in first or _has_any(values)}
-
-
 _ALWAYS = ("id", "status", "started", "duration_s", "problem")
-_MOST_SHOWN = 7  # fields, and as many results
+_KINDS = ("first", "field", "result", "metric", "about")  # in this order
+_MOST_SHOWN = {"field": 7, "result": 7, "metric": 2}
 
 
-def _columns(table: tables.Columns, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The columns: what each is, whether of numbers, in which tasks it varies, if it is shown at first."""
-    chosen = tuple(choices(records))
+class Column(NamedTuple):
+    """A column of the table: its values, and what the program of the page has to know of it.
+
+    `tasks` are those in whose runs there are several values; a column `inside` a message that is chosen is
+    unset where that is not.
+    """
+
+    name: str
+    values: Sequence[Any]
+    kind: str
+    numeric: bool
+    inside: bool
+    tasks: Sequence[str]
+    shown: bool = False
+
+
+def _columns(records: Sequence[Record]) -> list[Column]:
+    """The columns that have any value; of fields and results those first that most runs have."""
+    chosen = {name: values for name, values in choices(records).items() if name not in Record._fields}
     config = {*chosen, *(name for record in records for name in record.config)}
     result = {name for record in records for name in record.result}
     columns = []
-    for name, values in table.items():
-        inside = name.startswith(tuple(f"{one}." for one in chosen))
-        columns.append(
-            {
-                "name": name,
-                "kind": _kind(name, config, result),
-                "numeric": tables.is_numeric(values),
-                "inside": inside,  # of a message that is chosen: unset where it is not
-                "tasks": _varies(values, records, without_unset=inside),
-            }
-        )
+    for name, values in {**tables.columns(records), **chosen}.items():
+        if name in ("id", "status") or any(value is not None for value in values):
+            inside = name.startswith(tuple(f"{one}." for one in chosen))
+            tasks = _varies(values, records, without_unset=inside)
+            kind = _kind(name, config, result)
+            columns.append(Column(name, values, kind, tables.is_numeric(values), inside, tasks))
+    columns.sort(key=lambda column: (_KINDS.index(column.kind), _missing(column)))
     shown = _shown_first(columns, Counter(record.task for record in records))
-    return [{**column, "shown": column["name"] in shown} for column in columns]
+    return [column._replace(shown=column.name in shown) for column in columns]
 
 
-def _shown_first(columns: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]) -> set[str]:
+def _missing(column: Column) -> int:
+    return 0 if column.kind in ("first", "about") else list(column.values).count(None)
+
+
+def _shown_first(columns: Sequence[Column], sizes: Mapping[str, int]) -> set[str]:
     """What there is room for: of fields and results those that tell most runs apart."""
-    chosen = {*_ALWAYS, *(["task"] if len(sizes) > 1 else [])}
-    for kind in ("field", "result", "metric"):
-        room = _MOST_SHOWN if kind != "metric" else 2
-        fitting = [
-            column
-            for column in columns
-            if column["kind"] == kind
-            and not is_launcher(column["name"])
-            and (kind == "field" or column["numeric"])
-        ]
-        fitting.sort(key=lambda column: -sum(sizes[task] for task in column["tasks"]))
-        chosen.update(column["name"] for column in fitting[:room])
-    return chosen
+    shown = {*_ALWAYS, *(["task"] if len(sizes) > 1 else [])}
+    for kind, room in _MOST_SHOWN.items():
+        fitting = [column for column in columns if column.kind == kind and not is_launcher(column.name)]
+        fitting = [column for column in fitting if (column.tasks if kind == "field" else column.numeric)]
+        fitting.sort(key=lambda column: -sum(sizes[task] for task in column.tasks))
+        shown.update(column.name for column in fitting[:room])
+    return shown
 
 
 def _varies(values: Sequence[Any], records: Sequence[Record], *, without_unset: bool) -> list[str]:
@@ -293,7 +291,7 @@ def _varies(values: Sequence[Any], records: Sequence[Record], *, without_unset: 
 
 def _kind(name: str, config: set[str], result: set[str]) -> str:
     if name in Record._fields:
-        return "about"
+        return "first" if name in ("id", "status") else "about"
     if name in config or name.removeprefix("config.") in config:
         return "field"
     return "result" if name.removeprefix("result.") in result else "metric"

@@ -85,7 +85,7 @@ def test_columns_that_tell_runs_apart_are_shown_first(project: Project) -> None:
     runs.append(record("p/other/x", {"lr": 1}, task="pick"))
     data = data_of(project, *runs)
     shown = [one["name"] for one in data["columns"] if one["shown"]]
-    assert shown[:3] == ["id", "status", "six"]
+    assert shown[:4] == ["id", "status", "lr", "six"], "most runs have lr"
     assert {"lr", "loss", "task"} < set(shown)
     assert not {"same", "k", "folder"} & set(shown)
     assert column(data, "six")["tasks"] == ["grow"]

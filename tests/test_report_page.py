@@ -5,8 +5,10 @@ import math
 import re
 import shlex
 import shutil
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -176,8 +178,9 @@ def test_curves_and_results_are_drawn(report: Report, look: Look) -> None:
     titles = page.locator("#field-charts .xtitle").all_text_contents()
     assert {"seed", "lr"} <= set(titles)
     charts = "[...document.querySelectorAll('#field-charts .chart')]"
-    means: list[float] = page.evaluate(f"{charts}.map(c => c.data).find(d => d.length == 2)[1].y")
-    assert means[0] == pytest.approx((0.5 + 10) / 2), "the mean over the two runs with seed=1"
+    means = f"{charts}.map(c => c.data).find(d => d.length == 2)[1]"
+    mean, error = page.evaluate(f"[{means}.y[0], {means}.error_y.array[0]]")
+    assert (mean, error) == (5.25, 4.75), "of the runs with seed=1: lr=0.5 and lr=10"
 
 
 def test_the_graph_leads_to_runs_also_on_a_narrow_screen_in_the_dark(report: Report, look: Look) -> None:
@@ -233,6 +236,37 @@ def test_nothing_that_a_run_leaves_becomes_part_of_the_page(garden: Garden, look
         "&gt;", ">"
     )
     assert "42" not in page.locator("header").inner_text()
+
+
+def test_the_page_itself_forbids_what_it_does_not_do(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(make_page(Subject("it", [], {}), Project(tmp_path)))
+    asked: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]", state="attached")
+        where = f"http://127.0.0.1:{server.server_port}"
+        page.evaluate(f"fetch('{where}/fetched').catch(() => 0)")
+        loaded = "new Promise(done => Object.assign(new Image(), {onload: done, onerror: done, src: place}))"
+        page.evaluate(f"place => {loaded}.then(() => 0)", f"{where}/image")
+        page.evaluate(
+            "document.body.innerHTML += '<b onclick=hacked=1>x</b>'; document.body.lastChild.click()"
+        )
+        hacked = page.evaluate("typeof hacked")
+        page.close()
+        server.shutdown()
+    assert (asked, hacked) == ([], "undefined")
 
 
 KINDS: dict[str, tuple[list[Record], list[str]]] = {

@@ -135,7 +135,7 @@ function makeTable(DataTable) {
     },
     language: { info: "_START_ to _END_ of _TOTAL_ runs", infoEmpty: "no runs", infoFiltered: "(of _MAX_)",
       lengthMenu: "_MENU_ a page", emptyTable: "No runs.", zeroRecords: "No run is like this.",
-      searchBuilder: { button: { 0: "Conditions", _: "Conditions (%d)" } } },
+      searchBuilder: { button: { 0: "Conditions", _: "Conditions (%d)" }, title: { 0: "Runs with", _: "Runs with" } } },
   });
   table.on("click", "tbody tr", (event) => {
     const run = table.row(event.currentTarget).index();

@@ -30,10 +30,10 @@ demo: protos  ## Play games, train two models, let them play (under two minutes)
 	@$(BIN)/python -m tasks.show_scores
 
 test: protos  ## The tests (under ten minutes)
-	@$(BIN)/pytest -n auto -m "not slurm"
+	@$(BIN)/pytest -n auto --dist worksteal -m "not slurm"
 
 test-slurm: slurm-up  ## The tests that need a Slurm cluster, on one of its own
-	@$(BIN)/pytest -n 4 -m slurm
+	@$(BIN)/pytest -n 4 --dist worksteal -m slurm
 
 slurm-up: protos  ## A Slurm cluster on this machine, for tests (Debian's packages, loopback only)
 	@$(BIN)/python -m tests.cluster up

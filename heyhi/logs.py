@@ -1,11 +1,9 @@
 """What a run has printed, and what it prints: its run.log as text, followed to the run's end.
 
-A line is shown as a terminal would show it in the end: what a progress bar wrote over is gone, control
-characters are left out, bytes that are no UTF-8 are replaced.
+What a line looks like is told in `tails`.
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,64 +11,13 @@ from pathlib import Path
 from heyhi import runs, slurm
 from heyhi.jobs import SLURM_PAUSE
 from heyhi.runs import JobId, Run, RunState, Status
+from heyhi.tails import shown, start_of_last
 
-__all__ = ["Follower", "Watched", "last_line", "shown", "tail"]
+__all__ = ["Follower", "Watched"]
 
 _PAUSE = 0.5  # seconds between two looks
-_BLOCK = 65_536  # bytes that are read at once, from the end
+_BLOCK = 65_536  # bytes that are read at once
 _LONGEST = 1_000_000  # bytes of a line that has not ended
-
-# What moves a cursor or colours a text, and all other control characters but the tab.
-_CONTROL = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
-)
-
-
-def shown(line: bytes) -> str:
-    """A line, its end left out, as it looks once it is written."""
-    states = [state for state in line.rstrip(b"\r\n").split(b"\r") if state.strip()]
-    return _CONTROL.sub("", states[-1].decode(errors="replace")) if states else ""
-
-
-def tail(path: Path, count: int | None = None) -> Iterator[str]:
-    """The last lines of a log, or all. Raises OSError."""
-    with path.open("rb") as file:
-        if count is not None:
-            file.seek(_start_of_last(file.fileno(), count))
-        for line in file:
-            yield shown(line)
-
-
-def last_line(path: Path) -> str:
-    """The last line of a log with anything in it; empty if there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            lines = file.read().split(b"\n")
-    except OSError:
-        return ""
-    return next(filter(None, (shown(line).strip() for line in reversed(lines))), "")
-
-
-def _start_of_last(descriptor: int, count: int) -> int:
-    """Where the last lines of a file begin."""
-    if count <= 0:
-        return os.fstat(descriptor).st_size
-    position = end = os.fstat(descriptor).st_size
-    wanted = count
-    while position > 0:
-        block_start = max(0, position - _BLOCK)
-        block = os.pread(descriptor, position - block_start, block_start)
-        at = len(block)
-        if position == end and block.endswith(b"\n"):
-            at -= 1  # it ends the last line, and begins none
-        while (at := block.rfind(b"\n", 0, at)) >= 0:
-            wanted -= 1
-            if wanted == 0:
-                return block_start + at + 1
-        position = block_start
-    return 0
-
 
 # ---- Following ----------------------------------------------------------------------------------
 
@@ -122,7 +69,7 @@ class Follower:
             self._count = None  # all of what comes to be
             return
         if self._count is not None:
-            os.lseek(self._file, _start_of_last(self._file, self._count), os.SEEK_SET)
+            os.lseek(self._file, start_of_last(self._file, self._count), os.SEEK_SET)
         self._count = None
 
     def _ended(self) -> Iterator[str]:

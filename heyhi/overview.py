@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import drivers, logs, runs
+from heyhi import drivers, runs
 from heyhi.batch import Batch, read_batch
 from heyhi.drivers import Driver
 from heyhi.errors import UsageError
@@ -22,6 +22,7 @@ from heyhi.invocation import Mode, parse_argv
 from heyhi.project import Project
 from heyhi.records import Record, read_records
 from heyhi.runs import JobId, Run, Status
+from heyhi.tails import last_line
 
 __all__ = ["NO_RUN", "Look", "Overview", "Row"]
 
@@ -216,7 +217,7 @@ def _progress(record: Record) -> str:
     if record.metrics:
         shown = list(record.metrics.items())[:_MOST_METRICS]
         return ", ".join(f"{name} {_short(value)}" for name, value in shown)
-    return logs.last_line(record.run.log)
+    return last_line(record.run.log)
 
 
 def _short(value: object) -> str:

@@ -30,7 +30,7 @@ from heyhi.labels import choices, config_of, end_of, is_launcher, names_of, owne
 from heyhi.project import Project
 from heyhi.records import Record, batch_records
 from heyhi.runs import RunState, Status
-from heyhi.tails import tail
+from heyhi.tails import end
 
 __all__ = ["Subject", "find_subject", "make_page", "of_batch", "place_of"]
 
@@ -355,7 +355,7 @@ def _tails(records: Sequence[Record]) -> dict[str, dict[str, str]]:
     room = _ALL_TAILS
     for record in sorted(_latest_first(records), key=lambda record: record.status not in _URGENT):
         files = {"log": record.run.log, "error": record.run.error}
-        ends = {name: tail(path, _TAIL_LINES, _TAIL_CHARACTERS) for name, path in files.items()}
+        ends = {name: end(path, _TAIL_LINES, _TAIL_CHARACTERS) for name, path in files.items()}
         room -= sum(map(len, ends.values()))
         if room < 0:
             break

@@ -17,11 +17,12 @@ from heyhi.finding import find_run, some_project
 from heyhi.invocation import Parser
 from heyhi.jobs import SLURM_PAUSE
 from heyhi.log import say
-from heyhi.logs import Follower, Watched, tail
+from heyhi.logs import Follower, Watched
 from heyhi.overview import Look, Overview
 from heyhi.records import read_records
 from heyhi.replay import replay as find_replay
 from heyhi.runs import Run, RunState, Status, last_error
+from heyhi.tails import tail
 
 __all__ = ["COMMANDS"]
 

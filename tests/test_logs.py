@@ -1,4 +1,4 @@
-"""Logs as text, whatever is in them, and followed whatever becomes of their files."""
+"""Logs, followed whatever becomes of their files."""
 
 import os
 from pathlib import Path
@@ -6,47 +6,9 @@ from pathlib import Path
 import pytest
 
 from heyhi import claim
-from heyhi.logs import Follower, Watched, last_line, shown, tail
+from heyhi.logs import Follower, Watched
 from heyhi.runs import Run, Status
 from tests.conftest import end_as
-
-SHOWN = {
-    "text": (b"growing \xc3\xa9\t1\n", "growing é\t1"),
-    "a progress bar": (b"\r 10%|#  |\r 20%|## |\r100%|###|\r\n", "100%|###|"),
-    "colours": (b"\x1b[1;31mred\x1b[0m \x1b[2K", "red "),
-    "a title and a link": (b"\x1b]0;title\x07a\x1b]8;;http://x\x1b\\b", "ab"),
-    "rubbish": (b"\x00a\x07\xff\xfe\x7fb\xc2\x9bc", "a��bc"),
-    "an escape that never ends": (b"a\x1b", "a"),
-    "nothing": (b"\r\n", ""),
-}
-
-
-@pytest.mark.parametrize(("line", "text"), SHOWN.values(), ids=SHOWN)
-def test_a_line_is_shown_as(line: bytes, text: str) -> None:
-    assert shown(line) == text
-
-
-@pytest.mark.parametrize("end", ["\n", ""], ids=["ended", "not ended"])
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 9_999, 10_000, 10_001, None])
-def test_the_last_lines(tmp_path: Path, count: int | None, end: str) -> None:
-    lines = [f"line {number} " + "x" * (number % 50) for number in range(10_000)]
-    path = tmp_path / "run.log"
-    path.write_text("\n".join(lines) + end)
-    assert path.stat().st_size > 3 * 65_536, "it is read in several blocks"
-    assert list(tail(path, count)) == (lines if count is None else lines[len(lines) - min(count, 10_000) :])
-
-
-LAST = {"": "", "\n\n": "", "a\nb\n\n": "b", "a\n 1%\r 2%\r": "2%", "x" * 9000 + "\nend": "end"}
-
-
-@pytest.mark.parametrize(("text", "last"), LAST.items())
-def test_the_last_line_with_anything_in_it(tmp_path: Path, text: str, last: str) -> None:
-    (tmp_path / "run.log").write_text(text)
-    assert last_line(tmp_path / "run.log") == last
-    assert last_line(tmp_path / "nothing") == ""
-
-
-# ---- Following ----------------------------------------------------------------------------------
 
 
 @pytest.fixture

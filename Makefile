@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: protos setup demo test test-kill test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm notebook reference lock profiles clean help
+.PHONY: protos setup demo test test-pages test-kill test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm notebook reference lock profiles clean help
 
 protos: $(READY)  ## Bring the generated modules of conf/ up to date (the default)
 	@$(BIN)/heyhi protos
@@ -30,7 +30,10 @@ demo: protos  ## Play games, train two models, let them play (under two minutes)
 	@$(BIN)/python -m tasks.show_scores
 
 test: protos  ## The tests (under ten minutes)
-	@$(BIN)/pytest -n auto --dist worksteal -m "not slurm"
+	@$(BIN)/pytest -n auto --dist worksteal -m "not slurm and not pages"
+
+test-pages: protos  ## The documentation's commands, the notebook, reports in a browser (two minutes)
+	@$(BIN)/pytest -n auto --dist worksteal -m pages
 
 test-slurm: slurm-up  ## The tests that need a Slurm cluster, on one of its own
 	@$(BIN)/pytest -n 4 --dist worksteal -m slurm

@@ -187,6 +187,7 @@ def start(project: Project, words: Sequence[str], *, detach: bool) -> int:
 
     Returns its exit status; 0 for one that is left behind, alive.
     """
+    sys.stdout.flush()  # what was said before stands before what the driver says, also in a file
     if detach:
         return _leave_behind(project, words)
     if sys.stdout is sys.__stdout__:

@@ -377,4 +377,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """What was skipped and why, as the very last line: a gap must not hide in a wall of dots."""
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         said = "; ".join(f"{count} tests ({reason})" for reason, count in _skipped.items())
-        print(f"skipped: {said or 'nothing'}")
+        others = (
+            "; not run here: make test-pages, test-slurm, test-kill"
+            if "not " in config.option.markexpr
+            else ""
+        )
+        print(f"skipped: {said or 'nothing'}{others}")

@@ -98,7 +98,7 @@ def kinds(notebook: Any) -> list[list[tuple[str, ...]]]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_the_notebook_runs_and_shows_what_is_stored_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ from tests.batches import CARROT, needing, snakemake, write_batch
 from tests.conftest import Garden, wait_until
 from tests.test_looking import heyhi
 
+pytestmark = pytest.mark.pages
+
 # Each way out of text: of a script, an attribute, an element, a template.
 NASTY = "</script><img src=x onerror=hacked=1>'\"><b onclick=hacked=1>{{ 7*6 }}<svg onload=hacked=1>"
 
@@ -229,7 +231,7 @@ def test_nothing_that_a_run_leaves_becomes_part_of_the_page(garden: Garden, look
         page.locator(".dtsb-data").select_option(label=name)
         page.locator(".dtsb-condition").select_option(label="Equals")
         assert page.locator("select.dtsb-value option").count() > 1
-    page.locator("select.dtsb-value").select_option(index=1)
+    page.locator("select.dtsb-value").first.select_option(index=1)
     assert page.evaluate("typeof hacked") == "undefined"
     assert page.locator("img, b, i[onclick], [onerror], [onload], svg[onload]").count() == 0
     assert NASTY in page.locator("#source").inner_text() + page.content().replace("&lt;", "<").replace(
@@ -336,7 +338,6 @@ def a_run(root: Path, number: int) -> Record:
     )
 
 
-@pytest.mark.slow
 def test_snakemake_reports_have_it_as_an_item(garden: Garden, browser: Browser) -> None:
     batch = write_batch(garden, "seed=1", "seed=2 fail=raise")
     place = garden.exp / ".heyhi" / "reports" / "batch.html"

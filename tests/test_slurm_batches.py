@@ -372,7 +372,7 @@ def test_what_is_forced_is_cancelled_wiped_and_submitted_anew(field: Field, word
     old = dict(zip(field.folders(), field.jobs(), strict=True))
     (field.folder(lines[1]) / "left.txt").touch()
     if words == ["mode=restart"]:  # Snakemake's own forcing is a word of its own
-        assert "add --config force=1" in field(*words).err
+        assert "add --force (snakemake: --config force=1)" in field(*words).err
     driver = field.start(*words, "force=1")
     wait_until(lambda: field.is_submitted(2) and not set(field.jobs()) & set(old.values()), 60)
     for task in field.tasks():

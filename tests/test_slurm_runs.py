@@ -89,16 +89,21 @@ def plot(slurm_garden: Garden, cluster: Cluster) -> Iterator[MakePlot]:
 def own_cluster() -> Iterator[Cluster]:
     """A cluster of this file's: its nodes may be lost, and a requeued job waits no more than some seconds."""
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="hh-")))
-    cluster.up(settings={"AuthInfo": f"socket={cluster.dir}/munge.socket,cred_expire=5"})
+    bring_up(cluster)
     yield cluster
     cluster.down()
 
 
+def bring_up(cluster: Cluster) -> None:
+    cluster.up(settings={"AuthInfo": f"socket={cluster.dir}/munge.socket,cred_expire=5"})
+
+
 @pytest.fixture
-def own_plot(garden: Garden, own_cluster: Cluster) -> MakePlot:
-    """own_plot("lr=1"): a run on a cluster whose nodes may be lost."""
+def own_plot(garden: Garden, own_cluster: Cluster) -> Iterator[MakePlot]:
+    """own_plot("lr=1"): a run on a cluster whose nodes may be lost; the next test has them again."""
     garden.more.update(own_cluster.environment())
-    return lambda *overrides: Plot(garden, own_cluster, *overrides)
+    yield lambda *overrides: Plot(garden, own_cluster, *overrides)
+    bring_up(own_cluster)
 
 
 def sbatch_that(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,7 +528,7 @@ def test_a_training_that_was_requeued_ends_bit_for_bit_as_one_that_was_not(
 
 
 def lose_node_of(carrot: Plot) -> None:
-    """The slurmd where its last rank is dies, and its processes live on. There are more nodes than tests."""
+    """The slurmd where its last rank is dies, and its processes live on."""
     (job,) = carrot.alive()
     names = carrot.cluster.client("squeue", "-h", "-j", job, "-o", "%N").stdout.strip()
     node = carrot.cluster.client("scontrol", "show", "hostnames", names).stdout.split()[-1]

@@ -1,6 +1,6 @@
-"""Runs that are there: all below a folder, and the one that a word of the user's names.
+"""Runs that are there: all below a folder, those of a place, and the one that a word names.
 
-A word is an id, a folder, a part of an id that only one run has, or the id of a job.
+A place is a batch, a folder, or a run. A word for a run is an id, a folder, a part of an id that only one run has, or the id of a job.
 """
 
 import os
@@ -8,11 +8,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from heyhi import runs
-from heyhi.errors import ProjectError, UsageError, did_you_mean
+from heyhi.errors import ProjectError, UsageError, did_you_mean, some_of
 from heyhi.project import Project, find_project
 from heyhi.runs import Run, real_path
 
-__all__ = ["find_run", "find_runs", "is_run_folder", "run_of", "some_project"]
+__all__ = [
+    "all_runs",
+    "find_run",
+    "find_runs",
+    "is_batch",
+    "is_run_folder",
+    "run_of",
+    "runs_at",
+    "some_project",
+]
 
 # Folders of an experiment root that hold no runs.
 _NO_RUNS = ("checkpoints", ".heyhi")
@@ -46,6 +55,30 @@ def find_runs(place: Path, project: Project) -> list[Run]:
     root = str(project.experiment_root)
     folders = _folders(os.path.abspath(place), root)
     return sorted(Run(_id(folder, root), Path(folder)) for folder in folders)
+
+
+def all_runs(project: Project) -> list[Run]:
+    """All runs of the experiment root, which need not be there yet."""
+    root = project.experiment_root
+    return find_runs(root, project) if root.is_dir() else []
+
+
+def is_batch(place: str) -> bool:
+    """Whether a place that a user names is a batch: a script, or - for lines on stdin."""
+    return place == "-" or Path(place).is_file()
+
+
+def runs_at(place: str, project: Project) -> list[Run]:
+    """The runs of a place that is no batch: a folder, here or in the experiment root, or one run.
+
+    Raises UsageError if it is neither.
+    """
+    for folder in (Path(place), project.experiment_root / place):
+        if folder.is_dir():
+            return find_runs(folder, project)
+    if place.endswith(".sh"):
+        raise UsageError(f"{place}: no such batch")
+    return [find_run(place, project)]
 
 
 def run_of(folder: Path | str, project: Project) -> Run:
@@ -110,15 +143,18 @@ def find_run(word: str, project: Project) -> Run:
         if is_run_folder(folder):
             return run_of(folder, project)
     root = project.experiment_root
-    known = [run for run in find_runs(root, project) if is_run_folder(run.folder)] if root.is_dir() else []
-    fitting = [run for run in known if word in run.id] or [run for run in known if _is_job_of(word, run)]
+    known = [run for run in all_runs(project) if is_run_folder(run.folder)]
+    # Both are looked at: the number of a job may be a part of another run's id, and it may be to be killed.
+    fitting = [run for run in known if word in run.id or _is_job_of(word, run)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        names = ", ".join(run.id for run in fitting[:_SHOWN]) + (", ..." if len(fitting) > _SHOWN else "")
-        raise UsageError(f"run {word!r}: {len(fitting)} runs have that in their ids: {names}")
+        names = some_of([run.id for run in fitting], _SHOWN)
+        raise UsageError(
+            f"run {word!r}: {len(fitting)} runs have that in their ids, or as their job: {names}"
+        )
     hint = did_you_mean(word, [run.id for run in known])
-    raise UsageError(f"no run {word!r}: no id, folder, part of an id or job in {root}{hint or ''}")
+    raise UsageError(f"no run {word!r}: no id, folder, part of an id or job in {root}{hint}")
 
 
 def _is_job_of(word: str, run: Run) -> bool:

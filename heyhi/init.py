@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from heyhi.errors import LaunchError, UsageError
+from heyhi.errors import LaunchError, UsageError, some_of
 
 __all__ = ["make_project", "name_for", "requirement", "requirement_for"]
 
@@ -56,8 +56,9 @@ def _refuse_what_is_there(folder: Path) -> None:
         raise UsageError(f"{folder}: it is there, and no folder")
     names = sorted(set(os.listdir(folder)) - {".git"})
     if names:
-        told = ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
-        raise UsageError(f"{folder}: not empty: {told}; a new project needs a folder of its own")
+        raise UsageError(
+            f"{folder}: not empty: {some_of(names, _MOST)}; a new project needs a folder of its own"
+        )
 
 
 def _fill(partial: Path, name: str, requirement: str) -> None:

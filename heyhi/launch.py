@@ -187,10 +187,12 @@ def _lives(process: "psutil.Process") -> bool:
         return False
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool]) -> bool:
+    """Whether it holds, now or some seconds later."""
     end = time.monotonic() + _PATIENCE
-    while not condition() and time.monotonic() < end:
+    while not (holds := condition()) and time.monotonic() < end:
         time.sleep(0.02)
+    return holds
 
 
 def wipe(run: Run) -> None:
@@ -198,8 +200,7 @@ def wipe(run: Run) -> None:
 
     Raises RefusedError if another run lies in it, or if a rank of the run's last job goes on writing there.
     """
-    _wait(lambda: not _has_rank_at_work(run))
-    if _has_rank_at_work(run):
+    if not _wait(lambda: not any(map(runs.is_at_work, run.meetings()))):
         raise RefusedError(
             f"{run.id}: a rank of its last job lives on, on a node that Slurm has lost; nothing was wiped. "
             "End it there, or wait for its end"
@@ -217,10 +218,6 @@ def wipe(run: Run) -> None:
         else:
             os.unlink(entry.path)
     last.unlink(missing_ok=True)
-
-
-def _has_rank_at_work(run: Run) -> bool:
-    return any(map(runs.is_at_work, run.meetings()))
 
 
 # ---- Writing what will be run -------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 from heyhi import html, slurm, views
 from heyhi.agenda import Agenda, Item, Kind
+from heyhi.errors import some_of
 
 __all__ = ["Listing", "json_lines", "lines", "summary"]
 
@@ -88,7 +89,7 @@ def _parts(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> Se
 
 
 def _after(item: Item, numbers: Mapping[Path, int]) -> str:
-    return _told([f"#{numbers[folder]}" for folder in item.needs])
+    return some_of([f"#{numbers[folder]}" for folder in item.needs], _MOST)
 
 
 def _overrides(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> str:
@@ -104,11 +105,6 @@ def _readable(override: str, names: Mapping[str, str]) -> str:
     if len(override) > _LONGEST_OVERRIDE:
         override = f"{override[:_LONGEST_OVERRIDE]}..."
     return override if override.isprintable() and " " not in override else repr(override)
-
-
-def _told(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(names[:_MOST]) + more
 
 
 def _notes(agenda: Agenda) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from heyhi import forms, tables
 from heyhi.completion import Command
 from heyhi.errors import UsageError
-from heyhi.finding import find_runs, some_project
+from heyhi.finding import all_runs, find_runs, some_project
 from heyhi.invocation import Parser
 from heyhi.project import find_project
 from heyhi.runs import write_whole
@@ -112,8 +112,7 @@ def migrate(words: Sequence[str]) -> int:
     if not asked.check:
         raise UsageError("heyhi migrate changes nothing yet: heyhi migrate --check [FOLDER]")
     project = find_project()
-    place = Path(asked.folder) if asked.folder else project.experiment_root
-    several = find_runs(place, project) if asked.folder or place.is_dir() else []
+    several = find_runs(Path(asked.folder), project) if asked.folder else all_runs(project)
     checked = migration.check(several, project)
     for run, reasons in checked.changes.items():
         print(f"{run.id}: {'; '.join(reasons)}")

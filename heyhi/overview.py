@@ -17,7 +17,7 @@ from heyhi import drivers, runs
 from heyhi.batch import Batch, read_batch
 from heyhi.drivers import Driver
 from heyhi.errors import UsageError
-from heyhi.finding import find_run, find_runs
+from heyhi.finding import all_runs, is_batch, runs_at
 from heyhi.invocation import Mode, parse_argv
 from heyhi.project import Project
 from heyhi.records import Record, read_records
@@ -88,9 +88,8 @@ class Look:
 
     def __init__(self, places: Sequence[str], project: Project) -> None:
         self._project = project
-        is_batch = [place == "-" or Path(place).is_file() for place in places]
-        self._batches = [read_batch(p, project) for p, yes in zip(places, is_batch, strict=True) if yes]
-        self._others = [p for p, yes in zip(places, is_batch, strict=True) if not yes]
+        self._batches = [read_batch(place, project) for place in places if is_batch(place)]
+        self._others = [place for place in places if not is_batch(place)]
         self._is_all = not places
 
     def __call__(self) -> Overview:
@@ -115,14 +114,10 @@ class Look:
     def _runs(self) -> Iterator[Run]:
         for batch in self._batches:
             yield from (entry.run for entry in batch.entries)
-        root = self._project.experiment_root
-        if self._is_all and root.is_dir():
-            yield from find_runs(root, self._project)
+        if self._is_all:
+            yield from all_runs(self._project)
         for place in self._others:
-            folder = next((f for f in (Path(place), root / place) if f.is_dir()), None)
-            if folder is None and place.endswith(".sh"):
-                raise UsageError(f"{place}: no such batch")
-            yield from find_runs(folder, self._project) if folder else [find_run(place, self._project)]
+            yield from runs_at(place, self._project)
 
     def _row(
         self, record: Record, waits: Mapping[str, Sequence[Path]], states: Mapping[str, str]

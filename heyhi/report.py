@@ -25,6 +25,7 @@ from heyhi import runs, tables
 from heyhi.batch import Batch, read_batch
 from heyhi.curves import read_curves
 from heyhi.errors import UsageError
+from heyhi.finding import is_batch
 from heyhi.graph import HEIGHT, WIDTH, Box, Graph, make_graph
 from heyhi.labels import choices, config_of, end_of, is_launcher, names_of, owner_of, printable
 from heyhi.project import Project
@@ -72,7 +73,7 @@ def find_subject(places: Sequence[str], project: Project) -> Subject:
 
 
 def _at(place: str, project: Project) -> Subject:
-    if place == "-" or Path(place).is_file():
+    if is_batch(place):
         return of_batch(read_batch(place, project))
     return _of_records(place, tables.find_records([place], project))
 

@@ -12,12 +12,11 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heyhi.batch import read_batch
 from heyhi.errors import UsageError, did_you_mean, some_of
-from heyhi.finding import find_run, find_runs
+from heyhi.finding import all_runs, is_batch, runs_at
 from heyhi.project import Project, find_project
 from heyhi.records import Record, batch_records, read_records
 from heyhi.views import LAUNCHER
@@ -70,21 +69,15 @@ def find_records(places: Sequence[str], project: Project) -> list[Record]:
     Raises UsageError for a place that is none.
     """
     if not places:
-        root = project.experiment_root
-        return read_records(find_runs(root, project), project) if root.is_dir() else []
+        return read_records(all_runs(project), project)
     found = (record for place in places for record in _records_at(place, project))
     return list({record.folder: record for record in found}.values())
 
 
 def _records_at(place: str, project: Project) -> list[Record]:
-    if place == "-" or Path(place).is_file():
+    if is_batch(place):
         return batch_records(read_batch(place, project))
-    for folder in (Path(place), project.experiment_root / place):
-        if folder.is_dir():
-            return read_records(find_runs(folder, project), project)
-    if place.endswith(".sh"):
-        raise UsageError(f"{place}: no such batch")
-    return read_records([find_run(place, project)], project)
+    return read_records(runs_at(place, project), project)
 
 
 # ---- The columns --------------------------------------------------------------------------------

@@ -97,8 +97,18 @@ def test_a_run_is_named_by(project: Project, word: str) -> None:
     assert find_run(word, project).id == "p/sl/lr@1_aaaa"
 
 
+def test_a_word_that_is_the_job_of_one_run_and_in_the_id_of_another_names_neither(project: Project) -> None:
+    make(project, "p/sl/lr@1_aa62aaaa", job="7")
+    make(project, "p/sl/lr@2_bbbbbbbb", job="62")
+    with pytest.raises(
+        UsageError, match="run '62': 2 runs have that in their ids, or as their job: p/sl/lr@1"
+    ):
+        find_run("62", project)
+    assert find_run("7", project).id == "p/sl/lr@1_aa62aaaa"
+
+
 WRONG = {
-    "lr@": r"run 'lr@': 2 runs have that in their ids: p/sl/lr@1_aaaa, p/sl/lr@2_bbbb",
+    "lr@": r"run 'lr@': 2 runs have that in their ids, or as their job: p/sl/lr@1_aaaa, p/sl/lr@2_bbbb",
     "p/sl/lr@1_aaab": r"no run 'p/sl/lr@1_aaab': .*; did you mean 'p/sl/lr@1_aaaa'",
     "99": r"no run '99': no id, folder, part of an id or job in ",
 }

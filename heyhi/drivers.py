@@ -10,6 +10,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -28,11 +29,14 @@ from heyhi.project import Project
 from heyhi.runs import JobId, this_host, this_process, write_whole
 
 __all__ = [
+    "PAGE",
+    "SUMMARY",
     "Driver",
     "alive",
     "batches_place",
     "become",
     "command",
+    "file_about",
     "forget",
     "orders_place",
     "record",
@@ -47,6 +51,9 @@ _STOP = signal.SIGUSR1
 _WAKE = signal.SIGUSR2  # makes the main thread look whether a signal is to be handled
 # Days from when a driver was found to have been killed until its orders go: as long as its jobs may start.
 _KEEP_DAYS = 30
+
+#: What a batch leaves besides its runs, as `file_about` takes it.
+SUMMARY, PAGE = ("summaries", ".csv"), ("reports", ".html")
 
 
 class Driver(NamedTuple):
@@ -77,6 +84,16 @@ def orders_place(project: Project) -> Path:
 def batches_place(project: Project) -> Path:
     """Where batches that are not scripts of the user's are written as scripts."""
     return project.experiment_root / ".heyhi" / "batches"
+
+
+def file_about(project: Project, batch: str, folder: str, suffix: str) -> Path:
+    """Where a file about a batch, or about other runs, goes: by the path of its script, as several may have
+    one name."""
+    script = Path(batch)
+    path = os.path.relpath(script, project.root) if script.is_absolute() else batch
+    path = script.name if script.parent == batches_place(project) else path
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.removesuffix(".sh")).lstrip(".")[:150]
+    return project.experiment_root / ".heyhi" / folder / f"{name or 'runs'}{suffix}"
 
 
 def write_script(project: Project, text: str) -> str:

@@ -1,6 +1,7 @@
 """Runs that are there: all below a folder, those of a place, and the one that a word names.
 
-A place is a batch, a folder, or a run. A word for a run is an id, a folder, a part of an id that only one run has, or the id of a job.
+A place is a batch, a folder, or a run. A word for a run is an id, a folder, a part of an id that only one run
+has, or the id of a job.
 """
 
 import os

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from heyhi import forms, tables
 from heyhi.completion import Command
+from heyhi.drivers import PAGE, file_about
 from heyhi.errors import UsageError
 from heyhi.finding import all_runs, find_runs, some_project
 from heyhi.invocation import Parser
@@ -86,7 +87,7 @@ def report(words: Sequence[str]) -> int:
     asked = _report_parser().parse_args(list(words))
     project = some_project(asked.places)
     subject = page.find_subject(asked.places, project)
-    place = Path(asked.output) if asked.output else page.place_of(project, subject.title)
+    place = Path(asked.output) if asked.output else file_about(project, subject.title, *PAGE)
     try:
         if not asked.output:
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import shlex
 import time
 from collections import Counter
@@ -33,7 +32,7 @@ from heyhi.records import Record, batch_records
 from heyhi.runs import RunState, Status
 from heyhi.tails import end
 
-__all__ = ["Subject", "find_subject", "make_page", "of_batch", "place_of"]
+__all__ = ["Subject", "find_subject", "make_page", "of_batch"]
 
 _MOST_CURVES = 200  # runs whose learning curves are in the page
 _MOST_POINTS = 400_000  # of all of them
@@ -96,13 +95,6 @@ def _of_records(title: str, records: Sequence[Record]) -> Subject:
         owners = {owner_of(os.path.normpath(text), folders) for text in texts if text.startswith("/")}
         needs[Path(record.folder)] = [Path(one) for one in sorted(owners - {"", record.folder})]
     return Subject(title, records, needs)
-
-
-def place_of(project: Project, title: str) -> Path:
-    """Where the page goes if nobody says it: in the experiment root, by the whole name of its subject."""
-    inside = os.path.relpath(title, project.root) if os.path.isabs(title) else title
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", inside.removesuffix(".sh")).lstrip(".")[:150]
-    return project.experiment_root / ".heyhi" / "reports" / f"{name or 'report'}.html"
 
 
 # ---- The page -----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ inputs, commands and reasons.
 """
 
 import os
-import re
 import shlex
 import sys
 import time
@@ -20,22 +19,18 @@ from typing import Any, NoReturn
 
 from heyhi import drivers, gpus, listing, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
-from heyhi.batch import Batch, read_batch
+from heyhi.batch import read_batch
 from heyhi.child import Child, ToldRun, tell_children
 from heyhi.draft import make_order
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
-from heyhi.forms import to_csv
 from heyhi.invocation import Mode
 from heyhi.launch import with_code_state
 from heyhi.order import Order, write_orders
 from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
-from heyhi.records import batch_records
-from heyhi.report import make_page, of_batch, place_of
 from heyhi.resources import resources_from_defaults
 from heyhi.runs import Run, RunState, Status, write_whole
 from heyhi.submitter import Request
-from heyhi.tables import columns
 
 __all__ = ["RULES", "Workflow", "load"]
 
@@ -68,7 +63,7 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
             make_agenda(batch, mode, read_states(batch)),
             snakemake,
             bool(config.get("force")),
-            Path(os.path.abspath(str(config["summary"]))) if "summary" in config else _summary_place(batch),
+            os.path.abspath(str(config["summary"])) if "summary" in config else None,
         )
         snakemake.register_resource(_LOCAL_RUNS, snakemake.resource_settings.local_cores or 1)
         any_gpus = any(map(_gpus_of, workflow.agenda.items))  # to look for them takes a while
@@ -110,21 +105,26 @@ def _tell(text: str) -> None:
     logger.info(text, extra={"heyhi": True})
 
 
-def _summary_place(batch: Batch) -> Path:
-    """Where the summary of a batch is written: by its script's path, as several may have one name."""
-    script = Path(batch.name)
-    is_ours = script.parent == drivers.batches_place(batch.project)
-    path = script.name if is_ours else os.path.relpath(script, batch.project.root)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.removesuffix(".sh"))
-    return batch.project.experiment_root / ".heyhi" / "summaries" / f"{name}.csv"
+def _write(what: str, path: Path, make: Callable[[], str]) -> None:
+    """Write what came of the batch so far, and say where. That it cannot be is no failure of the batch."""
+    try:
+        text = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+        _tell(f"{what}: {path}")
+    except UsageError as problem:
+        _tell(f"{what}: {problem}")
+    except OSError as problem:
+        _tell(f"{what}: {path} cannot be written: {problem.strerror}")
 
 
 class Workflow:
     """An agenda as rules see it: by run folders (texts)."""
 
-    def __init__(self, agenda: Agenda, snakemake: Any, force: bool, summary_file: Path) -> None:
+    def __init__(self, agenda: Agenda, snakemake: Any, force: bool, summary_file: str | None) -> None:
         self.agenda = agenda
-        self.summary_file = summary_file
+        own = drivers.file_about(self.project, self.batch_name, *drivers.SUMMARY)
+        self.summary_file = Path(summary_file) if summary_file else own
         self.was_interrupted = False
         self.was_told_to_stop = False
         self._snakemake = snakemake
@@ -196,7 +196,7 @@ class Workflow:
     @property
     def page(self) -> Path:
         """Where the report of the batch is written."""
-        return place_of(self.project, self.batch_name)
+        return drivers.file_about(self.project, self.batch_name, *drivers.PAGE)
 
     def page_inputs(self, wildcards: Any) -> list[str]:
         """What the report waits for. It is always made anew: runs may have died, which makes no file."""
@@ -452,25 +452,17 @@ class Workflow:
             raise SystemExit(130)
 
     def _write_summary(self, states: Mapping[Path, RunState]) -> None:
-        """Write what came of the batch so far. That it cannot be written is no failure of the batch."""
-        table = columns(batch_records(self.agenda.batch, states))
-        try:
-            self.summary_file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.summary_file, to_csv(table))
-            _tell(f"summary: {self.summary_file}")
-        except OSError as problem:
-            _tell(f"summary: {self.summary_file} cannot be written: {problem.strerror}")
+        from heyhi.forms import to_csv  # here, as most calls of Snakemake write none: its children, dry runs
+        from heyhi.records import batch_records
+        from heyhi.tables import columns
+
+        records = batch_records(self.agenda.batch, states)
+        _write("summary", self.summary_file, lambda: to_csv(columns(records)))
 
     def _write_page(self, states: Mapping[Path, RunState]) -> None:
-        """Write the report of the batch so far."""
-        try:
-            self.page.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.page, make_page(of_batch(self.agenda.batch, states), self.project))
-            _tell(f"report: {self.page}")
-        except UsageError as problem:
-            _tell(f"report: {problem}")
-        except OSError as problem:
-            _tell(f"report: {self.page} cannot be written: {problem.strerror}")
+        from heyhi.report import make_page, of_batch
+
+        _write("report", self.page, lambda: make_page(of_batch(self.agenda.batch, states), self.project))
 
     def _say_what_is_left(self, states: Mapping[Path, RunState]) -> None:
         if not self._launched:

@@ -169,6 +169,27 @@ def test_a_profile_is_found_by_name_and_by_path(garden: Garden) -> None:
         drivers.command(project, "b.sh", "nope", "restart", force=True)
 
 
+NAMES = {
+    "sweep.sh": "sweep",
+    "a/sweep.sh": "a_sweep",
+    "ROOT/a/sweep.sh": "a_sweep",
+    "EXP/.heyhi/batches/grid.sh": "grid",
+    "p/c02": "p_c02",
+    "../x": "_x",
+    ".": "runs",
+    "x" * 300: "x" * 150,
+    "a, b c": "a_b_c",
+}
+
+
+@pytest.mark.parametrize(("batch", "name"), NAMES.items(), ids=[name[:9] for name in NAMES])
+def test_files_about_a_batch_are_named_by_its_script(garden: Garden, batch: str, name: str) -> None:
+    project = Project(garden.root)
+    typed = batch.replace("ROOT", str(garden.root)).replace("EXP", str(project.experiment_root))
+    place = drivers.file_about(project, typed, "reports", ".html")
+    assert place == project.experiment_root / ".heyhi" / "reports" / f"{name}.html"
+
+
 # ---- Signals ------------------------------------------------------------------------------------
 
 

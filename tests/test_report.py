@@ -17,7 +17,7 @@ from heyhi import report
 from heyhi.errors import UsageError
 from heyhi.project import Project
 from heyhi.records import Record
-from heyhi.report import Subject, make_page, page_data, place_of
+from heyhi.report import Subject, make_page, page_data
 
 
 def record(name: str = "p/it/x_00000001", config: dict[str, Any] | None = None, **known: Any) -> Record:
@@ -153,24 +153,6 @@ def test_curves_are_those_of_the_latest_runs(
     monkeypatch.setattr(report, "_MOST_POINTS", 5)
     data = data_of(project, *several)
     assert (list(data["curves"]), data["with_curves"]) == (["3", "2"], 4)
-
-
-PLACES = {
-    "sweep.sh": "sweep.html",
-    "a/sweep.sh": "a_sweep.html",
-    "p/c02": "p_c02.html",
-    "../x": "_x.html",
-    ".": "report.html",
-    "x" * 300: "x" * 150 + ".html",
-    "a, b c": "a_b_c.html",
-}
-
-
-@pytest.mark.parametrize(("title", "expected"), PLACES.items(), ids=[name[:9] for name in PLACES])
-def test_a_page_goes_where_its_subject_says(title: str, expected: str, project: Project) -> None:
-    assert place_of(project, title) == Path("/exp/.heyhi/reports") / expected
-    inside = place_of(project, str(project.root / "a/sweep.sh"))
-    assert inside.name == "a_sweep.html"
 
 
 def test_the_page_says_what_is_missing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from heyhi.drivers import Driver
 from heyhi.overview import NO_RUN, Overview, Row
 from heyhi.project import display
+from heyhi.texts import on_one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,16 +70,12 @@ def _clock(seconds: float) -> str:
 def _plain_cells(row: Row, now: float) -> tuple[str, ...]:
     since = _clock(row.since) if row.since else ""
     sign = str(max(0, int(now - row.sign))) if row.sign else ""
-    words = map(_one_word, (row.status, _printable(row.id), since, sign, row.job))
-    return (*words, _printable(row.what) or "-")
+    words = map(_one_word, (row.status, on_one_line(row.id), since, sign, row.job))
+    return (*words, on_one_line(row.what) or "-")
 
 
 def _one_word(text: str) -> str:
     return "_".join(text.split()) or "-"
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
 
 
 # ---- On a terminal ------------------------------------------------------------------------------
@@ -145,10 +142,10 @@ def _cells(row: Row, now: float, width: int) -> Sequence[str]:
     spans = [_span(now - seen) if seen else "-" for seen in (row.since, row.sign)]
     return (
         row.status,
-        _cut(_printable(row.id), max(20, width // 3)),
+        _cut(on_one_line(row.id), max(20, width // 3)),
         *spans,
         _cut(row.job, 24) or "-",
-        _printable(row.what),
+        on_one_line(row.what),
     )
 
 

@@ -62,8 +62,8 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a `heyhi` command; returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["--complete"]:
-        _complete(words[1:])
+    if words[:1] == ["--complete"] and len(words) == 4:
+        _complete(*words[1:])
     try:
         if not words or words[0] in ("-h", "--help"):
             print(__doc__.strip())
@@ -269,10 +269,9 @@ def _add_line(path: Path, line: str) -> bool:
     return True
 
 
-def _complete(words: Sequence[str]) -> NoReturn:
+def _complete(shell: str, line: str, tail: str) -> NoReturn:
     """`heyhi --complete SHELL LINE TAIL`: the candidates for a shell's script; 1 if the line is not ours."""
     gc.disable()
-    shell, line, tail = words
     try:
         print("\n".join(answer(shell, line, tail, _COMMANDS)), flush=True)
     except NotOurs:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from heyhi import runs
 from heyhi.records import Record
 from heyhi.snapshot import top_of
+from heyhi.texts import on_one_line
 
 __all__ = ["Change", "Section", "changes", "compare", "lines"]
 
@@ -132,14 +133,10 @@ def _aligned(section: Section, most: int | None) -> Iterator[str]:
     shown = section.changes[:most]
     width = min(_WIDEST, max(len(change.name) for change in shown))
     for change in shown:
-        values = f"{_plain(change.old)} -> {_plain(change.new)}" if change.old or change.new else ""
-        yield f"  {_plain(change.name):{width}}  {'  '.join(filter(None, [values, change.told]))}"
+        values = f"{on_one_line(change.old)} -> {on_one_line(change.new)}" if change.old or change.new else ""
+        yield f"  {on_one_line(change.name):{width}}  {'  '.join(filter(None, [values, change.told]))}"
     if left := len(section.changes) - len(shown):
         yield f"  ... and {left} more; --code shows all"
-
-
-def _plain(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
 
 
 # ---- What came of them --------------------------------------------------------------------------

@@ -23,7 +23,10 @@ from heyhi.words import Candidate, for_bash, paths, split, steps
 if TYPE_CHECKING:
     from heyhi.suggestions import Suggestions
 
-__all__ = ["Command", "NotOurs", "answer", "complete"]
+__all__ = ["PLACES", "Command", "NotOurs", "answer", "complete"]
+
+#: What a help text calls a word that may be any of them.
+PLACES = "BATCH | FOLDER | RUN"
 
 _SUFFIX = ".prototxt"
 
@@ -300,7 +303,7 @@ def _places(typed: str, line: _Line) -> Iterator[Candidate]:
 _KINDS: dict[str, Callable[[str, _Line], Iterator[Candidate]]] = {
     "--out": _run_folders,
     "BATCH": _scripts,
-    "BATCH | FOLDER | RUN": _places,
+    PLACES: _places,
     "CFG": _configs,
     "DIR": _folders,
     "FILE": _files,

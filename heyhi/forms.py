@@ -10,6 +10,7 @@ from typing import Any
 
 from heyhi.errors import UsageError, some_of
 from heyhi.tables import Columns, frame, is_numeric
+from heyhi.texts import on_one_line
 
 __all__ = ["text_lines", "to_csv", "to_html", "to_json", "to_parquet"]
 
@@ -58,8 +59,7 @@ def _told(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = str(value)
-    return text if text.isprintable() else repr(text)[1:-1]
+    return on_one_line(str(value))
 
 
 def _cut(text: str, longest: int | None) -> str:

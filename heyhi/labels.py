@@ -13,9 +13,10 @@ from typing import Any
 
 from heyhi.overrides import SELECT
 from heyhi.records import Record
+from heyhi.texts import as_utf8
 from heyhi.views import LAUNCHER
 
-__all__ = ["choices", "config_of", "end_of", "is_launcher", "names_of", "owner_of", "printable"]
+__all__ = ["choices", "config_of", "end_of", "is_launcher", "names_of", "owner_of"]
 
 _HASH = re.compile(r"_([0-9a-f]{8})$")  # at the end of an id
 _MOST_FIELDS = 4  # in a name
@@ -24,18 +25,13 @@ _LONGEST_VALUE = 24
 
 def config_of(record: Record) -> str:
     """What an id is without its overrides: which config the run is of."""
-    return printable(os.path.dirname(record.id) or record.id)
+    return as_utf8(os.path.dirname(record.id) or record.id)
 
 
 def end_of(record: Record) -> str:
     """The hash of an id, or all after its config."""
     found = _HASH.search(record.id)
-    return found[1] if found else printable(os.path.basename(record.id))
-
-
-def printable(text: str) -> str:
-    """A text that can be written as UTF-8, whatever a file system has."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return found[1] if found else as_utf8(os.path.basename(record.id))
 
 
 def is_launcher(name: str) -> bool:
@@ -120,7 +116,7 @@ def _named(group: Sequence[Record], names: Mapping[str, str]) -> Iterable[tuple[
     short = {name: _short(name, told) for name in told}
     for number, record in enumerate(group):
         parts = [f"{short[name]}={values[number]}" for name, values in told.items() if values[number]]
-        yield record, printable(" ".join([config, ", ".join(parts[:_MOST_FIELDS])]).strip())
+        yield record, as_utf8(" ".join([config, ", ".join(parts[:_MOST_FIELDS])]).strip())
 
 
 def _short(name: str, others: Iterable[str]) -> str:

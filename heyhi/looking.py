@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from heyhi import forms, tables
-from heyhi.completion import Command
+from heyhi.completion import PLACES, Command
 from heyhi.drivers import PAGE, file_about
 from heyhi.errors import UsageError
 from heyhi.finding import all_runs, find_runs, some_project
@@ -42,7 +42,7 @@ _FORMS: dict[str, Callable[[tables.Columns], str | bytes]] = {
 
 def _summary_parser() -> Parser:
     parser = Parser(prog="heyhi summary", allow_abbrev=False)
-    parser.add_argument("places", nargs="*", metavar="BATCH | FOLDER | RUN")
+    parser.add_argument("places", nargs="*", metavar=PLACES)
     parser.add_argument("--all", action="store_true", help="every field of the configs")
     parser.add_argument("--where", metavar="CONDITION")
     parser.add_argument("--sort", action="append", default=[], metavar="[-]COLUMN")
@@ -100,7 +100,7 @@ def report(words: Sequence[str]) -> int:
 
 def _report_parser() -> Parser:
     parser = Parser(prog="heyhi report", allow_abbrev=False)
-    parser.add_argument("places", nargs="*", metavar="BATCH | FOLDER | RUN")
+    parser.add_argument("places", nargs="*", metavar=PLACES)
     parser.add_argument("-o", "--output", metavar="FILE", help="where the page goes")
     return parser
 

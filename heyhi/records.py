@@ -27,6 +27,7 @@ from heyhi.overrides import SELECT, join_key
 from heyhi.project import Project
 from heyhi.protos import load_messages
 from heyhi.runs import Run, RunState, Status, write_whole
+from heyhi.texts import as_utf8
 
 __all__ = ["Record", "batch_records", "read_records"]
 
@@ -195,12 +196,7 @@ def _from_provenance(record: Record, known: dict[str, Any]) -> Record:
 
 
 def _text(value: Any) -> str:
-    return _printable(value) if isinstance(value, str) else ""
-
-
-def _printable(text: str) -> str:
-    """A text that can be written as UTF-8: JSON can hold half a character."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return as_utf8(value) if isinstance(value, str) else ""
 
 
 def _seconds(start: Any, end: Any) -> float | None:
@@ -222,21 +218,21 @@ def _add_leaves(value: Any, path: str, found: dict[str, Any]) -> None:
         if path and not value:
             found[path] = SELECT
         for key, inner in value.items():
-            part = key if key.isidentifier() else join_key((_printable(key),))
+            part = key if key.isidentifier() else join_key((as_utf8(key),))
             _add_leaves(inner, f"{path}.{part}" if path else part, found)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _add_leaves(inner, f"{path}.{index}", found)
     elif value is not None:
-        found[path] = _printable(value) if isinstance(value, str) else value
+        found[path] = as_utf8(value) if isinstance(value, str) else value
 
 
 def _scalars(value: Any) -> Iterator[tuple[str, Any]]:
     """Those of a result or a line of metrics, fit to be shown."""
     for name, one in results.scalars(value).items():
         if isinstance(one, str):
-            one = _printable(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}...")
-        yield _printable(name), one
+            one = as_utf8(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}...")
+        yield as_utf8(name), one
 
 
 def _last_metrics(path: str) -> dict[str, Any]:
@@ -284,7 +280,7 @@ class _Drift:
             now = recompose(known, self._project, self._composer)
             fingerprint = views.fingerprint(now.task, now.config)
             lines = drift_from(known, now, fingerprint, self._project, self._root)
-            return _printable("; ".join(lines))
+            return as_utf8("; ".join(lines))
         except HeyhiError as problem:
             return f"not known: {problem}"
 
@@ -320,7 +316,7 @@ def _in_state(record: Record, state: RunState | None) -> Record:
         return record
     told = ""
     if state.status is Status.DEAD:
-        told = _printable(runs.last_error(record.run)) or state.detail
+        told = as_utf8(runs.last_error(record.run)) or state.detail
     elif state.status in (Status.QUEUED, Status.UNKNOWN):
         told = state.detail
     seconds = record.duration_s

@@ -1,7 +1,7 @@
 """A batch, or other runs, as one HTML page that needs nothing else: no network, no file beside it.
 
     places ─▶ Subject: records, needs, scripts ─▶ what the page shows, as JSON ─▶ the page
-    batch  ─┘                                     heyhi/templates/ ──────────────┘
+    batch  ─┘                                     heyhi/page/ ───────────────────┘
 
 Whatever a folder holds is data: it reaches the page as JSON, compressed, and is shown as text; the templates
 escape the rest.
@@ -26,11 +26,12 @@ from heyhi.curves import read_curves
 from heyhi.errors import UsageError
 from heyhi.finding import is_batch
 from heyhi.graph import HEIGHT, WIDTH, Box, Graph, make_graph
-from heyhi.labels import choices, config_of, end_of, is_launcher, names_of, owner_of, printable
+from heyhi.labels import choices, config_of, end_of, is_launcher, names_of, owner_of
 from heyhi.project import Project
 from heyhi.records import Record, batch_records
 from heyhi.runs import RunState, Status
 from heyhi.tails import end
+from heyhi.texts import as_utf8
 
 __all__ = ["Subject", "find_subject", "make_page", "of_batch"]
 
@@ -106,7 +107,7 @@ def make_page(subject: Subject, project: Project) -> str:
     from jinja2 import Environment, PackageLoader  # comes with the libraries
 
     environment = Environment(
-        loader=PackageLoader("heyhi"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("heyhi", "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     names = names_of(subject.records)
     records = subject.records
@@ -131,11 +132,11 @@ def make_page(subject: Subject, project: Project) -> str:
         program=program,
         program_hash=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
     )
-    return printable(page)
+    return as_utf8(page)
 
 
 def _template(name: str) -> str:
-    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name("page").joinpath(name).read_text(encoding="utf-8")
 
 
 _LIBRARIES = {
@@ -173,7 +174,7 @@ def _counts(records: Iterable[Record]) -> list[tuple[str, int]]:
 
 
 def page_data(subject: Subject, project: Project, names: Mapping[str, str]) -> dict[str, Any]:
-    """All that the program of the page is given; see heyhi/templates/report.js."""
+    """All that the program of the page is given; see heyhi/page/report.js."""
     columns = _columns(subject.records)
     values = [column.values for column in columns]
     common = _common(subject.records)
@@ -324,8 +325,8 @@ def _runs(
         {
             "name": names[record.folder],
             "end": end_of(record),
-            "config": printable(os.path.basename(config_of(record))),
-            "folder": printable(record.folder),
+            "config": as_utf8(os.path.basename(config_of(record))),
+            "folder": as_utf8(record.folder),
             "task": record.task,
             "differs": _plain_values(_difference(record.config, common.get(record.task, {}))),
             "result": _plain_values(record.result),
@@ -434,7 +435,7 @@ def _drawn(graph: Graph | None, names: Mapping[str, str]) -> dict[str, Any] | No
 
 def _drawn_box(box: Box, names: Mapping[str, str]) -> dict[str, Any]:
     first = box.runs[0]
-    config = printable(config_of(first))
+    config = as_utf8(config_of(first))
     is_one = len(box.runs) == 1
     counts = _counts(box.runs)
     widths = [count * (WIDTH - 2) / len(box.runs) for _, count in counts]
@@ -444,8 +445,8 @@ def _drawn_box(box: Box, names: Mapping[str, str]) -> dict[str, Any]:
         "x": box.x,
         "y": box.y,
         "label": names[first.folder] if is_one else f"{os.path.basename(config)}: {len(box.runs):,} runs",
-        "title": f"{printable(first.id)}: {first.status}" if is_one else f"{config}: {told}",
-        "run": printable(first.id) if is_one else "",
+        "title": f"{as_utf8(first.id)}: {first.status}" if is_one else f"{config}: {told}",
+        "run": as_utf8(first.id) if is_one else "",
         "config": config,
         "parts": [
             (status, start, width) for (status, _), start, width in zip(counts, starts, widths, strict=True)

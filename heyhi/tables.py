@@ -19,6 +19,7 @@ from heyhi.errors import UsageError, did_you_mean, some_of
 from heyhi.finding import all_runs, is_batch, runs_at
 from heyhi.project import Project, find_project
 from heyhi.records import Record, batch_records, read_records
+from heyhi.texts import as_utf8
 from heyhi.views import LAUNCHER
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def columns(records: Sequence[Record], *, every: bool = False, by: Sequence[str]
 def _about(name: str, records: Sequence[Record]) -> list[Any]:
     values = [getattr(record, name) for record in records]
     if name in ("id", "folder"):  # whatever a file system has
-        values = [value.encode("utf-8", "backslashreplace").decode() for value in values]
+        values = [as_utf8(value) for value in values]
     return [None if value == "" else value for value in values]
 
 

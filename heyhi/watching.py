@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from heyhi import board, comparison
-from heyhi.completion import Command
+from heyhi.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.finding import find_run, some_project
 from heyhi.invocation import Parser
@@ -213,7 +213,7 @@ def replay(words: Sequence[str]) -> int:
 
 def _status_parser() -> Parser:
     parser = Parser(prog="heyhi status", allow_abbrev=False)
-    parser.add_argument("places", nargs="*", metavar="BATCH | FOLDER | RUN")
+    parser.add_argument("places", nargs="*", metavar=PLACES)
     parser.add_argument("--watch", action="store_true", help="again and again, until nothing lives")
     return parser
 

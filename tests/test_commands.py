@@ -39,6 +39,7 @@ def test_without_a_command_the_help_is_shown_with_status_2(tmp_path: Path) -> No
 
 WRONG = {
     "validat": "no command 'validat'; did you mean 'validate'?",
+    "--complete": "no command '--complete'; did you mean 'completion'?",
     "qqqq": "no command 'qqqq'; see heyhi --help",
     "protos now": "heyhi protos takes no arguments, not 'now'",
     "validate conf": "heyhi validate takes no arguments, not 'conf'",

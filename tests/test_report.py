@@ -181,4 +181,4 @@ def test_the_templates_are_in_the_wheel(tmp_path: Path) -> None:
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {f"heyhi/templates/report.{ending}" for ending in ("html", "css", "js")} <= set(names)
+    assert {f"heyhi/page/report.{ending}" for ending in ("html", "css", "js")} <= set(names)

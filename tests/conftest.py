@@ -10,6 +10,7 @@ demo_project    the same with the schema of tests/data/demo.proto, and no config
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,10 @@ from heyhi.runs import Run, Status, this_host
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster
+
+# Whoever starts the tests by nohup, or behind &, has these ignored; so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 DATA = Path(__file__).parent / "data"
 HERE = Path(__file__).resolve().parent.parent

@@ -25,7 +25,7 @@ from heyhi import runs, slurm
 from heyhi.errors import HeyhiError
 from heyhi.runs import Queue, Run, RunState, Status
 
-__all__ = ["JobEnd", "Jobs"]
+__all__ = ["JobEnd", "Jobs", "pause_after"]
 
 _PAUSE = 0.02  # seconds between two looks at our own processes
 _ADOPTED_PAUSE = 0.5  # seconds between two looks at the runs of others, at least
@@ -130,11 +130,10 @@ class Jobs:
                 for job in ended:
                     self._report(job, _end_of(job))
                 if time.monotonic() >= next_look:
-                    began = time.monotonic()
+                    began, cpu = time.monotonic(), time.thread_time()
                     self._look_elsewhere([job for job in jobs if job.process is None])
-                    # However many there are, looking takes a twentieth of a core at most.
-                    took = time.monotonic() - began - self._waited_for_slurm
-                    next_look = time.monotonic() + max(_ADOPTED_PAUSE, 20 * took)
+                    wall = time.monotonic() - began - self._waited_for_slurm
+                    next_look = time.monotonic() + pause_after(wall, time.thread_time() - cpu)
                 time.sleep(_PAUSE)
         except BaseException as problem:
             self._on_problem(problem)
@@ -199,6 +198,15 @@ class Jobs:
                 return  # cancelled
             self._jobs.remove(job)
         self._on_end(job.key, end)
+
+
+def pause_after(wall: float, cpu: float) -> float:
+    """Seconds until the next look at runs elsewhere, after one that took so many seconds, and so many of CPU.
+
+    However many there are, looking takes a twentieth of a core and a third of the time at most: on a busy
+    machine it takes long, and must not be put off for long; a slow file system is not asked all the time.
+    """
+    return max(_ADOPTED_PAUSE, 20 * cpu, 2 * wall)
 
 
 # ---- Processes ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heyhi import claim, runs
-from heyhi.jobs import JobEnd, Jobs
+from heyhi.jobs import JobEnd, Jobs, pause_after
 from heyhi.runs import Run
 from tests.conftest import wait_until
 
@@ -126,3 +126,19 @@ def test_a_problem_of_the_watching_is_told(run: Run) -> None:
 def test_a_job_is_a_session_of_its_own(ends: Ends, run: Run) -> None:
     ends.jobs.start("it", run, python("import os; print(os.getsid(0) == os.getpid())"))
     assert "True" in ends.of("it").message
+
+
+# How long a look took, and its CPU -> seconds until the next one.
+PAUSES = {
+    "next to nothing": (0.001, 0.001, 0.5),
+    "thousands of runs": (0.2, 0.2, 4.0),
+    "a busy machine": (0.7, 0.01, 1.4),
+    "a slow file system": (5.0, 0.1, 10.0),
+}
+
+
+@pytest.mark.parametrize(("wall", "cpu", "pause"), PAUSES.values(), ids=PAUSES)
+def test_runs_elsewhere_are_looked_at_soon_again_by_what_a_look_costs(
+    wall: float, cpu: float, pause: float
+) -> None:
+    assert pause_after(wall, cpu) == pytest.approx(pause)

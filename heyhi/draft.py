@@ -111,7 +111,7 @@ def make_order(draft: Draft) -> Order:
         experiment_root=str(draft.experiment_root),
         config=prototxt.write_text(draft.composition.config),
         config_meta=prototxt.write_text(draft.composition.meta),
-        provenance=_provenance(draft),
+        provenance={**_provenance(draft), "unset": views.unset(draft.composition.config)},
         snapshot_place=None if place is None else str(place),
         log_level=draft.log_level,
     )
@@ -192,14 +192,21 @@ def _base(root: Path, typed: str) -> Path:
 def drift_from(
     known: dict[str, Any], now: Composition, fingerprint: str, project: Project, root: Path
 ) -> list[str]:
-    """How a composition differs from what a heyhi.json (`known`) has frozen, a line a field."""
+    """How a composition differs from what a heyhi.json (`known`) has frozen, a line a field.
+
+    A field that the schema has got since, and that has its default, is no difference.
+    """
     import json
 
     if known.get("fingerprint") in (None, fingerprint):
         return []
     config = json.loads(json.dumps(views.to_dict(now.config, with_defaults=True), default=str))
     ours = {"config": config, "project_root": str(project.origin), "experiment_root": str(root)}
-    return views.diff(_without_roots(known), _without_roots(ours))
+    frozen, unset = _without_roots(known), known.get("unset")
+    # Without this list nobody knows which fields there were.
+    had = [*views.paths(frozen), *map(str, unset)] if isinstance(unset, list) else None
+    added = () if had is None else views.added_fields(had, now.config)
+    return views.diff(frozen, _without_roots(ours), added=added)
 
 
 def _without_roots(known: dict[str, Any]) -> Any:

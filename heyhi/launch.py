@@ -250,7 +250,7 @@ def freeze_new(order: Order) -> None:
 
 
 # What heyhi.json says of the frozen config: it stays as long as that config does.
-_OF_THE_CONFIG = ("base_config", "overrides", "canonical_overrides", "config", "fingerprint")
+_OF_THE_CONFIG = ("base_config", "overrides", "canonical_overrides", "config", "unset", "fingerprint")
 
 
 def _prepare(order: Order, say: Say, *, keep_frozen: bool) -> None:

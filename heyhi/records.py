@@ -36,7 +36,7 @@ _METRICS_BYTES = 1_000_000  # of its end that are read
 _LONGEST = 1000  # characters of a text of a result
 _MOST_SCALARS = 1000  # of one result
 _DONE = Status.DONE.value
-_FORMAT = "1"  # of what is kept: another one is not read
+_FORMAT = "2"  # of what is kept: another one is not read
 
 
 class Record(NamedTuple):

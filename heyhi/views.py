@@ -5,13 +5,14 @@
                                   flat_lines     ["lr=0.1", "soil.kind=loam"], overrides for a shell
                                   with_defaults  a message, the same with soil { depth: 0.5 }
                                   fingerprint    16 hex digits, of all but the launcher
+                                  unset          ["soil.acid"], what has neither value nor default
                                   diff           ["lr 0.1 -> 0.2"], of two dicts
 
 Scalars are Python values, as in a frozen config. Defaults are told inside unset messages too, but not
 of what a oneof could have been, and not for ever in a type inside itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -34,7 +35,18 @@ from heyhi.fields import (
 from heyhi.overrides import NULL, SELECT, escape_word, join_key
 from heyhi.scalars import python_value, write_bytes
 
-__all__ = ["LAUNCHER", "diff", "fingerprint", "flat_lines", "flatten", "to_dict", "with_defaults"]
+__all__ = [
+    "LAUNCHER",
+    "added_fields",
+    "diff",
+    "fingerprint",
+    "flat_lines",
+    "flatten",
+    "paths",
+    "to_dict",
+    "unset",
+    "with_defaults",
+]
 
 # The field that says what a job needs; it changes no result, so no fingerprint and no drift.
 LAUNCHER = "launcher"
@@ -162,6 +174,13 @@ class _Flattening:
                 yield join_key((*path, part)), python_value(of, value)
 
 
+def unset(message: Message) -> list[str]:
+    """The paths of scalars that have neither a value nor a default; none of the launcher's."""
+    told = {*paths(to_dict(message, with_defaults=True))}
+    rest = [path for path, value in flatten(message).items() if value in (None, False) and path not in told]
+    return [path for path in rest if not path.startswith(f"{LAUNCHER}.")]
+
+
 class _Select(str):
     """The word SELECT, to be told from a text that reads SELECT."""
 
@@ -280,11 +299,44 @@ def _all_defaults(descriptor: Descriptor, inside: _Types, marks_all: bool) -> Me
 # ---- Two of them --------------------------------------------------------------------------------
 
 
-def diff(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """How two configs (as nested dicts) differ, a line a field: `lr 0.1 -> 0.2`; no launchers."""
+def diff(old: dict[str, Any], new: dict[str, Any], *, added: Container[str] = ()) -> list[str]:
+    """How two configs (as nested dicts) differ, a line a field: `lr 0.1 -> 0.2`; no launchers.
+
+    Fields that were `added` to the schema are no difference.
+    """
     before, after = dict(_leaves(old, ())), dict(_leaves(new, ()))
-    changed = [key for key in sorted({**before, **after}) if before.get(key) != after.get(key)]
-    return [f"{key} {before.get(key, 'unset')} -> {after.get(key, 'unset')}" for key in changed]
+    keys = [key for key in sorted({**before, **after}) if before.get(key) != after.get(key)]
+    return [
+        f"{key} {before.get(key, 'unset')} -> {after.get(key, 'unset')}" for key in keys if key not in added
+    ]
+
+
+def paths(config: dict[str, Any]) -> list[str]:
+    """The paths of all that a config (as a nested dict) has; none of the launcher's."""
+    return [path for path, _ in _leaves(config, ())]
+
+
+def added_fields(known: Iterable[str], message: Message) -> set[str]:
+    """The fields that a schema has got since `known` were the paths of all that it had.
+
+    They have their defaults: whoever composes the old command line gets them without having said so. What
+    lies in a message that was not there before is no such field, nor is one that somebody has set.
+    """
+    known = {*known}
+    had = {above for path in known for above in _above(path)} | {""}
+    is_set = {part for path in flatten(message, with_all=False) for part in (*_above(path), path)} | {""}
+    return {
+        path
+        for path in flatten(message)
+        if path not in known and path not in is_set
+        # The innermost message around it that is not merely read as unset.
+        if next(above for above in reversed(_above(path)) if above in is_set) in had
+    }
+
+
+def _above(path: str) -> list[str]:
+    """What a path lies in, the whole first. (A key in quotes may be cut too: nothing is called like that.)"""
+    return ["", *(path[:at] for at, character in enumerate(path) if character == ".")]
 
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Whole stories: a project of its own, driven through its own run.py, killed, raced, and asked again."""
 
+import json
 import os
 import shlex
 import shutil
@@ -339,11 +340,13 @@ def test_an_edited_config_is_drift_and_the_old_result_is_not_passed_off(garden: 
 def test_start_continue_goes_on_with_the_frozen_config(garden: Garden) -> None:
     garden(*CARROT, "fail=once")
     base = garden.root / "conf/beds/carrot.prototxt"
-    base.write_text(base.read_text().replace("lr: 0.5", "lr: 0.25"))
+    base.write_text("grow { lr: 0.25 }")
     done = garden(*CARROT, "fail=once", "--mode", "start_continue")
     assert done.status == 0, done.err
     assert "lr: 0.5" in done.out
-    assert "DEAD (drifted: lr 0.5 -> 0.25)" in done.err
+    assert "DEAD (drifted: lr 0.5 -> 0.25, note 'carrot' -> unset" in done.err.replace("; ", ", ")
+    known = json.loads((garden.folder(*CARROT, "fail=once") / "heyhi.json").read_text())
+    assert (known["config"]["lr"], "note" in known["unset"]) == (0.5, False)
 
 
 def test_a_run_of_the_same_config_is_pointed_out(garden: Garden) -> None:
@@ -434,8 +437,6 @@ def test_the_error_is_gone_at_the_next_start(garden: Garden) -> None:
 
 
 def test_provenance_tells_where_a_run_came_from(garden: Garden) -> None:
-    import json
-
     garden(*CARROT, "fail=once", "lr=.1")
     garden(*CARROT, "fail=once", "lr=.1", "--mode", "start_continue")
     known = json.loads((garden.folder(*CARROT, "fail=once", "lr=.1") / "heyhi.json").read_text())

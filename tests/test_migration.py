@@ -32,7 +32,21 @@ def edit(**changes: object) -> Callable[[Path], object]:
     return change
 
 
+def before_a_field(path: str, text: str = "grow { }", **changes: object) -> Callable[[Path], object]:
+    """As if the run had been frozen when the schema did not have some field of Grow yet, nor its config."""
+
+    def change(folder: Path) -> None:
+        known = json.loads((folder / "heyhi.json").read_text())
+        known["config"].pop(path, None)
+        known["unset"] = [one for one in known["unset"] if one != path and not one.startswith(f"{path}.")]
+        edit(**{**known, "fingerprint": "of then", **changes})(folder)
+        (Path.cwd() / "conf/it.prototxt").write_text(text)
+
+    return change
+
+
 OLD = 'grow { lr: 1 soil { acid: -3 } old { x: "a" "b" y: [1] } }'
+FROZEN = {"seed": 7, "lr": 1.0, "precise": 0.25, "dry": True, "colour": "RED"}
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda f: None, ""),
     "an unknown field": (
@@ -54,6 +68,33 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "the base was edited": (
         lambda f: (Path.cwd() / "conf/it.prototxt").write_text("grow { seed: 3 }"),
         "composes to another config: seed 7 -> 3",
+    ),
+    "the schema got a field with a default": (before_a_field("precise"), ""),
+    "the schema got a field without one": (before_a_field("wet"), ""),
+    "the schema got a message with defaults": (before_a_field("soil"), ""),
+    "the schema got a field, and the base sets it": (
+        before_a_field("precise", "grow { precise: 2 }"),
+        "composes to another config: precise unset -> 2.0",
+    ),
+    "the schema got a message, and the base sets it": (
+        before_a_field("soil", 'grow { soil { kind: "clay" } }'),
+        "composes to another config: soil.depth unset -> 0.5, soil.kind unset -> 'clay'",
+    ),
+    "the base has got a message of nothing but defaults": (
+        lambda f: (Path.cwd() / "conf/it.prototxt").write_text("grow { watering { drip { } } }"),
+        "composes to another config: watering.drip.litres unset -> 3",
+    ),
+    "a field has got a default": (
+        before_a_field("precise", unset=["wet", "precise"]),
+        "composes to another config: precise unset -> 0.25",
+    ),
+    "a default is another one": (
+        edit(config={**FROZEN, "seed": 6}, fingerprint="of then"),
+        "composes to another config: seed 6 -> 7",
+    ),
+    "an older heyhi did not write down what was unset": (
+        before_a_field("precise", unset=None),
+        "composes to another config: precise unset -> 0.25",
     ),
     "a field is gone": (
         edit(overrides=["speed=1"]),

@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from heyhi import prototxt
-from heyhi.views import diff, fingerprint, flat_lines, flatten, to_dict, with_defaults
+from heyhi.views import (
+    added_fields,
+    diff,
+    fingerprint,
+    flat_lines,
+    flatten,
+    paths,
+    to_dict,
+    unset,
+    with_defaults,
+)
 from tests.conftest import FULL, ComposeText
 
 
@@ -217,3 +227,46 @@ DIFF = {
 @pytest.mark.parametrize(("old", "new"), DIFF, ids=lambda text: text or "-")
 def test_a_diff_has_a_line_a_field(grow: Any, old: str, new: str) -> None:
     assert diff(to_dict(grow(old)), to_dict(grow(new))) == DIFF[old, new]
+
+
+# ---- What a schema has got since ----------------------------------------------------------------
+
+
+def test_unset_is_what_has_neither_a_value_nor_a_default(grow: Any, demo: Any) -> None:
+    found = unset(grow("lr: 1 dry: false launcher { slurm { } }"))
+    assert {"wet", "name", "soil.kind", "watering.hours", "helper.soil.kind"} <= {*found}
+    assert not {"lr", "dry", "seed", "tags", "soil.depth", "launcher.slurm.partition"} & {*found}
+    assert unset(prototxt.parse("can { }", demo.Watering, "f")) == ["hours"]
+
+
+TEXTS = (
+    "",
+    FULL,
+    "watering { can { } }",
+    "watering { drip { } }",
+    "plants { }",
+    "plants { } plants { soil { } }",
+    "tree { left { } }",
+    "tree { left { left { } } branches { } }",
+    "helper { next { } }",
+    "beds { key: 'a.b' value { } }",
+    "soil { } launcher { slurm { } }",
+)
+
+
+@pytest.mark.parametrize("new", TEXTS, ids=lambda text: text[:20] or "-")
+@pytest.mark.parametrize("old", TEXTS, ids=lambda text: text[:20] or "-")
+def test_where_the_schema_is_the_same_no_field_that_differs_was_added(grow: Any, old: str, new: str) -> None:
+    before, after = (to_dict(grow(text), with_defaults=True) for text in (old, new))
+    added = added_fields([*paths(before), *unset(grow(old))], grow(new))
+    assert diff(before, after, added=added) == diff(before, after)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:20] or "-")
+def test_a_field_that_nobody_knew_of_was_added_wherever_it_is(grow: Any, text: str) -> None:
+    known = [*paths(to_dict(grow(text), with_defaults=True)), *unset(grow(text))]
+    before = [path for path in known if not path.endswith(("seed", "depth"))]
+    added = {path for path in known if path.endswith(("seed", "depth"))} - {
+        *flatten(grow(text), with_all=False)
+    }
+    assert added <= added_fields(before, grow(text))

@@ -8,6 +8,7 @@ A job reads what was composed and never composes: what ran is what is on disk.
 import errno
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -298,7 +299,7 @@ def _note_start(run: Run, owner: JobId) -> dict[str, Any]:
         "ended": None,
         "status": "RUNNING",
     }
-    _write_starts(run, lambda starts: [*starts, start])
+    _note(run, lambda content: {**content, "starts": [*content.get("starts", []), start]})
     return start
 
 
@@ -308,19 +309,29 @@ def _note_end(run: Run, start: dict[str, Any], outcome: Outcome, owner: JobId) -
     end = {**start, "ended": _now(), "status": status}
     try:
         _refuse_if_lost(run, owner)
-        _write_starts(run, lambda starts: [*starts[:-1], end])
+        _note(
+            run, lambda content: {**_with_versions(content), "starts": [*content.get("starts", [])[:-1], end]}
+        )
     except OSError as problem:
         say(f"{run.provenance}: cannot be updated: {problem.strerror}")
 
 
-def _write_starts(run: Run, change: Callable[[list[Any]], list[Any]]) -> None:
+def _with_versions(content: dict[str, Any]) -> dict[str, Any]:
+    """With the versions of the packages that the task has imported."""
+    modules = {name: module for name, module in sys.modules.copy().items() if "." not in name}
+    # Looked up, and not asked for: some packages warn whoever asks.
+    found = {name: getattr(module, "__dict__", {}).get("__version__") for name, module in modules.items()}
+    own = {n: v for n, v in sorted(found.items()) if isinstance(v, str) and n not in sys.stdlib_module_names}
+    return {**content, "versions": {**content.get("versions", {}), **own}}
+
+
+def _note(run: Run, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     import json
 
     content = runs.read_provenance(run)
     if not content:
         return  # the task removed it: what is left would not be the run's provenance
-    content["starts"] = change(content.get("starts", []))
-    runs.write_whole(run.provenance, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    runs.write_whole(run.provenance, json.dumps(change(content), indent=1, ensure_ascii=False) + "\n")
 
 
 def _now() -> str:

@@ -44,6 +44,26 @@ def test_what_it_returns_is_the_result(execute: _Execute, run: Run) -> None:
     assert [start["status"] for start in json.loads(run.provenance.read_text())["starts"]] == ["DONE"]
 
 
+def test_the_versions_of_what_the_task_has_imported_are_noted(
+    execute: _Execute, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "seeds.py").write_text("__version__ = '1.2'\n")
+    (tmp_path / "sickle.py").write_text("def __getattr__(name): raise RuntimeError(name)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    run.provenance.write_text('{"id": "p/it", "versions": {"python": "3"}}\n')
+
+    def main(**_: Any) -> None:
+        import csv  # has a version, and is Python's own  # noqa: F401
+
+        import seeds  # type: ignore[import-not-found]  # noqa: F401
+        import sickle  # type: ignore[import-not-found]  # noqa: F401
+
+    assert execute(main).failure is None
+    versions = json.loads(run.provenance.read_text())["versions"]
+    assert (versions["python"], versions["seeds"], versions["pytest"]) == ("3", "1.2", pytest.__version__)
+    assert not {"csv", "sickle"} & {*versions}
+
+
 # What the task raises -> exit status, the last line of its error.
 FAILURES: list[tuple[BaseException, int, str]] = [
     (ValueError("too dry"), 1, "ValueError: too dry"),

@@ -283,7 +283,7 @@ def _complete(shell: str, line: str, tail: str) -> NoReturn:
 def _completion_parser() -> Parser:
     from heyhi.shells import SHELLS
 
-    parser = Parser(prog="heyhi completion", allow_abbrev=False)
+    parser = Parser(prog="heyhi completion")
     parser.add_argument("shell", metavar="SHELL", nargs="?", type=one_of(SHELLS))
     parser.add_argument("--install", action="store_true", help="add one line to the shell's start-up file")
     return parser
@@ -315,7 +315,7 @@ def _later(module: str, name: str, note: str) -> Command:
 
 
 def _batch_parser(command: str) -> Parser:
-    parser = Parser(prog=f"heyhi {command}", allow_abbrev=False)
+    parser = Parser(prog=f"heyhi {command}")
     parser.add_argument("batch", metavar="BATCH")
     parser.add_argument("--mode", type=one_of({mode.value: mode for mode in Mode}), default=Mode.GENTLE_START)
     if command == "plan":

@@ -148,7 +148,10 @@ _ZIP = "many runs: the first values of all keys, the second ones, ...: --zip lr=
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command line as a UsageError."""
+    """Says what is wrong with a command line as a UsageError. A flag is spelled out."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given, allow_abbrev=False)
 
     def error(self, message: str) -> Any:
         """Raise it."""
@@ -173,7 +176,6 @@ def run_py_parser() -> Parser:
         usage="python run.py -c CFG [flags] [key=value ...]",
         description="Compose a config, and run its task once, in a folder that is a function of it.",
         epilog="Overrides: key=value, key=NULL (clear), member=SELECT (choose), Imount=path (include).",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     modes = {mode.value: mode for mode in Mode}

@@ -41,7 +41,7 @@ _FORMS: dict[str, Callable[[tables.Columns], str | bytes]] = {
 
 
 def _summary_parser() -> Parser:
-    parser = Parser(prog="heyhi summary", allow_abbrev=False)
+    parser = Parser(prog="heyhi summary")
     parser.add_argument("places", nargs="*", metavar=PLACES)
     parser.add_argument("--all", action="store_true", help="every field of the configs")
     parser.add_argument("--where", metavar="CONDITION")
@@ -99,7 +99,7 @@ def report(words: Sequence[str]) -> int:
 
 
 def _report_parser() -> Parser:
-    parser = Parser(prog="heyhi report", allow_abbrev=False)
+    parser = Parser(prog="heyhi report")
     parser.add_argument("places", nargs="*", metavar=PLACES)
     parser.add_argument("-o", "--output", metavar="FILE", help="where the page goes")
     return parser
@@ -123,7 +123,7 @@ def migrate(words: Sequence[str]) -> int:
 
 
 def _migrate_parser() -> Parser:
-    parser = Parser(prog="heyhi migrate", allow_abbrev=False)
+    parser = Parser(prog="heyhi migrate")
     parser.add_argument("--check", action="store_true", help="only list them")
     parser.add_argument("folder", nargs="?", metavar="FOLDER")
     return parser

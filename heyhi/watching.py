@@ -212,14 +212,14 @@ def replay(words: Sequence[str]) -> int:
 
 
 def _status_parser() -> Parser:
-    parser = Parser(prog="heyhi status", allow_abbrev=False)
+    parser = Parser(prog="heyhi status")
     parser.add_argument("places", nargs="*", metavar=PLACES)
     parser.add_argument("--watch", action="store_true", help="again and again, until nothing lives")
     return parser
 
 
 def _logs_parser() -> Parser:
-    parser = Parser(prog="heyhi logs", allow_abbrev=False)
+    parser = Parser(prog="heyhi logs")
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("-f", "--follow", action="store_true", help="until it has ended")
     parser.add_argument("-n", "--lines", type=int, metavar="LINES", help="of its end")
@@ -227,14 +227,14 @@ def _logs_parser() -> Parser:
 
 
 def _diff_parser() -> Parser:
-    parser = Parser(prog="heyhi diff", allow_abbrev=False)
+    parser = Parser(prog="heyhi diff")
     parser.add_argument("runs", nargs=2, metavar="RUN")
     parser.add_argument("--code", action="store_true", help="the lines of the code that differ")
     return parser
 
 
 def _replay_parser() -> Parser:
-    parser = Parser(prog="heyhi replay", allow_abbrev=False)
+    parser = Parser(prog="heyhi replay")
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--out", metavar="DIR", help="make it there, beside the one that is there")
     return parser

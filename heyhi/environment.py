@@ -132,8 +132,21 @@ def _requeue(callback: Callable[[], None] | None) -> None:
             callback()
         except Exception:  # the job is requeued whatever its callback does
             logging.getLogger(__name__).exception("the callback before the requeue failed")
-    subprocess.run(["scontrol", "requeue", job], check=True)
+    _have_requeued(job)
     raise Requeued(-1)
+
+
+def _have_requeued(job: str) -> None:
+    """Raises CalledProcessError if Slurm will not."""
+    # Slurm ends the step with TERM, then with KILL: scontrol too, which may not have had its answer yet.
+    old = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True)
+    except subprocess.CalledProcessError as problem:
+        if problem.returncode >= 0:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, old)
 
 
 def _log(text: str) -> None:

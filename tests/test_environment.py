@@ -215,6 +215,14 @@ def test_a_requeue_that_slurm_refuses_is_an_error(tmp_path: Path) -> None:
     assert "CalledProcessError" in err
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_requeue_that_ends_scontrol_with_the_step_is_none(tmp_path: Path, number: signal.Signals) -> None:
+    rank = Rank(tmp_path, FIRST, scontrol=f"kill -{number} $$; echo answered >> {tmp_path}/asked")
+    status, _, err = rank.after(signal.SIGUSR1)
+    assert (status, "Error" in err.replace("ValueError", "")) == (255, False)
+    assert ("answered" in rank.asked.read_text()) is (number is signal.SIGTERM)
+
+
 def test_the_other_ranks_leave_in_peace(tmp_path: Path) -> None:
     rank = Rank(tmp_path, LAST)
     assert rank.after(signal.SIGTERM, signal.SIGUSR1)[:2] == (0, "")

@@ -470,9 +470,17 @@ def by_preemption(carrot: Plot, job: str) -> None:
     carrot.cluster.client("srun", "-p", "urgent", "--exclusive", "-w", nodes, "-N", "2", "true", timeout=60)
 
 
+def by_its_time_limit(carrot: Plot, job: str) -> None:
+    """Slurm itself announces the end, at one of its looks, which are half a minute apart."""
+    carrot.cluster.client("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    wait_until(lambda: carrot.state() == "QUEUED", 90)
+    carrot.cluster.client("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+
+
 # How it is requeued; whether its callback is called; what heyhi.json says of the first start.
 REQUEUES = {
     "USR1": (by_usr1, True, "REQUEUED"),
+    "time limit": (by_its_time_limit, True, "REQUEUED"),
     "preemption": (by_preemption, True, "REQUEUED"),
     "by hand": (by_hand, False, "RUNNING"),
 }

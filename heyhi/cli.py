@@ -49,11 +49,15 @@ def parse_args_and_maybe_launch(main: "Main") -> None:
 
 
 class Report(NamedTuple):
-    """What became of an invocation: the run, its state, and its outcome if it ran here."""
+    """What became of an invocation: the run, its state, and its outcome if it ran here.
+
+    Of a run that was submitted its folder has been said just before.
+    """
 
     draft: "Draft"
     state: "RunState"
     outcome: "Outcome | None" = None
+    is_submitted: bool = False
 
 
 def run(main: "Main", argv: Sequence[str], script: str | None = None) -> int:
@@ -145,7 +149,7 @@ def _wait_for_end(report: "Report") -> "Report":
                 ask = look % _LOOKS == 0 or before.status is runs.Status.RUNNING or run.error.exists()
                 state = slurm.read_state(run) if ask else state._replace(status=runs.Status.QUEUED)
     except KeyboardInterrupt:
-        say(f"{run.id}: {state.status.value}{_job_of(state)}: it goes on; the same command tells its state")
+        say(f"{_told(run, state._replace(detail=''))}: it goes on; the same command tells its state")
         raise
     return report._replace(state=state)
 
@@ -329,7 +333,7 @@ def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft"
         say("  another process was faster")
     else:
         say(f"  submitted: job {job.text}\n  tail -F {shlex.quote(str(draft.run.log))}")
-    return Report(draft, read_state(draft.run))
+    return Report(draft, read_state(draft.run), is_submitted=True)
 
 
 def _why_refused(draft: "Draft", state: "RunState") -> str:
@@ -384,7 +388,8 @@ def _finish(invocation: Invocation, report: Report) -> int:
         say(f"{run.id}: DONE")
         _print_result(run)
         return 0
-    _say_state(run, state)
+    folder = "" if report.is_submitted else f"\n  folder {run.folder}"
+    say(f"{_told(run, state)}{folder}")
     if invocation.mode is Mode.DRYRUN:
         return 0
     if state.status is Status.DONE:
@@ -395,13 +400,9 @@ def _finish(invocation: Invocation, report: Report) -> int:
     return outcome.exit_status if outcome else 0
 
 
-def _say_state(run: "Run", state: "RunState") -> None:
-    detail = f": {state.detail}" if state.detail else ""
-    say(f"{run.id}: {state.status.value}{_job_of(state)}{detail}\n  folder {run.folder}")
-
-
-def _job_of(state: "RunState") -> str:
-    return f" ({state.job.text})" if state.job and state.status.value in ("RUNNING", "QUEUED") else ""
+def _told(run: "Run", state: "RunState") -> str:
+    job = f" ({state.job.text})" if state.job and state.status.value in ("RUNNING", "QUEUED") else ""
+    return f"{run.id}: {state.status.value}{job}{f': {state.detail}' if state.detail else ''}"
 
 
 def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> None:

@@ -125,7 +125,7 @@ def test_a_run_is_submitted_once_and_its_command_line_tells_its_state(plot: Make
     assert first.status == 0, first.err
     (job,) = carrot.alive()
     assert first.status == 0, first.err
-    assert f"  folder {carrot.folder}\n" in first.err
+    assert first.err.count(f"  folder {carrot.folder}\n") == 1
     assert f"  submitted: job {job}\n  tail -F {shlex.quote(str(carrot.run.log))}\n" in first.err
     assert carrot.run.jobid.read_text() == job
     assert re.search(rf": (QUEUED|RUNNING) \({job}\)", first.err)

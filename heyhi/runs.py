@@ -307,7 +307,7 @@ def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
     if known is not None and known.lives:
         status = _IN_SLURM[known.state]
         why = f": {known.reason}" if known.reason and status is Status.QUEUED else ""
-        return RunState(status, JobId(known.id), f"{known.state}{why}")
+        return RunState(status, JobId(known.id), "" if known.state == status.value else f"{known.state}{why}")
     if job.text.startswith(SUBMITTING):
         # Had it begun, its job would have written down its id. So nothing of it ever ran.
         return RunState(Status.NOT_STARTED, job)

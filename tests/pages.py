@@ -32,7 +32,8 @@ _RULES = [
     (re.compile(r"\b([DIWEC])\d{4} \d\d:\d\d:\d\d "), r"\g<1>1231 23:59:59 "),
     (re.compile(r"\blocal:[^\s:]+:\d+"), "local:host:1"),
     (re.compile(r"\b(process|job) \d+"), r"\1 1"),
-    (re.compile(r"\b(QUEUED|RUNNING) \(\d[\d_]*\)"), r"\1 (1)"),
+    # Slurm may have started it by then.
+    (re.compile(r"\b(QUEUED \(\d[\d_]*\)(: PENDING.*)?|RUNNING \(\d[\d_]*\))"), "QUEUED (1)"),
     (re.compile(r"(\d\.\d{3})\d+(e-?\d+)?"), r"\1"),
     (re.compile(r"[ \t]+$", re.MULTILINE), ""),
 ]

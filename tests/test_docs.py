@@ -149,7 +149,8 @@ STORIES = {
     "other numbers": ("```console\n$ echo 'step 3, 0.122'\nstep 4, 0.122\n```\n", [False]),
     "jobs": ("```console\n$ echo 'local:pc:12 job 5'\nlocal:other:34 job 6\n```\n", [True]),
     "jobs of Slurm": ("```console\n$ echo 'QUEUED (5_1): x'\nQUEUED (62): x\n```\n", [True]),
-    "other states": ("```console\n$ echo 'QUEUED (5)'\nRUNNING (5)\n```\n", [False]),
+    "started already": ("```console\n$ echo 'RUNNING (5)'\nQUEUED (62): PENDING: None\n```\n", [True]),
+    "other states": ("```console\n$ echo 'DONE (5)'\nRUNNING (5)\n```\n", [False]),
     "order of runs": ("```console\n$ printf '[1/2] b\\n[2/2] a\\n'\n[1/2] a\n[2/2] b\n```\n", [True]),
     "other runs": ("```console\n$ printf '[1/2] b\\n[2/2] b\\n'\n[1/2] a\n[2/2] b\n```\n", [False]),
 }  # fmt: skip

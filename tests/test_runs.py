@@ -182,7 +182,9 @@ def test_status(run: Run, files: str, queue: dict[str, str] | None, status: Stat
 def test_a_job_id_that_was_given_to_another_job_is_not_the_runs(run: Run) -> None:
     run.jobid.write_text("12")
     run.provenance.write_text('{"slurm_name": "it.ab"}')
-    assert read_state(run, {"12": QueuedJob("12", "RUNNING", "it.ab")}).status is Status.RUNNING
+    told = read_state(run, {"12": QueuedJob("12", "RUNNING", "it.ab")})
+    assert (told.status, told.detail) == (Status.RUNNING, "")
+    assert read_state(run, {"12": QueuedJob("12", "COMPLETING", "it.ab")}).detail == "COMPLETING"
     state = read_state(run, {"12": QueuedJob("12", "RUNNING", "a stranger's")})
     assert state == RunState(Status.DEAD, JobId("12"), "Slurm does not know it any more")
 

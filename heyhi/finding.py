@@ -54,7 +54,7 @@ def find_runs(place: Path, project: Project) -> list[Run]:
     if not place.is_dir():
         raise UsageError(f"{place}: no such folder")
     root = str(project.experiment_root)
-    folders = _folders(os.path.abspath(place), root)
+    folders = _folders(_absolute(place, root), root)
     return sorted(Run(_id(folder, root), Path(folder)) for folder in folders)
 
 
@@ -84,8 +84,18 @@ def runs_at(place: str, project: Project) -> list[Run]:
 
 def run_of(folder: Path | str, project: Project) -> Run:
     """The run of a folder, which need not be one's yet."""
+    root = str(project.experiment_root)
+    path = _absolute(folder, root)
+    return Run(_id(path, root), Path(path))
+
+
+def _absolute(folder: Path | str, root: str) -> str:
+    """Its path; as the root is called if it lies there, also where links lead to it by another name."""
     path = os.path.abspath(folder)
-    return Run(_id(path, str(project.experiment_root)), Path(path))
+    if f"{path}/".startswith(f"{root}/"):
+        return path
+    real, real_root = os.path.realpath(path), real_path(root)
+    return root + real[len(real_root) :] if f"{real}/".startswith(f"{real_root}/") else path
 
 
 def _id(folder: str, root: str) -> str:

@@ -5,6 +5,7 @@ import pytest
 from heyhi.errors import UsageError
 from heyhi.finding import find_run, find_runs
 from heyhi.project import Project
+from heyhi.runs import Run
 
 
 @pytest.fixture
@@ -60,6 +61,18 @@ def test_a_folder_outside_the_root_has_runs_too(project: Project, tmp_path: Path
     make(project, "../disk/b", "heyhi.json")
     assert ids(project, tmp_path / "disk") == ["../disk/b"]
     assert ids(project, Path("disk")) == ["../disk/b"], "relative to where one is"
+
+
+def test_a_run_has_one_id_by_whatever_links_it_is_reached(project: Project, tmp_path: Path) -> None:
+    root = project.experiment_root
+    make(project, "p/a")
+    root.rename(tmp_path / "disk")
+    root.symlink_to(tmp_path / "disk")
+    (tmp_path / "short").symlink_to(root / "p")
+    for place in (root / "p", tmp_path / "disk/p", tmp_path / "short", tmp_path / "disk/p/a"):
+        assert find_runs(place, project) == [Run("p/a", root / "p/a")]
+    assert find_run(str(tmp_path / "disk/p/a"), project) == Run("p/a", root / "p/a")
+    assert ids(project, tmp_path / "disk") == ["p/a"]
 
 
 def test_links_lead_to_runs_elsewhere_and_never_in_circles(project: Project, tmp_path: Path) -> None:

@@ -42,13 +42,13 @@ def text_lines(table: Columns, width: int | None = None) -> Iterator[str]:
     if count > _MOST_ROWS:
         yield f"... and {count - _MOST_ROWS:,} more rows: --where and --sort choose, --csv FILE has all"
     if left := [name for name in cells if name not in shown]:
-        yield f"not shown: {some_of(left)} (--csv FILE has all)"
+        yield f"not shown: {some_of(list(map(on_one_line, left)))} (--csv FILE has all)"
 
 
 def _cells(name: str, values: list[Any], width: int | None) -> list[str]:
     """A column of equally wide texts, its name first."""
     longest = None if width is None else max(20, width // 3)
-    texts = [name, *(_cut(_told(value), longest) for value in values)]
+    texts = [on_one_line(name), *(_cut(_told(value), longest) for value in values)]
     wide = max(map(len, texts))
     right = is_numeric(values)
     return [text.rjust(wide) if right else text.ljust(wide) for text in texts]

@@ -88,10 +88,11 @@ def report(words: Sequence[str]) -> int:
     project = some_project(asked.places)
     subject = page.find_subject(asked.places, project)
     place = Path(asked.output) if asked.output else file_about(project, subject.title, *PAGE)
+    made = page.make_page(subject, project)
     try:
         if not asked.output:
             place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, page.make_page(subject, project))
+        write_whole(place, made)
     except OSError as problem:
         raise UsageError(f"{place}: cannot be written: {problem.strerror}") from None
     print(f"{place}: {len(subject.records):,} runs, {place.stat().st_size / 1e6:.1f} MB")

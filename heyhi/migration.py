@@ -32,10 +32,21 @@ class Checked(NamedTuple):
 def check(several: Sequence[Run], project: Project) -> Checked:
     """Look at all runs that have a heyhi.json. Raises ProjectError if the schema cannot be read."""
     checker = _Checker(project)
-    started = [run for run in several if run.provenance.exists()]
+    started = [run for run in several if _was_started(run)]
     found = {run: checker.reasons(run) for run in started}
     others = sum(reasons is None for reasons in found.values())
     return Checked(len(started) - others, {run: why for run, why in found.items() if why}, others)
+
+
+def _was_started(run: Run) -> bool:
+    """Whether it has a heyhi.json; also one that cannot be looked at, which is told as such."""
+    try:
+        run.provenance.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class _Checker:
@@ -77,7 +88,9 @@ class _Checker:
     def _of_id(self, known: dict[str, Any], overrides: Sequence[str]) -> list[str]:
         base = self._project.root / known["base_config"]
         before = known.get("canonical_overrides")
-        if not isinstance(before, list) or known.get("id") != runs.make_id(base, before, self._project):
+        if not isinstance(before, list):
+            return []
+        if known.get("id") != runs.make_id(base, list(map(str, before)), self._project):
             return []  # its folder was named by hand
         root = Path(str(known.get("experiment_root")))
         after = runs.make_id(base, [runs.relative_to_root(text, root) for text in overrides], self._project)

@@ -63,11 +63,14 @@ def find_subject(places: Sequence[str], project: Project) -> Subject:
     parts = [_at(place, project) for place in places] or [
         _of_records(_project_name(project), tables.find_records([], project))
     ]
-    records = {record.folder: record for part in parts for record in part.records}
+    needs: dict[Path, list[Path]] = {}
+    for part in parts:
+        for folder, those in part.needs.items():
+            needs[folder] = list(dict.fromkeys([*needs.get(folder, ()), *those]))
     return Subject(
         ", ".join(part.title for part in parts),
-        list(records.values()),
-        {folder: need for part in parts for folder, need in part.needs.items()},
+        tables.each_once(record for part in parts for record in part.records),
+        needs,
         {name: text for part in parts for name, text in part.scripts.items()},
     )
 
@@ -398,9 +401,7 @@ def _told(value: Any) -> str:
 
 def _curves(records: Sequence[Record]) -> dict[str, Any]:
     """Those of the latest runs, and of how many there are any."""
-    having = [
-        record for record in _latest_first(records) if (Path(record.folder) / "metrics.jsonl").is_file()
-    ]
+    having = [r for r in _latest_first(records) if os.path.isfile(f"{r.folder}/metrics.jsonl")]
     numbers = {record.folder: number for number, record in enumerate(records)}
     found: dict[int, Any] = {}
     room = _MOST_POINTS

@@ -19,7 +19,7 @@ from heyhi.errors import UsageError, did_you_mean, some_of
 from heyhi.finding import all_runs, is_batch, runs_at
 from heyhi.project import Project, find_project
 from heyhi.records import Record, batch_records, read_records
-from heyhi.texts import as_utf8
+from heyhi.texts import as_utf8, on_one_line
 from heyhi.views import LAUNCHER
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Columns",
     "columns",
+    "each_once",
     "find_records",
     "frame",
     "group",
@@ -71,8 +72,16 @@ def find_records(places: Sequence[str], project: Project) -> list[Record]:
     """
     if not places:
         return read_records(all_runs(project), project)
-    found = (record for place in places for record in _records_at(place, project))
-    return list({record.folder: record for record in found}.values())
+    return each_once(record for place in places for record in _records_at(place, project))
+
+
+def each_once(records: Iterable[Record]) -> list[Record]:
+    """The records, one a folder: of several the one that says most, as a batch does of what did not start."""
+    found: dict[str, Record] = {}
+    for record in records:
+        if record.folder not in found or not found[record.folder].task:
+            found[record.folder] = record
+    return list(found.values())
 
 
 def _records_at(place: str, project: Project) -> list[Record]:
@@ -169,7 +178,9 @@ def _typed(name: str, values: list[Any]) -> "pd.Series[Any]":
 
     if name == "started":
         return pd.Series(pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601"))
-    kinds = {type(value) for value in values if value is not None}
+    kinds: set[type] = {type(value) for value in values if value is not None}
+    if not kinds and name in _ABOUT:  # so that a condition on it holds for none, and is no error
+        kinds = {float if name == "duration_s" else str}
     for dtype, fitting in _DTYPES.items():
         if kinds and kinds <= fitting:
             try:
@@ -211,6 +222,8 @@ def select(records: Sequence[Record], where: str | None) -> list[Record]:
 _TOKEN = re.compile(
     r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|`([^`]*)`|(?<![\w.])([^\W\d]\w*(?:\.\w+)*)""",
 )
+# Around the name of an argument of a method: note.str.contains('x', case=False).
+_BEFORE, _ARGUMENT = re.compile(r"[(,]\s*\Z"), re.compile(r"\s*=(?!=)")
 _WORDS = {"true": "True", "false": "False"}
 
 
@@ -222,6 +235,12 @@ def _numbered(where: str, names: list[str]) -> str:
         text, quoted, word = match.groups()
         if text is not None:
             return str(text)
+        if (
+            word is not None
+            and _ARGUMENT.match(where[match.end() :])
+            and _BEFORE.search(where[: match.start()])
+        ):
+            return str(word)
         name = quoted if quoted is not None else word
         if name in numbers:
             return numbers[name]
@@ -237,7 +256,8 @@ def _numbered(where: str, names: list[str]) -> str:
 
 def _no_column(name: str, names: Iterable[str]) -> str:
     known = list(names)
-    return f"no column {name!r}{did_you_mean(name, known) or '; there are ' + some_of(known)}"
+    there_are = f"; there are {some_of(list(map(on_one_line, known)))}"
+    return f"no column {name!r}{did_you_mean(name, known) or there_are}"
 
 
 def sort(table: Columns, by: Sequence[str]) -> Columns:
@@ -276,14 +296,17 @@ def group(records: Sequence[Record], over: Sequence[str]) -> Columns:
     groups: dict[str, list[int]] = {}
     for row in range(len(records)):
         groups.setdefault(repr([values[row] for values in keys.values()]), []).append(row)
-    table: Columns = {name: [values[rows[0]] for rows in groups.values()] for name, values in keys.items()}
-    table["runs"] = [len(rows) for rows in groups.values()]
+    table: Columns = {"runs": [len(rows) for rows in groups.values()]}
     for name, values in {**_values(records), "duration_s": _about("duration_s", records)}.items():
         if is_numeric(values):
             told = [_mean_and_error([values[row] for row in rows]) for rows in groups.values()]
             for part, of_groups in zip(("mean", "se", "count"), zip(*told, strict=True), strict=True):
                 table[f"{name}.{part}"] = list(of_groups)
-    return table
+    firsts = [rows[0] for rows in groups.values()]
+    return {
+        **{_free("config", name, table): [values[row] for row in firsts] for name, values in keys.items()},
+        **table,
+    }
 
 
 def _tells(name: str, values: list[Any]) -> bool:

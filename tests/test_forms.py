@@ -29,6 +29,12 @@ def test_text_aligns_numbers_to_the_right_and_leaves_out_what_is_empty() -> None
     ]
 
 
+def test_names_are_on_one_line_too() -> None:
+    table: Columns = {"id": ["p/a"], "a\nb": [1], "c\x1b[31m": [2]}
+    assert list(text_lines(table)) == ["id   a\\nb  c\\x1b[31m", "p/a     1          2"]
+    assert list(text_lines(table, width=9))[-1] == "not shown: c\\x1b[31m (--csv FILE has all)"
+
+
 def test_text_of_no_runs_says_so() -> None:
     assert list(text_lines({"id": []})) == ["no runs"]
 

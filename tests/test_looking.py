@@ -1,6 +1,9 @@
 """The commands that look at runs, in a project of its own."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,6 +171,43 @@ def test_a_report_goes_beside_the_runs_or_where_it_is_told(grown: Garden) -> Non
         done = heyhi(grown, "report", *words)
         size = (grown.root / place).stat().st_size / 1e6
         assert (done.status, done.out) == (0, f"{place}: {count} runs, {size:.1f} MB\n"), done.err
+
+
+@pytest.mark.parametrize("places", [["batch.sh", "p"], ["p", "batch.sh"]])
+def test_a_report_of_a_batch_and_a_folder_has_what_the_batch_knows(grown: Garden, places: list[str]) -> None:
+    needed = grown.folder(*CARROT, "seed=1")
+    write_batch(grown, "seed=1", f"seed=2 --after '{needed}'")
+    done = heyhi(grown, "report", *places, "-o", "x.html")
+    assert ("3 runs" in done.out, done.err) == (True, "")
+    assert (grown.root / "x.html").read_text().count('class="edge"') == 1
+
+
+# Root may read all; without these capabilities it is as anybody else.
+AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+
+def test_a_folder_that_cannot_be_read_is_a_row_and_harms_no_other(grown: Garden) -> None:
+    folder = grown.folder(*CARROT, "seed=1")
+
+    def told(*words: str) -> tuple[int, str]:
+        command = [*AS_ANYBODY, sys.executable, "-m", "heyhi.commands", *words]
+        done = subprocess.run(
+            command, cwd=grown.root, env=grown.environment(), capture_output=True, text=True, check=False
+        )
+        return done.returncode, f"{done.stdout}{done.stderr}".replace(str(folder), "FOLDER")
+
+    folder.chmod(0)
+    try:
+        rows_of = [json.loads(line) for line in told("summary", "--json", "-")[1].splitlines()]
+        assert [row["problem"] for row in rows_of if row["status"] == "UNKNOWN"] == [
+            "heyhi.json: Permission denied; result.json: Permission denied"
+        ]
+        status, lines = told("migrate", "--check")
+        assert (status, lines.splitlines()[-1]) == (1, "3 runs, 1 would be others now")
+        assert lines.startswith(f"{folder.relative_to(grown.exp)}: heyhi.json cannot be read\n")
+        assert told("report", "-o", "x.html")[1].startswith("x.html: 3 runs, ")
+    finally:
+        folder.chmod(0o755)
 
 
 NO_REPORTS = {

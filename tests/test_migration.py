@@ -24,6 +24,11 @@ def start(batch: Batch) -> Path:
     return order.run.folder
 
 
+def link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
 def edit(**changes: object) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
         path = folder / "heyhi.json"
@@ -104,6 +109,12 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "heyhi.json").write_text("{"),
         "heyhi.json cannot be read",
     ),
+    "provenance that cannot be looked at": (
+        lambda f: link_to_itself(f / "heyhi.json"),
+        "heyhi.json cannot be read",
+    ),
+    "canonical overrides that are no texts": (edit(canonical_overrides=[["lr=1"], 7]), ""),
+    "an experiment root that no file system can have": (edit(experiment_root="a\0b"), ""),
     "provenance without overrides": (
         edit(overrides=None),
         "composes no more: heyhi.json does not say what it was composed of",

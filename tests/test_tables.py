@@ -7,7 +7,7 @@ import pytest
 
 from heyhi.errors import UsageError
 from heyhi.records import Record
-from heyhi.tables import Columns, columns, frame, group, select, sort
+from heyhi.tables import Columns, columns, each_once, frame, group, select, sort
 
 
 def record(name: str, config: dict[str, Any] | None = None, **known: Any) -> Record:
@@ -68,6 +68,12 @@ TYPES: dict[str, tuple[list[Any], str]] = {
 }
 
 
+def test_a_column_about_runs_has_its_type_also_where_it_is_empty() -> None:
+    table = frame(columns([record("a"), record("b")]))
+    assert {str(table[name].dtype) for name in ("problem", "drift", "job", "snapshot")} == {"string"}
+    assert str(table["duration_s"].dtype) == "float64"
+
+
 @pytest.mark.parametrize(("values", "dtype"), TYPES.values(), ids=TYPES)
 def test_a_column_has_the_type_of_its_values(values: list[Any], dtype: str) -> None:
     assert str(frame({"x": values})["x"].dtype) == dtype
@@ -77,6 +83,14 @@ def test_start_is_a_time_and_what_is_none_is_missing() -> None:
     table = frame({"started": ["2026-11-24T08:00:00+0100", "soon", None]})
     assert str(table["started"].dt.tz) == "UTC"
     assert [str(value) for value in table["started"]] == ["2026-11-24 07:00:00+00:00", "NaT", "NaT"]
+
+
+NAMELESS, NAMED = Record("a", "/exp/a", "QUEUED"), record("a", {"lr": 1})
+
+
+@pytest.mark.parametrize("several", [[NAMELESS, NAMED], [NAMED, NAMELESS]])
+def test_of_a_folder_in_two_places_what_says_most_is_taken(several: list[Record]) -> None:
+    assert each_once([*several, record("b")]) == [NAMED, record("b")]
 
 
 def test_no_records_make_an_empty_table() -> None:
@@ -112,6 +126,9 @@ CONDITIONS = {
     "loss.isna()": "b",
     "started > '2026-01-01'": "c",
     "duration_s > 1": "",
+    "problem.str.contains('disk')": "",
+    "note.str.contains('LR', case=False)": "a",
+    "note.str.contains('(', regex = False)": "",
 }
 
 
@@ -210,6 +227,14 @@ def test_numbers_that_are_none_show_in_the_mean() -> None:
     ]
     table = group(several, [])
     assert (str(table["x.mean"]), table["y.mean"], table["z.mean"]) == ("[nan]", [math.inf], [math.inf])
+
+
+def test_a_field_that_is_called_like_a_column_of_a_group_says_where_it_is_from() -> None:
+    known = {"runs": 5, "x.mean": 6, "seed": 1}
+    table = group([record("a", known, result={"x": 1}), record("b", {"seed": 2}, result={"x": 2})], ["seed"])
+    assert {name: table[name] for name in ("config.runs", "runs", "config.x.mean", "x.mean")} == {
+        "config.runs": [5, None], "runs": [1, 1], "config.x.mean": [6, None], "x.mean": [1.0, 2.0],
+    }  # fmt: skip
 
 
 def test_to_group_over_no_field_is_an_error() -> None:

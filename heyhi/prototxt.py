@@ -74,8 +74,8 @@ def read(path: Path, cls: type[Message], root: Path) -> Message:
         if known is not None and signature is not None and known.signature == signature:
             return known.message
         data = path.read_bytes()
-    except OSError as problem:
-        raise ConfigError(display(path), f"cannot be read: {problem.strerror}") from None
+    except (OSError, ValueError) as problem:  # ValueError: a name that no file can have
+        raise ConfigError(display(path), f"cannot be read: {getattr(problem, 'strerror', problem)}") from None
     if known is not None and known.data == data:
         message = known.message
     else:

@@ -113,7 +113,8 @@ def _read(run: Run, state: RunState | None, kept: "_Kept", drift: "_Drift") -> R
     stamp = _stamp(run)  # taken first: what changes while it is read is read again the next time
     in_folder = kept.find(run, stamp) or _read_folder(run, drift)
     record = _in_state(in_folder, state)
-    kept.note(stamp, record if record.status == _DONE else in_folder)
+    if run not in drift.elsewhere:
+        kept.note(stamp, record if record.status == _DONE else in_folder)
     return record
 
 
@@ -139,10 +140,14 @@ def _read_files(record: Record, run: Run, drift: "_Drift") -> Record:
     metrics = _last_metrics(f"{record.folder}/{_METRICS}")
     return _from_provenance(record, known or {})._replace(
         result=result,
-        metrics={name: one for name, one in metrics.items() if result.get(name) != one},
-        drift=drift.of(known) if known else "",
+        metrics={name: one for name, one in metrics.items() if not _is_same(one, result.get(name))},
+        drift=drift.of(known, run) if known else "",
         problem="; ".join(filter(None, problems)),
     )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return bool(one == other or (one != one and other != other))  # NaN is what it is
 
 
 def _load(path: str) -> tuple[Any, str]:
@@ -259,7 +264,10 @@ def _last_metrics(path: str) -> dict[str, Any]:
 
 
 class _Drift:
-    """Says how runs would compose now; the schema is only loaded if one is asked about."""
+    """Says how runs would compose now; the schema is only loaded if one is asked about.
+
+    `elsewhere` are runs whose base config is not below conf/: what is kept of them says nothing of its edits.
+    """
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -267,8 +275,9 @@ class _Drift:
         self._composer: Composer | None = None
         self._name = ""
         self._wrong = ""
+        self.elsewhere: set[Run] = set()
 
-    def of(self, known: dict[str, Any]) -> str:
+    def of(self, known: dict[str, Any], run: Run) -> str:
         """How its config differs now, or why that is not known."""
         if not self._composer and not self._wrong:
             self._prepare()
@@ -276,13 +285,15 @@ class _Drift:
             return f"not known: {self._wrong}"
         if known.get("project") != self._name:
             return f"not known: its project is {known.get('project')!r}, not {self._name!r}"
+        if not _is_below(self._project.conf, self._project.root, known.get("base_config")):
+            self.elsewhere.add(run)
         try:
             now = recompose(known, self._project, self._composer)
             fingerprint = views.fingerprint(now.task, now.config)
             lines = drift_from(known, now, fingerprint, self._project, self._root)
             return as_utf8("; ".join(lines))
         except HeyhiError as problem:
-            return f"not known: {problem}"
+            return as_utf8(f"not known: {problem}")
 
     def _prepare(self) -> None:
         schema = self._project.conf / "conf.proto"
@@ -296,11 +307,19 @@ class _Drift:
             self._wrong = str(problem)
 
 
+def _is_below(conf: Path, root: Path, typed: Any) -> bool:
+    path = os.path.normpath(os.path.join(root, typed)) if isinstance(typed, str) else ""
+    return path.startswith((f"{conf}/", f"{runs.real_path(conf)}/"))
+
+
 def _conf_stamp(project: Project) -> str:
     """What changes when a schema or a config under conf/ does, or the project's name."""
     digest = hashlib.sha256(os.fsencode(f"{project.root} {_stamp_of(f'{project.root}/pyproject.toml')}\n"))
-    for folder, names, files in os.walk(project.conf):
-        names.sort()
+    seen: set[str] = set()  # links may lead in circles
+    for folder, names, files in os.walk(project.conf, followlinks=True):
+        real = os.path.realpath(folder)
+        names[:] = sorted(names) if real not in seen else []
+        seen.add(real)
         for name in sorted(files):
             if name.endswith((".proto", ".prototxt")):
                 digest.update(os.fsencode(f"{folder}/{name} {_stamp_of(f'{folder}/{name}')}\n"))
@@ -370,12 +389,12 @@ class _Kept:
         line = self._lines.get(json.dumps(run.id))
         if line is None:
             return None
-        _, its_stamp, *rest = line.split("\t")
+        its_stamp, _, text = line.partition("\t")[2].partition("\t")
         if its_stamp != f"{self._conf} {stamp or _stamp(run)}":
             return None
         try:
-            return Record(run.id, str(run.folder), *json.loads(rest[0]))
-        except (ValueError, TypeError, IndexError):
+            return Record(run.id, str(run.folder), *json.loads(text))
+        except (ValueError, TypeError):
             return None  # somebody else has written it
 
     def note(self, stamp: str, record: Record) -> None:

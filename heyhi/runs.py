@@ -216,7 +216,10 @@ def relative_to_root(text: str, root: Path) -> str:
 @cache
 def real_path(path: str | Path) -> str:
     """`os.path.realpath`, asked once: of the few folders that all the runs of a batch lie in."""
-    return os.path.realpath(path)
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a name that no file can have, of a heyhi.json that somebody has written
+        return str(path)
 
 
 @cache

@@ -235,6 +235,11 @@ def test_a_huge_result_is_cut_and_said(tree: Tree) -> None:
     assert record.problem == "result.json: 5000 scalars; here are 1000"
 
 
+def test_a_metric_that_is_nan_as_in_the_result_is_not_told_twice(tree: Tree) -> None:
+    tree.make(result='{"a": NaN, "b": NaN}', metrics='{"a": NaN, "b": 1, "c": NaN}')
+    assert list(tree.read_one().metrics) == ["b", "c"]
+
+
 def test_of_a_long_file_of_metrics_the_end_is_read_and_a_torn_line_left_out(tree: Tree) -> None:
     lines = "".join(f'{{"step": {number}, "pad": "{"x" * 90}"}}\n' for number in range(20_000))
     tree.make(metrics=lines + '7\n{"step": 99, "lo')
@@ -294,7 +299,14 @@ def test_a_cache_that_is_broken_or_cannot_be_written_is_done_without(tree: Tree)
     before = tree.read()
     cache = tree.exp / ".heyhi" / "records.jsonl"
     line = cache.read_text()
-    for text in ("\xff", "x\ty", line.replace('"DONE"', ""), line.rpartition("\t")[0], line[:-1] + ", 1]"):
+    for text in (
+        "\xff",
+        "x\ty",
+        line.partition("\t")[0],
+        line.replace('"DONE"', ""),
+        line.rpartition("\t")[0],
+        line[:-1] + ", 1]",
+    ):
         cache.write_text(text, encoding="latin-1")
         assert tree.read() == before
     cache.unlink()
@@ -344,6 +356,55 @@ def test_drift_says_how_a_config_composes_now_and_follows_each_edit(
     assert garden.python("-c", told).out == "-\n"
     (garden.root / "pyproject.toml").write_text('[tool.heyhi]\nproject = "park"\n')
     assert garden.python("-c", told).out == "not known: its project is 'garden', not 'park'\n"
+
+
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
+    "NUL in a base config": (
+        {"base_config": "conf/a\0b"},
+        "not known: conf/a\0b: cannot be read: embedded null byte",
+    ),
+    "half a character in one": ({"base_config": "conf/\ud800"}, "not known: conf/\\ud800: cannot be read: "),
+    "NUL in a root": (
+        {"experiment_root": "a\0b", "project_root": "\ud800", "config": {"note": "x"}},
+        "note 'x' -> unset",
+    ),
+}
+
+
+@pytest.mark.parametrize(("odd", "drift"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_a_place_that_no_file_system_can_have_is_no_error(
+    batch_of: BatchOf, demo: Any, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any], drift: str
+) -> None:
+    monkeypatch.setattr("heyhi.records.load_messages", lambda project: demo.MetaCfg)
+    batch_of.write("conf/conf.proto", "")
+    run = batch_of.run("")
+    run.folder.mkdir(parents=True)
+    origin = {"project": batch_of.project.name, "base_config": "conf/it.prototxt", "overrides": []}
+    run.provenance.write_text(json.dumps({"task": "grow", "fingerprint": "of then", **origin, **odd}))
+    (record,) = read_records([run], batch_of.project)
+    assert drift in record.drift
+    json.dumps(record, ensure_ascii=False).encode()
+
+
+def test_drift_follows_edits_of_files_that_are_not_below_conf(
+    garden: Garden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HH_EXP_DIR", str(garden.exp))
+    shared, apart = tmp_path / "shared", tmp_path / "apart.prototxt"
+    shared.mkdir()
+    (shared / "wet.prototxt").write_text("depth: 0.5")
+    apart.write_text('includes { path: "linked/wet" mount: "soil" }\ngrow { lr: 0.5 }')
+    (garden.root / "conf/common/linked").symlink_to(shared)
+    (garden.root / "conf/common/circle").symlink_to(garden.root / "conf")
+    for words in (["-c", str(apart)], ["-c", "conf/beds/carrot.prototxt", "Isoil=linked/wet"]):
+        done = garden(*words)
+        assert done.status == 0, done.err
+    told = "import heyhi; print(*sorted(heyhi.summary()['drift'].fillna('-')))"
+    assert garden.python("-c", told).out == "- -\n"
+    apart.write_text(apart.read_text().replace("0.5", "0.25"))
+    assert garden.python("-c", told).out == "- lr 0.5 -> 0.25\n"
+    (shared / "wet.prototxt").write_text("depth: 0.75")
+    assert garden.python("-c", told).out == "lr 0.5 -> 0.25; soil.depth 0.5 -> 0.75 soil.depth 0.5 -> 0.75\n"
 
 
 def test_runs_of_a_batch_have_records_before_they_start(batch_of: BatchOf) -> None:

@@ -123,7 +123,9 @@ def make_page(subject: Subject, project: Project) -> str:
         statuses=_counts(records),
         tasks=Counter(r.task for r in records if r.task).most_common(),
         problems=Counter(r.problem for r in records if r.problem).most_common(20),
-        drifted=[r for r in records if r.drift and not r.drift.startswith("not known")],
+        drifted=[
+            r._replace(id=as_utf8(r.id)) for r in records if r.drift and not r.drift.startswith("not known")
+        ],
         commits=Counter(r.commit for r in records if r.commit).most_common(),
         scripts=subject.scripts,
         command=shlex.join(["heyhi", "start", *subject.scripts]) if len(subject.scripts) == 1 else "",
@@ -404,6 +406,7 @@ def _curves(records: Sequence[Record]) -> dict[str, Any]:
     having = [r for r in _latest_first(records) if os.path.isfile(f"{r.folder}/metrics.jsonl")]
     numbers = {record.folder: number for number, record in enumerate(records)}
     found: dict[int, Any] = {}
+    without = 0  # though they have the file
     room = _MOST_POINTS
     for record in having[:_MOST_CURVES]:
         curves = read_curves(Path(record.folder) / "metrics.jsonl")
@@ -412,7 +415,8 @@ def _curves(records: Sequence[Record]) -> dict[str, Any]:
             break
         if curves:
             found[numbers[record.folder]] = {name: curve._asdict() for name, curve in curves.items()}
-    return {"curves": found, "with_curves": len(having)}
+        without += not curves
+    return {"curves": found, "with_curves": len(having) - without}
 
 
 # ---- The graph

@@ -153,6 +153,8 @@ def test_curves_are_those_of_the_latest_runs(
     monkeypatch.setattr(report, "_MOST_POINTS", 5)
     data = data_of(project, *several)
     assert (list(data["curves"]), data["with_curves"]) == (["3", "2"], 4)
+    empty = run_folder(tmp_path, "x_5", metrics_jsonl="")._replace(started="2026-05")
+    assert data_of(project, *several, empty)["with_curves"] == 4
 
 
 def test_the_page_says_what_is_missing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +164,10 @@ def test_the_page_says_what_is_missing(project: Project, monkeypatch: pytest.Mon
 
 
 def test_a_page_can_be_written_whatever_a_path_is_made_of(project: Project) -> None:
-    assert "a\\udcff" in make_page(Subject("a\udcff", [record("p/b\udcff/c")], {}), project).encode().decode()
+    several = [record("p/b\udcff/c", drift="lr 1 -> 2")]
+    page = make_page(Subject("a\udcff", several, {}), project).encode().decode()
+    assert "a\\udcff" in page
+    assert 'href="#run=p/b%5Cudcff/c"' in page
 
 
 def test_the_template_escapes_what_it_is_given(project: Project) -> None:

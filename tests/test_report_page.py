@@ -24,7 +24,7 @@ from tests.test_looking import heyhi
 pytestmark = pytest.mark.pages
 
 # Each way out of text: of a script, an attribute, an element, a template.
-NASTY = "</script><img src=x onerror=hacked=1>'\"><b onclick=hacked=1>{{ 7*6 }}<svg onload=hacked=1>"
+NASTY = "</script><img src=x onerror=hacked=1>'\"><b onclick=hacked=1>{{ 77777*6 }}<svg onload=hacked=1>"
 
 Look = Callable[..., Page]
 
@@ -237,7 +237,7 @@ def test_nothing_that_a_run_leaves_becomes_part_of_the_page(garden: Garden, look
     assert NASTY in page.locator("#source").inner_text() + page.content().replace("&lt;", "<").replace(
         "&gt;", ">"
     )
-    assert "42" not in page.locator("header").inner_text()
+    assert "466662" not in page.locator("header").inner_text()
 
 
 def test_the_page_itself_forbids_what_it_does_not_do(browser: Browser, tmp_path: Path) -> None:
@@ -301,6 +301,20 @@ def test_every_kind_of_run_has_a_page(
     if several:
         page.locator("#table tbody tr").first.click(position={"x": 150, "y": 5})
         expect(page.locator("dialog")).to_be_visible()
+
+
+def test_a_value_between_two_that_are_none_is_drawn_and_an_id_is_an_address_as_it_is(
+    look: Look, tmp_path: Path
+) -> None:
+    several = [a_run(tmp_path, number)._replace(id=f"p/{number}%") for number in range(2)]
+    metrics = "".join(f'{{"loss": {"NaN" if step % 2 else step}}}\n' for step in range(100))
+    Path(several[0].folder, "metrics.jsonl").write_text(metrics)
+    path = tmp_path / "page.html"
+    path.write_text(make_page(Subject("it", several, {}), Project(tmp_path)))
+    page = look(path, "#run=p/1%")
+    expect(page.locator("dialog .folder")).to_contain_text(several[1].folder)
+    modes = page.evaluate("document.getElementById('curve-chart').data.map(({ mode }) => mode)")
+    assert modes == ["lines+markers", "lines"]
 
 
 def test_a_thousand_runs_are_a_page_that_one_can_mail(look: Look, tmp_path: Path) -> None:

@@ -179,8 +179,16 @@ function open(run) {
   else location.hash = hash;
 }
 
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch { // an id with a %, typed as it is
+    return text;
+  }
+}
+
 function follow() {
-  const id = location.hash.startsWith("#run=") ? decodeURIComponent(location.hash.slice(5)) : null;
+  const id = location.hash.startsWith("#run=") ? decoded(location.hash.slice(5)) : null;
   const run = id === null ? -1 : ids.indexOf(id);
   if (run >= 0) show(run);
   else if (dialog.open) dialog.close();
@@ -319,6 +327,9 @@ function drawChart(place, traces, more) {
   if (isNew) place.on("plotly_click", ({ points: [point] }) => point.data.meta && open(point.data.meta[point.pointIndex] ?? point.data.meta[0]));
 }
 
+// Whether some value has no neighbour that a line could lead to: between NaNs.
+const isAlone = (y) => y.some((one, index) => one !== null && (y[index - 1] ?? y[index + 1] ?? null) === null);
+
 function drawCurves() {
   const metric = at("curve-metric").value;
   const fitting = chosen.filter((run) => data.curves[run]?.[metric]);
@@ -334,7 +345,7 @@ function drawCurves() {
     const isNew = !seen.has(name);
     seen.add(name);
     return {
-      type: "scatter", mode: x.length < 30 ? "lines+markers" : "lines", x, y, name: escaped(name), legendgroup: escaped(name),
+      type: "scatter", mode: x.length < 30 || isAlone(y) ? "lines+markers" : "lines", x, y, name: escaped(name), legendgroup: escaped(name),
       showlegend: several && isNew && (groups ?? runs).length <= 25, connectgaps: false,
       line: { color: colour(run, index), width: 1.6 }, marker: { size: 4 },
       hovertemplate: `%{y:.5~g} at %{x}<br>${escaped(data.runs[run].name)}<extra></extra>`,

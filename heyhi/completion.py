@@ -10,6 +10,7 @@ of the project's is run, and nothing is made: the generated modules are taken as
 import argparse
 import importlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = ["PLACES", "Command", "NotOurs", "answer", "complete"]
 PLACES = "BATCH | FOLDER | RUN"
 
 _SUFFIX = ".prototxt"
+_REDIRECTION = re.compile(r"(\d*|&)(<|>>?\|?)")
 
 
 class NotOurs(Exception):  # noqa: N818  (no error: the shell completes it as ever)
@@ -69,7 +71,9 @@ def answer(
 
 
 def complete(words: Sequence[str], commands: Mapping[str, Command], cwd: Path) -> list[Candidate]:
-    """What the last word may become. Raises NotOurs if it is no line of run.py or of heyhi."""
+    """What the last word may become. Raises NotOurs if it is no line of run.py or of heyhi, or the shell's."""
+    if _is_the_shells(words):
+        raise NotOurs
     if os.path.basename(words[0]) == "heyhi" and len(words) > 1:
         found = _of_heyhi(words[1:], commands, cwd)
     else:
@@ -81,6 +85,13 @@ def complete(words: Sequence[str], commands: Mapping[str, Command], cwd: Path) -
         found = _of_parser(run_py_parser(), ["KEY=VALUE..."], words[script + 1 :], _Line(project, cwd, {}))
     fitting = (one for one in found if one.text.startswith(words[-1]) and one.text.isprintable())
     return list({one.text: one for one in fitting}.values())
+
+
+def _is_the_shells(words: Sequence[str]) -> bool:
+    """Whether the last word has a variable, which only the shell knows, or is a file to be written or read."""
+    *before, typed = words
+    follows = bool(before) and _REDIRECTION.fullmatch(before[-1])
+    return "$" in typed or bool(follows or _REDIRECTION.match(typed))
 
 
 def _position_of_run_py(words: Sequence[str]) -> int:

@@ -44,10 +44,11 @@ def split(line: str) -> tuple[list[str], str]:
 def for_bash(candidate: Candidate, word: str, quote: str, tail: str) -> str:
     """A candidate as a reply to bash, which replaces only `tail`, the end of the word as it is typed.
 
-    Where the tail begins, COMP_WORDBREAKS tells: behind the = of `lr=0.|`.
+    Where the tail begins, COMP_WORDBREAKS tells: behind the = of `lr=0.|`. With an open quote it begins
+    behind that, or, behind `nohup` and the like, with it.
     """
     if quote:  # which bash closes by itself
-        return candidate.text[len(word) - len(tail) :]
+        return candidate.text[len(word) - len(tail.removeprefix(quote)) :]
     text = candidate.text[len(word) - len(split(tail)[0][-1]) :]
     return _TO_ESCAPE.sub(r"\\\1", text) + " " * candidate.ends
 

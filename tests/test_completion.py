@@ -236,6 +236,14 @@ NOT_OURS = [
     "cat run.py ",
     "uv add run.py ",
     "ls ",
+    # what is a file's name, whatever the command, or is for the shell to expand
+    "python run.py -c conf/full > wet",
+    "python run.py -c conf/full 2>>wet",
+    "python run.py -c conf/full &>",
+    "python run.py < ",
+    "heyhi plan sweep.sh > ",
+    "heyhi plan $HOME/",
+    "python run.py -c $PWD/conf/",
 ]
 
 
@@ -263,6 +271,8 @@ TOLD = {
     ("zsh", "lr", ""): ["lr=\tfloat"],
     ("fish", "lr", ""): ["lr=\tfloat"],
     ("bash", "colour=GR", "GR"): ["GREEN "],
+    ("bash", "'colour=GR", "colour=GR"): ["colour=GREEN"],
+    ("bash", "'colour=GR", "'colour=GR"): ["colour=GREEN"],
     ("zsh", "colour=GR", ""): ["colour=GREEN \t"],
     ("fish", "colour=GR", ""): ["colour=GREEN\t"],
     ("zsh", "colour=O", ""): ["colour=ODD \tas it is"],

@@ -100,6 +100,14 @@ def test_what_is_not_run_is_known() -> None:
     assert {(name, comment) for name, comment in left if comment != "<!-- slurm -->"} == NOT_RUN
 
 
+def test_the_tutorial_installs_what_the_tests_of_a_new_project_need() -> None:
+    needs = (HERE / "heyhi/template/requirements.txt").read_text().splitlines()
+    names = {re.split(r"\W", line)[0] for line in needs if not line.startswith("#")}
+    install = re.search(r"pip install (.*)", (HERE / "docs/tutorial.md").read_text())
+    assert install
+    assert names == {word.removeprefix("./") for word in install[1].split()}
+
+
 def test_the_reference_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEYHI_PROJECT", str(HERE))
     assert reference.PAGE.read_text() == reference.page(), "make reference writes it anew"

@@ -35,6 +35,7 @@ _load() { complete -F _spam "$1"; return 124; }; complete -D -F _load""",
     "zsh": """autoload -Uz compinit; compinit -u -D; _spam() { compadd spam }; compdef _spam python uv""",
     "fish": """complete -c python -f -a spam; complete -c uv -f -a spam""",
 }
+LEFT = "\x1b[D"
 _LINE = re.compile(r"LINE\[(.*?)\]\r?\n", re.DOTALL)
 
 
@@ -63,13 +64,13 @@ class Terminal:
             self.child.sendline(line)
         self.child.expect("set-up\r\n")
 
-    def press_tab(self, typed: str) -> tuple[str, str]:
-        """What the line became, and what was shown meanwhile."""
-        self.child.send(f"{typed}\t\x18\x10")
+    def press_tab(self, typed: str, behind: str = "") -> tuple[str, str]:
+        """What the line became, and what was shown meanwhile; `behind` is what stands behind the cursor."""
+        self.child.send(f"{typed}{behind}{LEFT * len(behind)}\t\x18\x10")
         self.child.expect(_LINE)
         match = self.child.match
         assert isinstance(match, re.Match)
-        self.child.send("\x15")
+        self.child.send("\x05\x15")  # to its end, and cut
         return str(match[1]), str(self.child.before)
 
     def end(self) -> None:
@@ -178,11 +179,54 @@ def test_what_is_left_open_is_shown_with_what_it_is(terminal: Terminal) -> None:
     assert ("int32" in shown) == (terminal.name != "bash")
 
 
+# What is the shell's own, with nothing else that completes `python`.
+PLAIN = {
+    "python3 oth": "python3 other.py ",
+    f"{RUN}> oth": f"{RUN}> other.py ",
+    f"{RUN}2>oth": f"{RUN}2>other.py ",
+    "python run.py -c $HOME/garden/conf/be": "python run.py -c $HOME/garden/conf/beds/",
+}
+
+
 @pytest.mark.parametrize("name", SHELLS)
 def test_a_plain_python_still_completes_files(place: Garden, name: str) -> None:
     set_up = f"source '{SHELLS[name].script}'"
     terminal = Terminal(name, place.root, place.environment(), _BARE[name], set_up)
-    assert terminal.press_tab("python3 oth")[0] == "python3 other.py "
+    assert {typed: terminal.press_tab(typed)[0] for typed in PLAIN} == PLAIN
+    terminal.end()
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh"])
+def test_a_shell_that_ends_at_errors_and_unset_variables_lives_on(place: Garden, name: str) -> None:
+    set_up = f"source '{SHELLS[name].script}'\nset -eu"
+    terminal = Terminal(name, place.root, place.environment(), _BARE[name], set_up)
+    for typed in ("python3 oth", f"{RUN}sea", f"{RUN}season=X", "heyhi nosuch "):
+        line, shown = terminal.press_tab(typed)
+        assert "unbound" not in shown
+        assert line == {"python3 oth": "python3 other.py ", f"{RUN}sea": f"{RUN}season="}.get(typed, typed)
+    terminal.end()
+
+
+# As bash-completion hands a line on: with the words as they are cut, quotes and `=` too.
+_NOHUP = """_nohup() { COMP_LINE=${COMP_LINE#nohup}; ((COMP_POINT -= 5)); COMP_WORDS=("${COMP_WORDS[@]:1}")
+((COMP_CWORD -= 1)); _heyhi python "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"; }; complete -F _nohup nohup"""
+BEHIND_NOHUP = {
+    f"{RUN}sea": f"{RUN}season=",
+    f"{RUN}season=": f"{RUN}season=",
+    f"{RUN}season=A": f"{RUN}season=AUTUMN ",
+    f"{RUN}I.soil=": f"{RUN}I.soil=deep ",
+    f"{RUN}'season=A": f"{RUN}'season=AUTUMN'",
+    "python run.py -c 'conf/my beds/b": "python run.py -c 'conf/my beds/b {1}.prototxt'",
+}
+
+
+def test_in_bash_also_behind_other_commands(place: Garden) -> None:
+    set_up = f"source '{SHELLS['bash'].script}'\n{_NOHUP}"
+    terminal = Terminal("bash", place.root, place.environment(), _BARE["bash"], set_up)
+    became = {typed: terminal.press_tab(f"nohup {typed}")[0] for typed in BEHIND_NOHUP}
+    assert became == {typed: f"nohup {line}" for typed, line in BEHIND_NOHUP.items()}
+    for typed in (f"{RUN}sea", f"{RUN}season="):
+        assert terminal.press_tab(f"nohup {typed}", " lr=0.2")[0] == f"nohup {BEHIND_NOHUP[typed]} lr=0.2"
     terminal.end()
 
 

@@ -1,18 +1,21 @@
 # Tab completion of `python run.py`, `./run.py`, `uv run run.py` and `heyhi` in bash (4.2 or later).
 
 _heyhi() {
-    local name=${COMP_WORDS[0]##*/} answer IFS=$'\n'
+    local name=${COMP_WORDS[0]##*/} line=${COMP_LINE:0:COMP_POINT} tail=$2 answer IFS=$'\n'
+    # `nohup` and the like give the line's last word, wherever the cursor is, and the = of `lr=` as a word.
+    [[ $line == *"$tail" ]] || tail=${COMP_WORDS[COMP_CWORD]}
+    [[ $tail == *[!"$COMP_WORDBREAKS"]* ]] || tail=
     if [[ $name == heyhi || $COMP_LINE == *run.py[\ \"\']* ]]; then
         local -a ask
         _heyhi_ask "$name"
-        if answer=$("${ask[@]}" --complete bash "${COMP_LINE:0:COMP_POINT}" "$2" 2>/dev/null </dev/null); then
+        if answer=$("${ask[@]}" --complete bash "$line" "$tail" 2>/dev/null </dev/null); then
             compopt +o default +o bashdefault -o nospace
             COMPREPLY=($(printf '%s' "$answer"))
             return
         fi
     fi
     IFS=$' \t\n'
-    _heyhi_otherwise "$name" "$@"
+    _heyhi_otherwise "$name" "$@" || :  # where `set -e` holds, a failure would end the shell
 }
 
 # Whom to ask: the interpreter of the line, or the one beside run.py.
@@ -38,17 +41,17 @@ _heyhi_ask() {
 # What completes other lines of that command: what did so before, else what is loaded for it, else files.
 _heyhi_otherwise() {
     local name=$1 option loader; shift
-    if [[ -z ${_heyhi_before[$name]} && $(complete -p -D 2>/dev/null) =~ \ -F\ ([^ ]+) ]]; then
+    if [[ -z ${_heyhi_before[$name]-} && $(complete -p -D 2>/dev/null) =~ \ -F\ ([^ ]+) ]]; then
         loader=${BASH_REMATCH[1]}
         complete -r "$name"
         "$loader" "$name" "${@:2}"
         _heyhi_before[$name]=$(complete -p "$name" 2>/dev/null)
         complete -o bashdefault -o default -F _heyhi "$name"
     fi
-    [[ ${_heyhi_before[$name]} =~ \ -F\ ([^ ]+) ]] || return
+    [[ ${_heyhi_before[$name]-} =~ \ -F\ ([^ ]+) ]] || return
     local function=${BASH_REMATCH[1]}
     for option in filenames nospace nosort noquote dirnames plusdirs; do
-        [[ ${_heyhi_before[$name]} == *" -o $option "* ]] && compopt -o "$option"
+        [[ ${_heyhi_before[$name]-} == *" -o $option "* ]] && compopt -o "$option"
     done
     "$function" "$@"
 }

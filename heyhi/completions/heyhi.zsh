@@ -2,7 +2,7 @@
 
 _heyhi() {
     local name=${words[1]:t} line="${(j: :)words[1,CURRENT-1]} $QIPREFIX$IPREFIX$PREFIX" answer entry
-    [[ $name == heyhi || $line == *run.py[\ \"\']* ]] || return 1
+    [[ -z $compstate[redirect] && ( $name == heyhi || $line == *run.py[\ \"\']* ) ]] || return 1
     local -a ask open open_shown done done_shown
     _heyhi_ask $name
     answer=$($ask --complete zsh $line '' 2>/dev/null </dev/null) || return 1

@@ -196,6 +196,12 @@ def test_a_plain_python_still_completes_files(place: Garden, name: str) -> None:
     terminal.end()
 
 
+@pytest.mark.parametrize("typed", ["nowhere/heyhi pla", "nowhere/python run.py --cf"])
+def test_of_a_command_that_is_not_there_nothing_is_said(terminal: Terminal, typed: str) -> None:
+    _, shown = terminal.press_tab(typed)
+    assert not re.search("command|No such|not found", shown)
+
+
 @pytest.mark.parametrize("name", ["bash", "zsh"])
 def test_a_shell_that_ends_at_errors_and_unset_variables_lives_on(place: Garden, name: str) -> None:
     set_up = f"source '{SHELLS[name].script}'\nset -eu"

@@ -12,6 +12,7 @@ function __heyhi_is_ours
         string match -q 'python*' -- $name; or set ask (__heyhi_python_beside $tokens)
         set ask $ask -P -c $code
     end
+    command -q $ask[1]; or return 1  # else fish says so, into the line
     set -g __heyhi_answer ($ask --complete fish $line '' 2>/dev/null </dev/null)
 end
 

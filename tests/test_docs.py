@@ -108,6 +108,12 @@ def test_the_tutorial_installs_what_the_tests_of_a_new_project_need() -> None:
     assert names == {word.removeprefix("./") for word in install[1].split()}
 
 
+def test_a_page_that_makes_a_report_says_what_else_is_to_be_installed() -> None:
+    makes = [page for page in DOCS if any("heyhi report" in step.script for step in pages.steps(page))]
+    assert makes
+    assert [page.name for page in makes if "pip install 'heyhi[report]'" not in page.read_text()] == []
+
+
 def test_the_reference_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEYHI_PROJECT", str(HERE))
     assert reference.PAGE.read_text() == reference.page(), "make reference writes it anew"

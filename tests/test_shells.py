@@ -282,7 +282,7 @@ def test_of_several_lines_one_stays() -> None:
 def test_an_unknown_shell_is_one_line(garden: Garden) -> None:
     known = "not one of bash, zsh, fish"
     assert install(garden, shell="dash") == Done(
-        2, "", f"error: SHELL=dash: {known}; name one: heyhi completion bash\n"
+        2, "", f"error: SHELL=dash: {known}; name one: heyhi completion --install bash\n"
     )
     assert install(garden, "dash", shell="bash").err.startswith("error: argument SHELL: no such value 'dash'")
 

@@ -248,7 +248,9 @@ def _shell_of_user() -> "Shell":
 
     name = os.path.basename(os.environ.get("SHELL", ""))
     if name not in SHELLS:
-        raise UsageError(f"SHELL={name}: not one of {', '.join(SHELLS)}; name one: heyhi completion --install bash")
+        raise UsageError(
+            f"SHELL={name}: not one of {', '.join(SHELLS)}; name one: heyhi completion --install bash"
+        )
     return SHELLS[name]
 
 

@@ -71,7 +71,7 @@ def answer(
 
 
 def complete(words: Sequence[str], commands: Mapping[str, Command], cwd: Path) -> list[Candidate]:
-    """What the last word may become. Raises NotOurs if it is no line of run.py or of heyhi, or the shell's."""
+    """What the last word may become. Raises NotOurs if that is for the shell, or none of our lines."""
     if _is_the_shells(words):
         raise NotOurs
     if os.path.basename(words[0]) == "heyhi" and len(words) > 1:
@@ -88,7 +88,7 @@ def complete(words: Sequence[str], commands: Mapping[str, Command], cwd: Path) -
 
 
 def _is_the_shells(words: Sequence[str]) -> bool:
-    """Whether the last word has a variable, which only the shell knows, or is a file to be written or read."""
+    """Whether the last word has a variable, which only the shell knows, or is a file of a redirection."""
     *before, typed = words
     follows = bool(before) and _REDIRECTION.fullmatch(before[-1])
     return "$" in typed or bool(follows or _REDIRECTION.match(typed))

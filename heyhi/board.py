@@ -70,7 +70,7 @@ def _clock(seconds: float) -> str:
 def _plain_cells(row: Row, now: float) -> tuple[str, ...]:
     since = _clock(row.since) if row.since else ""
     sign = str(max(0, int(now - row.sign))) if row.sign else ""
-    words = map(_one_word, (row.status, on_one_line(row.id), since, sign, row.job))
+    words = map(_one_word, (row.status, on_one_line(row.id), since, sign, on_one_line(row.job)))
     return (*words, on_one_line(row.what) or "-")
 
 
@@ -91,7 +91,7 @@ def panel(overview: Overview, now: float, width: int, height: int | None = None)
     most = MOST if height is None else max(_FEWEST, (height - around) // max(1, len(groups)) - 1)
     rows = [cells for group in groups for cells in _cut_rows(group, most, now, width)]
     return Group(
-        *_bar(overview),
+        *_bar(overview, min(_BAR, width)),
         Text(_counts(overview), style="bold"),
         *(Text(_driver(driver)) for driver in overview.drivers),
         *_table([_HEAD, *rows] if rows else []),
@@ -99,14 +99,14 @@ def panel(overview: Overview, now: float, width: int, height: int | None = None)
     )
 
 
-def _bar(overview: Overview) -> "Iterator[Text]":
+def _bar(overview: Overview, width: int) -> "Iterator[Text]":
     """A line in which each status has its share; none is so rare that it is not seen."""
     from rich.text import Text
 
-    bar = Text()
+    bar = Text(no_wrap=True, overflow="crop")
     for status, count in overview.counts.items():
         if status != NO_RUN:
-            bar.append("━" * max(1, round(_BAR * count / overview.total)), style=_COLOURS[status])
+            bar.append("━" * max(1, round(width * count / overview.total)), style=_COLOURS[status])
     if bar:
         yield bar
 
@@ -144,7 +144,7 @@ def _cells(row: Row, now: float, width: int) -> Sequence[str]:
         row.status,
         _cut(on_one_line(row.id), max(20, width // 3)),
         *spans,
-        _cut(row.job, 24) or "-",
+        _cut(on_one_line(row.job), 24) or "-",
         on_one_line(row.what),
     )
 

@@ -37,6 +37,7 @@ folder, a part of an id that no other run has, or the id of a job.
 
 import gc
 import importlib
+import io
 import os
 import shlex
 import sys
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--complete"] and len(words) == 4:
         _complete(*words[1:])
+    _have_stdout()
     try:
         if not words or words[0] in ("-h", "--help"):
             print(__doc__.strip())
@@ -90,6 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename else ""
         print(f"error: {where}{problem.strerror or problem}", file=sys.stderr)
         return 1
+
+
+def _have_stdout() -> None:
+    """Let stdout take any text: one of another encoding gets escapes, one that is closed swallows it."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    elif isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def init(words: Sequence[str]) -> int:

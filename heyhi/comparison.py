@@ -21,7 +21,7 @@ from heyhi.texts import on_one_line
 __all__ = ["Change", "Section", "changes", "compare", "lines"]
 
 _NOTES = ("GITHASH.txt", "GITDIFF.txt")  # beside the code in its copy
-_DERIVED = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi", ".pyc")
+_DERIVED = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi", ".pyc", ".heyhi_protos.lock")
 _TEXT = 1_000_000  # bytes of a file of which lines are compared
 _WIDEST = 50  # name, to which the others are aligned
 _MOST_FILES = 20  # before the rest is only counted
@@ -105,7 +105,7 @@ def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: _Word(known[name]) for name in _OF_THE_ENVIRONMENT if known.get(name)}
     for values in (versions, more):
         if isinstance(values, dict):
-            found.update({str(name): _Word(value) for name, value in values.items()})
+            found.update({str(n): _Word(value) for n, value in values.items() if value is not None})
     return found
 
 

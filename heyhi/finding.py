@@ -65,8 +65,12 @@ def all_runs(project: Project) -> list[Run]:
 
 
 def is_batch(place: str) -> bool:
-    """Whether a place that a user names is a batch: a script, or - for lines on stdin."""
-    return place == "-" or Path(place).is_file()
+    """Whether a place that a user names is a batch: a script, or - for lines on stdin.
+
+    A file of a run is none: who names a log does not want it carried out.
+    """
+    path = Path(place)
+    return place == "-" or (path.is_file() and not path.with_name(_USUAL_SIGN).exists())
 
 
 def runs_at(place: str, project: Project) -> list[Run]:
@@ -156,7 +160,9 @@ def find_run(word: str, project: Project) -> Run:
     root = project.experiment_root
     known = [run for run in all_runs(project) if is_run_folder(run.folder)]
     # Both are looked at: the number of a job may be a part of another run's id, and it may be to be killed.
-    fitting = [run for run in known if word in run.id or _is_job_of(word, run)]
+    # An empty variable or a folder (., ..) is not meant as a part of whatever run is there.
+    is_part = bool(word.strip("./"))
+    fitting = [run for run in known if (is_part and word in run.id) or _is_job_of(word, run)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

@@ -12,7 +12,7 @@ from heyhi.errors import UsageError
 from heyhi.finding import all_runs, find_runs, some_project
 from heyhi.invocation import Parser
 from heyhi.project import find_project
-from heyhi.runs import write_whole
+from heyhi.runs import write_out
 
 __all__ = ["COMMANDS"]
 
@@ -73,7 +73,7 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
         sys.stdout.buffer.flush()
         return path
     try:
-        write_whole(Path(path), data)
+        write_out(Path(path), data)
     except OSError as problem:
         raise UsageError(f"--{form} {path}: cannot be written: {problem.strerror}") from None
     print(f"{path}: {len(next(iter(table.values()), [])):,} rows", file=sys.stderr)
@@ -92,7 +92,7 @@ def report(words: Sequence[str]) -> int:
     try:
         if not asked.output:
             place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, made)
+        write_out(place, made)
     except OSError as problem:
         raise UsageError(f"{place}: cannot be written: {problem.strerror}") from None
     print(f"{place}: {len(subject.records):,} runs, {place.stat().st_size / 1e6:.1f} MB")

@@ -233,6 +233,6 @@ def _again(run: Run) -> str:
     try:
         argv = [str(word) for word in known.get("argv") or ()]
         words = parse_argv(argv).again(Mode.START_CONTINUE, run.folder)
-    except UsageError:
+    except (UsageError, TypeError):
         return ""
     return shlex.join(["python", f"{known.get('project_root')}/run.py", *words])

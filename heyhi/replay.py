@@ -97,7 +97,8 @@ def _command(known: dict[str, Any], place: Path, more: list[str]) -> _Command:
     if str(place) != root:
         environment["HH_COPY_OF"] = root
     of_its_batch = known.get("environment")
-    environment.update(of_its_batch if isinstance(of_its_batch, dict) else {})
+    if isinstance(of_its_batch, dict):
+        environment.update({n: None if value is None else str(value) for n, value in of_its_batch.items()})
     words = [*_log_level(known), *more, *map(str, known["overrides"])]
     return _Command(place, environment, ["-c", known["base_config"], *words])
 
@@ -105,8 +106,8 @@ def _command(known: dict[str, Any], place: Path, more: list[str]) -> _Command:
 def _log_level(known: dict[str, Any]) -> list[str]:
     try:
         level = parse_argv([str(word) for word in known.get("argv") or ()]).log_level
-    except UsageError:
-        return []  # it was started from Python
+    except (UsageError, TypeError):
+        return []  # it was started from Python, or somebody has edited it
     return [] if level == "INFO" else ["--log-level", level]
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "this_host",
     "this_process",
     "write_new",
+    "write_out",
     "write_whole",
 ]
 
@@ -354,7 +355,7 @@ def this_process() -> JobId:
 
 def write_whole(path: Path, text: str | bytes) -> None:
     """Write a file beside its place and move it there: readers see the old one or the new one."""
-    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    data = _as_bytes(text)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -365,6 +366,18 @@ def write_whole(path: Path, text: str | bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _as_bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+
+
+def write_out(path: Path, text: str | bytes) -> None:
+    """Write a file that a user names: what a link leads to is replaced; a device or a pipe is written to."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(_as_bytes(text))
+    else:
+        write_whole(Path(os.path.realpath(path)), text)
 
 
 def write_new(path: Path, text: str) -> None:
@@ -392,7 +405,7 @@ def read_provenance(run: Run) -> dict[str, Any]:
 
     try:
         content = json.loads(run.provenance.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

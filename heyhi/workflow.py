@@ -29,7 +29,7 @@ from heyhi.order import Order, write_orders
 from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
 from heyhi.resources import resources_from_defaults
-from heyhi.runs import Run, RunState, Status, write_whole
+from heyhi.runs import Run, RunState, Status, write_out
 from heyhi.submitter import Request
 
 __all__ = ["RULES", "Workflow", "load"]
@@ -110,7 +110,7 @@ def _write(what: str, path: Path, make: Callable[[], str]) -> None:
     try:
         text = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+        write_out(path, text)
         _tell(f"{what}: {path}")
     except UsageError as problem:
         _tell(f"{what}: {problem}")

@@ -107,6 +107,20 @@ def test_a_line_of_a_terminal_is_never_broken_and_markup_is_text() -> None:
     assert "\x1b[31m" in drawn(overview(long), colour=True), "what is dead is red"
 
 
+def test_the_bar_takes_one_line_of_a_narrow_terminal() -> None:
+    shown = overview(row("DEAD", "p/it"), row("QUEUED", "p/q"), done=100_000)
+    bar, following, *_ = drawn(shown, width=20).splitlines()
+    assert bar == "━" * 20
+    assert following.startswith("runs 100,002")
+
+
+def test_control_characters_in_a_job_are_escaped() -> None:
+    shown = overview(row("UNKNOWN", "p/it", job="\x1b[31m\x00"))
+    *_, line = lines(shown, NOW)
+    assert line.split() == ["UNKNOWN", "p/it", "-", "-", r"\x1b[31m\x00", "-"]
+    assert r"\x1b[31m\x00" in drawn(shown)
+
+
 def test_the_bar_shows_each_status_however_rare() -> None:
     bar = drawn(overview(row("DEAD", "p/it"), done=100_000), colour=True).splitlines()[0]
     assert bar.count("━") == 61

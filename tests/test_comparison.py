@@ -88,6 +88,13 @@ def test_the_environment_is_that_of_the_last_start(tmp_path: Path) -> None:
     assert told(section("environment", old, new)) == ["host here there", "python 3.11 3.12"]
 
 
+def test_a_variable_that_a_batch_unset_is_unset(tmp_path: Path) -> None:
+    old, new = record(tmp_path, "a"), record(tmp_path, "b")
+    for one, environment in ((old, {"OMP": None, "TERM": None}), (new, {"TERM": "dumb"})):
+        Run("", Path(one.folder)).provenance.write_text(json.dumps({"environment": environment}))
+    assert told(section("environment", old, new)) == ["TERM unset dumb"]
+
+
 # ---- The code -----------------------------------------------------------------------------------
 
 

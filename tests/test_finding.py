@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from heyhi.errors import UsageError
-from heyhi.finding import find_run, find_runs
+from heyhi.finding import find_run, find_runs, is_batch, runs_at
 from heyhi.project import Project
 from heyhi.runs import Run
 
@@ -108,6 +108,23 @@ def test_a_run_is_named_by(project: Project, word: str) -> None:
     make(project, "p/sl/lr@1_aaaa", job="local:here:4711" if "4711" in word else "62_1")
     make(project, "p/sl/lr@2_bbbb", job="62_2")
     assert find_run(word, project).id == "p/sl/lr@1_aaaa"
+
+
+@pytest.mark.parametrize("word", ["", ".", "..", "/", "./"])
+def test_a_word_of_no_letters_is_no_part_of_an_id(project: Project, word: str) -> None:
+    make(project, "p/sl/lr@0.1_aaaa")
+    make(project, "p/sl/a..b_bbbb")
+    with pytest.raises(UsageError, match="no run "):
+        find_run(word, project)
+
+
+def test_a_file_of_a_run_is_no_batch(project: Project, tmp_path: Path) -> None:
+    log = make(project, "p/sl/lr@1_aaaa", "heyhi.json") / "run.log"
+    for path in (log, tmp_path / "batch.sh"):
+        path.write_text(f"touch {tmp_path}/done\n")
+    assert (is_batch(str(log)), is_batch(str(tmp_path / "batch.sh"))) == (False, True)
+    with pytest.raises(UsageError, match="no run "):
+        runs_at(str(log), project)
 
 
 def test_a_word_that_is_the_job_of_one_run_and_in_the_id_of_another_names_neither(project: Project) -> None:

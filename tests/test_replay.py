@@ -184,6 +184,19 @@ def test_what_composes_no_more_is_said(garden: Garden) -> None:
     assert "it composes no more: override 'seed=1': Grow has no field 'seed'" in done.err
 
 
+def test_what_somebody_has_put_into_its_file_is_taken_as_far_as_it_goes(garden: Garden) -> None:
+    garden(*CARROT, "seed=1")
+    path = folder(garden, "seed=1") / "heyhi.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "argv": 1, "environment": {"OMP": 3}}))
+    done = replay(garden, "seed@1")
+    assert (done.status, done.err) == (0, "")
+    assert " OMP=3 python run.py -c " in done.out
+    (path.parent / "result.json").unlink()
+    status = garden.python("-m", "heyhi.commands", "status")
+    assert (status.status, status.err) == (0, "")
+    assert "1 DEAD" in status.out
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"id": "x"}', '{"base_config": 1, "overrides": []}'])
 def test_a_run_that_says_not_what_it_was_is_refused(garden: Garden, content: str) -> None:
     garden(*CARROT, "seed=1")

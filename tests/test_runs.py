@@ -18,6 +18,7 @@ from heyhi.runs import (
     read_state,
     relative_to_root,
     this_host,
+    write_out,
     write_whole,
 )
 
@@ -228,6 +229,23 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["it.json"]
 
 
+def test_what_a_user_names_is_never_replaced_by_another_kind_of_file(tmp_path: Path) -> None:
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_out(pipe, "told")
+    assert os.read(reader, 100) == b"told"
+    os.close(reader)
+    for text in ("first", "second"):
+        write_out(link, text)
+        assert file.read_text() == text
+    assert (pipe.is_fifo(), link.is_symlink()) == (True, True)
+    with pytest.raises(IsADirectoryError):
+        write_out(tmp_path, "told")
+    assert sorted(os.listdir(tmp_path)) == ["file", "link", "pipe"]
+
+
 def test_no_reader_ever_sees_half_a_file(tmp_path: Path) -> None:
     path = tmp_path / "it"
     code = (
@@ -248,7 +266,7 @@ def test_no_reader_ever_sees_half_a_file(tmp_path: Path) -> None:
 
 def test_broken_provenance_reads_as_none(run: Run) -> None:
     assert runs.read_provenance(run) == {}
-    for text in ("", "{", "[1]", "\x00"):
+    for text in ("", "{", "[1]", "\x00", "[" * 100_000):
         run.provenance.write_text(text)
         assert runs.read_provenance(run) == {}
 

@@ -11,6 +11,7 @@ SHOWN = {
     "a progress bar": (b"\r 10%|#  |\r 20%|## |\r100%|###|\r\n", "100%|###|"),
     "colours": (b"\x1b[1;31mred\x1b[0m \x1b[2K", "red "),
     "a title and a link": (b"\x1b]0;title\x07a\x1b]8;;http://x\x1b\\b", "ab"),
+    "a character set": (b"\x1b(B\x1b[ma\x1b)0b", "ab"),
     "rubbish": (b"\x00a\x07\xff\xfe\x7fb\xc2\x9bc", "a��bc"),
     "an escape that never ends": (b"a\x1b", "a"),
     "nothing": (b"\r\n", ""),

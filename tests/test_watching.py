@@ -306,6 +306,20 @@ def test_a_mistake_is_one_line(garden: Garden, words: str, problem: str) -> None
     assert done.err.startswith(problem)
 
 
+def test_a_stdout_that_cannot_show_it_all_gets_escapes_and_none_gets_nothing(garden: Garden) -> None:
+    run = garden.exp / "p/seed"
+    run.mkdir(parents=True)
+    (run / "heyhi.jobid").write_text("local:elsewhere:1")
+    (run / "run.log").write_text("süß 漢\n")
+    for words, told in ((["logs", "seed"], "s\\xfc\\xdf \\u6f22"), (["status"], "runs 1: 1 UNKNOWN")):
+        words = ["-m", "heyhi.commands", *words]
+        done = garden.python(*words, env={"PYTHONIOENCODING": "ascii"})
+        assert (done.status, done.out.splitlines()[0]) == (0, told), done.err
+        shell = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, *words]
+        closed = subprocess.run(shell, cwd=garden.root, env=garden.environment(), capture_output=True)
+        assert (closed.returncode, closed.stdout, closed.stderr) == (0, b"", b"")
+
+
 def test_what_is_terminated_ends(garden: Garden) -> None:
     process, go = hold(garden)
     watch = start(garden, "status", "--watch")

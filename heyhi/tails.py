@@ -16,7 +16,8 @@ _LONGEST_LINE = 500  # characters, in an end
 
 # What moves a cursor or colours a text, and all other control characters but the tab.
 _CONTROL = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[@-Z\\-_])|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[@-Z\\-_])"
+    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
 )
 
 

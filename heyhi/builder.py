@@ -42,9 +42,14 @@ __all__ = ["Batch"]
 
 
 class Batch:
-    """A list of runs, to be listed or started together."""
+    """A list of runs, to be listed or started together.
+
+    Its name is that of the script that `start` writes. Raises UsageError if no file can be called so.
+    """
 
     def __init__(self, name: str = "batch") -> None:
+        if name != os.path.basename(name) or not name.strip(".") or "\0" in name:
+            raise UsageError(f"a batch cannot be called {name!r}: its name becomes that of a file")
         self.name = name
         self._project = find_project()
         self._composer = Composer(self._project, load_messages(self._project))

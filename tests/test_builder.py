@@ -84,6 +84,8 @@ BAD = {
     f'batch.add("{CFG}", mode="go")': "no such value 'go'",
     f'batch.add("{CFG}"); batch.plan("gentle")': "no mode 'gentle'; did you mean 'gentle_start'?",
     f'batch.add("{CFG}", note="{{0}}/p/x"); batch.plan()': "no run of this batch makes it",
+    "heyhi.Batch('../run')": "a batch cannot be called '../run': its name becomes that of a file",
+    "heyhi.Batch('')": "a batch cannot be called ''",
     "batch.plan()": "sweep: no `python run.py ...` line in it",
 }
 

@@ -32,7 +32,7 @@ _Measurements = Callable[[Path], Iterable[Row]]
 
 def _alone(measurements: _Measurements, folder: Path) -> list[Row]:
     """In a process of its own: each can import the modules of one project only."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         return pool.submit(_all, measurements, folder).result()
 
 

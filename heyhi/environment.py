@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,10 +131,27 @@ def _requeue(callback: Callable[[], None] | None) -> None:
     if callback is not None:
         try:
             callback()
-        except Exception:  # the job is requeued whatever its callback does
+        except Exception as problem:  # the job is requeued whatever its callback does
+            if _is_for_later(problem):
+                return
             logging.getLogger(__name__).exception("the callback before the requeue failed")
     _have_requeued(job)
     raise Requeued(-1)
+
+
+_tries = iter(range(20))  # of two seconds in all: then it is requeued without its callback
+
+
+def _is_for_later(problem: Exception) -> bool:
+    """Whether USR1 came in the middle of a print, when nobody else can print: then it comes again."""
+    is_amid = isinstance(problem, RuntimeError) and "reentrant call" in str(problem)
+    if not is_amid or next(_tries, None) is None:
+        return False
+    # To this thread, as a signal that another one gets does not end its waiting.
+    again = threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGUSR1])
+    again.daemon = True
+    again.start()
+    return True
 
 
 def _have_requeued(job: str) -> None:

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import logging
 import os
@@ -6,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from heyhi import environment
 from heyhi.errors import LaunchError
-from tests.conftest import Garden
+from tests.conftest import Garden, wait_until
 
 # ---- Where am I ---------------------------------------------------------------------------------
 
@@ -177,13 +179,16 @@ print("went on")
 class Rank:
     """A task under a made-up Slurm, whose scontrol writes down what it is asked."""
 
-    def __init__(self, folder: Path, variables: dict[str, str], scontrol: str = "") -> None:
+    def __init__(
+        self, folder: Path, variables: dict[str, str], scontrol: str = "", meanwhile: str = "time.sleep(20)"
+    ) -> None:
         self.asked = folder / "asked"
         (folder / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {self.asked}\n{scontrol}\n')
         (folder / "scontrol").chmod(0o755)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+        unwanted = ("SLURM", "PYTHONUNBUFFERED")  # a print that is not buffered has no middle
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", TASK],
+            [sys.executable, "-c", TASK.replace("time.sleep(20)", meanwhile)],
             env={**kept, **variables, "PATH": f"{folder}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -191,6 +196,12 @@ class Rank:
         )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
+
+    @property
+    def unread(self) -> int:
+        """Bytes that it has printed, and nobody has read."""
+        assert self.process.stdout is not None
+        return int.from_bytes(fcntl.ioctl(self.process.stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def after(self, *signals: signal.Signals) -> tuple[int, str, str]:
         """Exit status and output of the task after these signals."""
@@ -215,11 +226,29 @@ def test_a_requeue_that_slurm_refuses_is_an_error(tmp_path: Path) -> None:
     assert "CalledProcessError" in err
 
 
+def test_a_callback_that_comes_amid_a_print_is_called_once_more(tmp_path: Path) -> None:
+    prints = "while True: print('x' * 1_000_000, flush=True); time.sleep(0.05)"  # more than a pipe holds
+    rank = Rank(tmp_path, FIRST, meanwhile=prints)
+    wait_until(lambda: rank.unread > 30_000)  # it waits for a reader
+    status, out, err = rank.after(signal.SIGUSR1)
+    assert (status, out.count("saving\n"), err.count("ValueError: no disk")) == (255, 1, 1)
+    assert err.count("is to be requeued") > 1
+    assert rank.asked.read_text() == "requeue 5\n"
+
+
+def test_a_callback_that_never_can_print_keeps_no_job_from_being_requeued(tmp_path: Path) -> None:
+    rank = Rank(tmp_path, FIRST, meanwhile="print('x' * 1_000_000, flush=True)")
+    wait_until(lambda: rank.unread > 30_000)
+    rank.process.send_signal(signal.SIGUSR1)
+    wait_until(rank.asked.exists)  # though nobody reads
+    assert "reentrant call" in rank.after()[2]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_requeue_that_ends_scontrol_with_the_step_is_none(tmp_path: Path, number: signal.Signals) -> None:
     rank = Rank(tmp_path, FIRST, scontrol=f"kill -{number} $$; echo answered >> {tmp_path}/asked")
     status, _, err = rank.after(signal.SIGUSR1)
-    assert (status, "Error" in err.replace("ValueError", "")) == (255, False)
+    assert (status, "CalledProcessError" in err) == (255, False)
     assert ("answered" in rank.asked.read_text()) is (number is signal.SIGTERM)
 
 

@@ -13,7 +13,7 @@ setup: protos  ## Make .venv from the lock file, and the generated modules
 
 # Written last: an interrupted set-up is done again.
 $(READY): requirements.lock pyproject.toml
-	@echo "setting up .venv (once, about a minute) ..."
+	@echo "setting up .venv (once, under two minutes) ..."
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; make PYTHON=... names another")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock

@@ -149,7 +149,7 @@ def _wait_for_end(report: "Report") -> "Report":
                 ask = look % _LOOKS == 0 or before.status is runs.Status.RUNNING or run.error.exists()
                 state = slurm.read_state(run) if ask else state._replace(status=runs.Status.QUEUED)
     except KeyboardInterrupt:
-        say(f"{_told(run, state._replace(detail=''))}: it goes on; the same command tells its state")
+        say(f"{run.id}: {state._replace(detail='').text}: it goes on; the same command tells its state")
         raise
     return report._replace(state=state)
 
@@ -389,7 +389,7 @@ def _finish(invocation: Invocation, report: Report) -> int:
         _print_result(run)
         return 0
     folder = "" if report.is_submitted else f"\n  folder {run.folder}"
-    say(f"{_told(run, state)}{folder}")
+    say(f"{run.id}: {state.text}{folder}")
     if invocation.mode is Mode.DRYRUN:
         return 0
     if state.status is Status.DONE:
@@ -398,11 +398,6 @@ def _finish(invocation: Invocation, report: Report) -> int:
         _say_how_to_go_on(run, state, invocation)
         return outcome.exit_status if outcome else 1
     return outcome.exit_status if outcome else 0
-
-
-def _told(run: "Run", state: "RunState") -> str:
-    job = f" ({state.job.text})" if state.job and state.status.value in ("RUNNING", "QUEUED") else ""
-    return f"{run.id}: {state.status.value}{job}{f': {state.detail}' if state.detail else ''}"
 
 
 def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> None:

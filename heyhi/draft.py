@@ -203,9 +203,9 @@ def drift_from(
     config = json.loads(json.dumps(views.to_dict(now.config, with_defaults=True), default=str))
     ours = {"config": config, "project_root": str(project.origin), "experiment_root": str(root)}
     frozen, unset = _without_roots(known), known.get("unset")
-    # Without this list nobody knows which fields there were.
-    had = [*views.paths(frozen), *map(str, unset)] if isinstance(unset, list) else None
-    added = () if had is None else views.added_fields(had, now.config)
+    added: set[str] = set()
+    if isinstance(unset, list):  # else nobody knows which fields there were
+        added = views.added_fields([*views.paths(frozen), *map(str, unset)], now.config)
     return views.diff(frozen, _without_roots(ours), added=added)
 
 

@@ -5,7 +5,7 @@
 
 import argparse
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -177,7 +177,13 @@ def run_py_parser() -> Parser:
         description="Compose a config, and run its task once, in a folder that is a function of it.",
         epilog="Overrides: key=value, key=NULL (clear), member=SELECT (choose), Imount=path (include).",
     )
-    add = parser.add_argument
+    _add_flags_of_a_start(parser.add_argument)
+    _add_flags_that_show(parser.add_argument)
+    _add_flags_of_many(parser.add_argument)
+    return parser
+
+
+def _add_flags_of_a_start(add: Callable[..., object]) -> None:
     modes = {mode.value: mode for mode in Mode}
     add("-c", "--cfg", action=_Once, required=True, metavar="CFG", help="the base config")
     add(
@@ -205,10 +211,18 @@ def run_py_parser() -> Parser:
         type=one_of({level: level for level in _LEVELS}),
         help=f"given to the task: {', '.join(_LEVELS)} (default: INFO)",
     )
+
+
+def _add_flags_that_show(add: Callable[..., object]) -> None:
     add("--print", dest="print_text", action="store_true", help="show the config, and do nothing")
     add("--print-flat", action="store_true", help="the same as overrides, a line each")
     add("--print-flat-all", action="store_true", help="the same with defaults and what is unset")
     add("--print-out-dir", action="store_true", help="show the run folder, and do nothing")
+    add("--help-cfg", nargs="?", const="", metavar="PATTERN", help="explain the flags of this config")
+    add("--explain", metavar="KEY", help="show where the value of a field comes from")
+
+
+def _add_flags_of_many(add: Callable[..., object]) -> None:
     add("--grid", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_GRID)
     add("--zip", dest="zipped", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_ZIP)
     add("--table", metavar="FILE", help="many runs: a row each of a CSV or TSV file; its header has the keys")
@@ -219,9 +233,6 @@ def run_py_parser() -> Parser:
         metavar="DIR",
         help="in a batch: wait for the run of this folder",
     )
-    add("--help-cfg", nargs="?", const="", metavar="PATTERN", help="explain the flags of this config")
-    add("--explain", metavar="KEY", help="show where the value of a field comes from")
-    return parser
 
 
 class _OneOf:

@@ -264,6 +264,12 @@ class RunState(NamedTuple):
     job: JobId | None = None
     detail: str = ""
 
+    @property
+    def text(self) -> str:
+        """In a line: `QUEUED (62): PENDING: Priority`."""
+        job = f" ({self.job.text})" if self.job and self.status in (Status.QUEUED, Status.RUNNING) else ""
+        return f"{self.status.value}{job}{f': {self.detail}' if self.detail else ''}"
+
 
 def read_state(run: Run, queue: Queue | None = None) -> RunState:
     """What the run is now. `queue` is what Slurm said; None: not asked, or no answer, so that a Slurm job

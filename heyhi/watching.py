@@ -120,7 +120,7 @@ def _show_log(run: Run, count: int | None) -> RunState:
         sys.stdout.flush()
     except FileNotFoundError:
         state = slurm.read_state(run)
-        say(f"{run.log}: there is none yet; {_told(state)}")
+        say(f"{run.log}: there is none yet; {state.text}")
         return state
     return slurm.read_state(run)
 
@@ -130,8 +130,8 @@ def _follow(run: Run, count: int | None) -> RunState:
     screen, known = _LastLine(), ""
     while not watched.has_ended():
         screen.print(follower.read(), follower)
-        if not run.log.exists() and _told(watched.state) != known:
-            known = _told(watched.state)
+        if not run.log.exists() and watched.state.text != known:
+            known = watched.state.text
             say(f"{run.id}: {known}")
         watched.wait()
     screen.print(follower.close(), follower)
@@ -164,11 +164,6 @@ class _LastLine:
 
 def _write(line: str) -> None:
     print(line.encode("utf-8", "replace").decode())
-
-
-def _told(state: RunState) -> str:
-    job = f" ({state.job.text})" if state.job and state.status is not Status.DONE else ""
-    return f"{state.status.value}{job}{f': {state.detail}' if state.detail else ''}"
 
 
 def _say_how_it_is(run: Run, state: RunState, *, ended: bool) -> None:

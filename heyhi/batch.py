@@ -24,12 +24,12 @@ from heyhi.compose import Composer
 from heyhi.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
 from heyhi.errors import ConfigError, HeyhiError, UsageError
 from heyhi.grid import Single, expand_placed
-from heyhi.includes import find_base
 from heyhi.intercept import asks_to_show
 from heyhi.invocation import Invocation, parse_argv
 from heyhi.project import Project
 from heyhi.protos import load_messages
 from heyhi.runs import Run, Status, read_state, real_path
+from heyhi.search import find_base
 
 __all__ = ["Batch", "BatchError", "Entry", "compose_lines", "lines_of_stdin", "read_batch"]
 

@@ -265,8 +265,8 @@ def _have_environment(wanted: Mapping[str, str | None]) -> None:
 
 def _compose(invocation: Invocation, project: Project) -> tuple[type["Message"], "Composition", Path]:
     from heyhi.compose import compose
-    from heyhi.includes import find_base
     from heyhi.protos import load_messages
+    from heyhi.search import find_base
 
     meta_class = load_messages(project)
     base = find_base(invocation.cfg, project)

@@ -8,20 +8,20 @@ of the project's is run, and nothing is made: the generated modules are taken as
 """
 
 import argparse
-import importlib
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from heyhi.errors import ProjectError
+from heyhi.errors import HeyhiError, ProjectError
 from heyhi.invocation import Parser, run_py_parser
 from heyhi.project import Project, find_project
 from heyhi.words import Candidate, for_bash, paths, split, steps
 
 if TYPE_CHECKING:
+    from heyhi.outline import Outline
     from heyhi.suggestions import Suggestions
 
 __all__ = ["PLACES", "Command", "NotOurs", "answer", "complete"]
@@ -202,7 +202,7 @@ def _of_kind(kind: str, typed: str, line: _Line) -> list[Candidate]:
     """Whatever is wrong with a config, a schema or a folder: it has none, and flags are completed."""
     try:
         return list(_KINDS[kind](typed, line)) if kind in _KINDS else []
-    except Exception:
+    except (HeyhiError, OSError, ValueError, LookupError, RecursionError):
         return []
 
 
@@ -220,12 +220,10 @@ def _configs(typed: str, line: _Line) -> Iterator[Candidate]:
 
 
 def _sets_a_task(project: Project) -> Callable[[str], bool]:
-    meta_class = _meta_class(project)
-    if meta_class is None:
-        return lambda _: True
     from heyhi.suggestions import sets_a_task
 
-    return sets_a_task(meta_class)
+    outline = _outline(project)
+    return sets_a_task(outline) if outline else lambda _: True
 
 
 def _known_configs(line: _Line) -> Iterator[tuple[str, str]]:
@@ -252,16 +250,17 @@ def _keys(typed: str, line: _Line) -> Iterator[Candidate]:
 def _suggestions(line: _Line) -> "Suggestions | None":
     from heyhi.suggestions import Suggestions
 
-    meta_class = _meta_class(line.project)
-    return Suggestions(line.given["CFG"], line.project, meta_class, line.cwd) if meta_class else None
+    outline = _outline(line.project)
+    return Suggestions(line.given["CFG"], line.project, outline, line.cwd) if outline else None
 
 
-def _meta_class(project: Project) -> Any:
-    """MetaCfg as the modules have it that are there, also stale ones; None if they cannot be imported."""
-    project.put_on_path()
+def _outline(project: Project) -> "Outline | None":
+    """The schemas as they were when modules were made of them last; None if that is not known."""
+    from heyhi.outline import OUTLINE, read_outline
+
     try:
-        return importlib.import_module("conf.conf_pb2").MetaCfg
-    except Exception:
+        return read_outline((project.conf / OUTLINE).read_bytes())
+    except (OSError, ValueError):
         return None
 
 

@@ -21,9 +21,10 @@ from heyhi import fields
 from heyhi.canonical import Change, canonical_order
 from heyhi.errors import ConfigError, did_you_mean, told_at
 from heyhi.fields import Path as Key
-from heyhi.includes import INCLUDES, SUFFIX, FileLayer, Loader, Spot, has_includes, task_name
+from heyhi.includes import FileLayer, Loader, Spot, has_includes, task_name
 from heyhi.overrides import NULL, Override, join_key, parse_override, split_key
 from heyhi.project import Project, display
+from heyhi.search import INCLUDES, SUFFIX
 
 __all__ = ["Composer", "Composition", "Layer", "OverrideLayer", "compose"]
 

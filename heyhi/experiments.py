@@ -18,13 +18,13 @@ from heyhi import cli, html, launch, results, runs, slurm
 from heyhi.compose import compose
 from heyhi.draft import Draft, make_draft
 from heyhi.errors import RefusedError, UsageError
-from heyhi.includes import find_base
 from heyhi.invocation import Invocation, Mode
 from heyhi.job import Main, claimed
 from heyhi.plan import Action, make_plan
 from heyhi.project import Project, find_project
 from heyhi.protos import load_messages
 from heyhi.runs import EXP_ID_PATTERN, Queue, Run
+from heyhi.search import find_base
 
 __all__ = [
     "EXP_ID_PATTERN",

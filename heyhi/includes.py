@@ -1,9 +1,8 @@
-"""Config files: the one that `-c` names, and each one read with what it includes.
+"""Config files, each one read with what it includes.
 
     conf/c01/a.prototxt:  includes { path: "big" mount: "launcher" }
 
-    is looked for in      conf/c01, conf/common, the extra folders; then in launcher/ of each of these
-    (with a slash in it   first from the project's root)
+    is found by           search
     and merged into       launcher, before what the file says itself; so the file wins
 
 A file has the type of the message it is mounted on. Includes nest: any message with a `repeated
@@ -11,7 +10,6 @@ Include includes` field takes its own, below what it says itself. Each file is p
 `Loader` does not even look whether it has changed.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,25 +19,14 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from heyhi import fields, prototxt
-from heyhi.errors import ConfigError, did_you_mean, told_at
+from heyhi.errors import ConfigError, told_at
 from heyhi.fields import Path as Key
 from heyhi.overrides import join_key, split_key
 from heyhi.project import Project, display
+from heyhi.search import INCLUDES, Search
 
-__all__ = [
-    "INCLUDES",
-    "SUFFIX",
-    "FileLayer",
-    "Loader",
-    "Spot",
-    "find_base",
-    "has_includes",
-    "known_includes",
-    "task_name",
-]
+__all__ = ["FileLayer", "Loader", "Spot", "has_includes", "task_name"]
 
-SUFFIX = ".prototxt"
-INCLUDES = "includes"
 _LONGEST_CHAIN = 200
 
 
@@ -120,7 +107,7 @@ class Loader:
     ) -> None:
         self._root = project.origin
         self._meta_class = meta_class
-        self._search = _Search(project, extra_dirs)
+        self._search = Search(project, extra_dirs)
         self._trace = trace
         self._loaded: dict[tuple[Path, type[Message]], Message] = {}
 
@@ -225,99 +212,3 @@ def _parts_that_may_include(message: Message) -> Iterator[tuple[Key, Message]]:
         else:
             for index, element in enumerate(value):
                 yield (field.name, str(index)), element
-
-
-# ---- Finding files ------------------------------------------------------------------------------
-
-
-class _Search:
-    """The search path of includes. What was found stays found."""
-
-    def __init__(self, project: Project, extra_dirs: Sequence[Path]) -> None:
-        self._root = project.root
-        self._shared = (project.common, *extra_dirs)
-        self._found: dict[tuple[str, Path, Key], Path] = {}
-        self._folders: dict[Path, str] = {}
-
-    def find(self, name: str, includer: Path, mount: Key) -> Path:
-        """The file that an include names in the file `includer`. Raises ValueError."""
-        found = self._found.get((name, includer, mount))
-        if found is None:
-            found = self._found[name, includer, mount] = self._look_up(name, includer, mount)
-        return found
-
-    def _look_up(self, name: str, includer: Path, mount: Key) -> Path:
-        if not name:
-            raise ValueError("the include names no path")
-        folders = [""] if name.startswith("/") else self._path(includer, mount)
-        if "/" in name:
-            folders.insert(0, str(self._root))
-        # With the suffix first, everywhere: so a name and the name with its suffix are one config.
-        for end in (SUFFIX, ""):
-            for folder in folders:
-                candidate = os.path.join(folder, name.removesuffix(SUFFIX) + end)
-                if os.path.isfile(candidate):
-                    return Path(os.path.realpath(candidate) if ".." in name else candidate)
-        known = list(self.known(includer, mount))
-        hint = _near(name.removesuffix(SUFFIX), known) or _listed("known includes", known)
-        raise ValueError(f"include {name!r}: no such config{hint}")
-
-    def _path(self, includer: Path, mount: Key) -> list[str]:
-        if includer not in self._folders:
-            self._folders[includer] = os.path.dirname(os.path.realpath(includer))
-        bases = [self._folders[includer], *map(str, self._shared)]
-        return bases + [f"{base}/{'/'.join(mount)}" for base in bases] if mount else bases
-
-    def known(self, includer: Path, mount: Key) -> dict[str, str]:
-        """What could be included, by the names that find it; of the file's own folder not what is below."""
-        found: dict[str, str] = {}
-        for folder in self._path(includer, mount):
-            for name in _names(folder):
-                found.setdefault(name.removesuffix(SUFFIX), f"{folder}/{name}")
-        for folder in map(str, self._shared):
-            below = [f"{place}/{name}" for place, _, names in os.walk(folder) for name in names]
-            for path in sorted(path for path in below if path.endswith(SUFFIX)):
-                found.setdefault(path[len(folder) + 1 :].removesuffix(SUFFIX), path)
-        return found
-
-
-def known_includes(project: Project, includer: Path, mount: Key) -> dict[str, str]:
-    """What the file `includer` could include at a mount, of whatever type: the names, and what they find."""
-    return _Search(project, ()).known(includer, mount)
-
-
-def find_base(typed: str, project: Project, cwd: Path | None = None) -> Path:
-    """The file that `-c` names: from the cwd, else from the project root; the suffix may be left out.
-
-    `cwd` is that of the command line, if it is not ours. Raises ConfigError.
-    """
-    cwd = cwd or Path.cwd()
-    for folder in (cwd, project.root):
-        for name in (typed, typed + SUFFIX):
-            path = os.path.abspath(folder / name)
-            if os.path.isfile(path):
-                return Path(path)
-    if typed and os.path.isdir(cwd / typed):
-        there = _listed("configs there", _names(cwd / typed))
-        raise ConfigError(typed, f"is a folder; give one of its configs{there}")
-    below = sorted(project.conf.rglob("*" + SUFFIX))
-    known = [display(path) for path in below if project.common not in path.parents]
-    hint = did_you_mean(typed, known) or _listed("configs here", known)
-    raise ConfigError(repr(typed), f"no such config{hint}")
-
-
-def _near(name: str, known: list[str]) -> str:
-    """One of just that name in another folder, else one of a name like it."""
-    elsewhere = [one for one in known if one.endswith(f"/{name}")]
-    return f"; did you mean {', '.join(map(repr, elsewhere))}?" if elsewhere else did_you_mean(name, known)
-
-
-def _names(folder: str | Path) -> list[str]:
-    """The configs in a folder."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(name for name in names if name.endswith(SUFFIX))
-
-
-def _listed(title: str, names: Sequence[str], most: int = 12) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > most else ""
-    return f"; {title}: {', '.join(names[:most]) or 'none'}{more}"

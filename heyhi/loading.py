@@ -18,12 +18,12 @@ from heyhi.compose import Composer
 from heyhi.config import Frozen, editable, freeze
 from heyhi.errors import ConfigError
 from heyhi.fields import fields_of, inner_type, type_of
-from heyhi.includes import find_base
 from heyhi.overrides import NULL, parse_override, split_key
 from heyhi.project import Project, display, find_project
 from heyhi.protos import load_message_types, load_messages
 from heyhi.runs import Run
 from heyhi.scalars import write_bytes
+from heyhi.search import find_base
 
 __all__ = [
     "conf_get",

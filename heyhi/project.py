@@ -8,6 +8,7 @@ $HH_COPY_OF                 the folder that <root> is a copy of: set by what `he
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,10 @@ from typing import NamedTuple
 
 from heyhi.errors import ProjectError
 
-__all__ = ["Project", "display", "find_project"]
+__all__ = ["ROOT_DIR", "Project", "display", "find_project"]
+
+#: What stands in configs for the project's root, or for that of which it is a copy: `Project.origin`.
+ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
 
 
 class Project(NamedTuple):

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import google.protobuf
 
 from heyhi.errors import ConfigError, HeyhiError, ProjectError
+from heyhi.outline import OUTLINE
 from heyhi.project import Project, display, find_project
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ __all__ = [
 
 _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi")
 _HEADER = re.compile(rb'# Made by "heyhi protos" from \S+: do not edit\. sources=(\w+) content=(\w+)\n')
-_LOCK = ".heyhi_protos.lock"
+_LOCK = ".heyhi_protos.lock"  # and heyhi.outline.OUTLINE beside it
 _WORK = ".heyhi_protos"  # where files are made, below conf/; only by whoever holds the lock
 
 
@@ -170,7 +171,7 @@ def _schemas(project: Project) -> list[Path]:
 def _sources_hash(project: Project) -> str:
     """Of the schemas, and of what makes modules of them: this code and the protobuf release."""
     digest = hashlib.sha256(google.protobuf.__version__.encode())
-    makers = (Path(__file__), Path(__file__).with_name("protos_text.py"))
+    makers = (Path(__file__).with_name(name) for name in ("protos.py", "protos_text.py", "outline.py"))
     for path in (*makers, *_schemas(project)):
         data = path.read_bytes()
         digest.update(f"\0{path.name}\0{len(data)}\0".encode() + data)
@@ -191,7 +192,8 @@ def _generated(project: Project) -> Iterator[Path]:
 def _is_fresh(project: Project) -> bool:
     """Whether every generated file is there, made of these sources and not edited since."""
     sources = _sources_hash(project).encode()
-    return all(_made_from(path) == sources for path in _generated(project))
+    is_there = (project.conf / OUTLINE).exists()
+    return is_there and all(_made_from(path) == sources for path in _generated(project))
 
 
 def _made_from(path: Path) -> bytes | None:
@@ -302,6 +304,8 @@ def _schema_error(project: Project, stderr: str) -> Exception:
 
 def _with_header(name: str, text: str, sources: str) -> bytes:
     data = text.encode()
+    if name == OUTLINE:
+        return data  # no comment can be in it
     header = f'# Made by "heyhi protos" from {_schema_of(name)}: do not edit. '
     return (header + f"sources={sources} content={_content_hash(data)}\n").encode() + data
 

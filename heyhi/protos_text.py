@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from heyhi.errors import ConfigError
+from heyhi.outline import OUTLINE, write_outline
 
 __all__ = ["RESERVED", "complete"]
 
@@ -56,7 +57,7 @@ _TYPE = FieldDescriptorProto
 
 
 def complete(made: dict[str, str], described: bytes) -> dict[str, str]:
-    """All generated files by name: protoc's own with our methods added, and the frozen ones."""
+    """All generated files by name: protoc's own with our methods added, the frozen ones, the outline."""
     everything = FileDescriptorSet.FromString(described).file
     schemas = [file for file in everything if f"{_stem(file)}_pb2.py" in made]
     files = {}
@@ -70,6 +71,7 @@ def complete(made: dict[str, str], described: bytes) -> dict[str, str]:
         files[f"{stem}_pb2.pyi"] = _pb2_pyi(made[f"{stem}_pb2.pyi"], schema)
         files[f"{stem}_cfgs.py"] = _cfgs(schema, stem)
         files[f"{stem}_cfgs.pyi"] = _Stub(schema, schemas).text()
+    files[OUTLINE] = write_outline(everything)
     return files
 
 

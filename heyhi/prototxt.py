@@ -19,12 +19,11 @@ from google.protobuf.message import Message
 from heyhi.errors import ConfigError
 from heyhi.fields import DEEPEST, fields_of, inner_type, is_map, map_key, map_value, no_field, type_of
 from heyhi.overrides import join_key
-from heyhi.project import display
+from heyhi.project import ROOT_DIR, display
 from heyhi.scalars import INT_TYPES, scalar_of
 
 __all__ = ["Place", "parse", "parse_old", "places", "read", "write_text"]
 
-_ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
 _POSITION = re.compile(r"(\d+):(\d+) : (?:'(?:[^\n]*)': )?(.*)", re.DOTALL)
 # What protobuf's messages of its parser say, where ours say more.
 _NO_FIELD = re.compile(r'Message type "[^"]+" has no field named "([^"]+)"')
@@ -97,7 +96,7 @@ def _text(data: bytes, path: Path, root: Path) -> str:
         line = data.count(b"\n", 0, problem.start) + 1
         raise ConfigError(f"{display(path)}:{line}", "not UTF-8 text; save it as UTF-8") from None
     # It stands inside quotes.
-    return _ROOT_DIR.sub(lambda _: text_encoding.CEscape(str(root).encode(), as_utf8=True), text)
+    return ROOT_DIR.sub(lambda _: text_encoding.CEscape(str(root).encode(), as_utf8=True), text)
 
 
 def parse(text: str, cls: type[Message], name: str) -> Message:

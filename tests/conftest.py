@@ -19,14 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 
 from heyhi.batch import Batch, BatchError, compose_lines
 from heyhi.capture import Captured, Line
 from heyhi.compose import Composition, compose
 from heyhi.errors import ConfigError
+from heyhi.fields import fields_of, key_text, map_value
+from heyhi.outline import OUTLINE
 from heyhi.project import Project
 from heyhi.protos import generate
 from heyhi.runs import Run, Status, this_host
+from heyhi.scalars import scalar_of
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster
@@ -65,6 +69,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return module
 
 
+@pytest.fixture(scope="session")
+def outline_text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What is written beside the modules of demo.proto."""
+    conf = tmp_path_factory.mktemp("outline") / "conf"
+    conf.mkdir()
+    shutil.copy(DATA / "demo.proto", conf / "conf.proto")
+    generate(Project(conf.parent))
+    return (conf / OUTLINE).read_text()
+
+
 class ComposeText:
     """Composes a base config from its text. Chunks are written by their name below conf/common."""
 
@@ -92,6 +106,25 @@ class ComposeText:
 def compose_text(tmp_path: Path, demo: Any) -> ComposeText:
     """compose_text("grow { lr: 1 }", "lr=2", soil__deep="depth: 2") -> Composition."""
     return ComposeText(tmp_path, demo)
+
+
+def sketch_of(message: Any) -> dict[str, Any]:
+    """A message as heyhi.sketch says it: scalars are texts of overrides."""
+    found: dict[str, Any] = {}
+    for descriptor, value in message.ListFields():
+        kind = fields_of(message.DESCRIPTOR)[descriptor.name].kind
+        if kind == "map":
+            write = _sketched(map_value(descriptor))
+            found[descriptor.name] = {key_text(descriptor, key): write(value[key]) for key in value}
+        elif kind == "list":
+            found[descriptor.name] = [_sketched(descriptor)(one) for one in value]
+        else:
+            found[descriptor.name] = _sketched(descriptor)(value)
+    return found
+
+
+def _sketched(field: FieldDescriptor) -> Callable[[Any], Any]:
+    return sketch_of if field.message_type is not None else scalar_of(field).write
 
 
 def show(message: Any) -> str:

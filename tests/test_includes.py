@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from heyhi.compose import compose
-from heyhi.includes import Loader, find_base
+from heyhi.includes import Loader
+from heyhi.search import find_base
 from tests.conftest import ComposeText, problem, show
 
 # ---- Nested includes ----------------------------------------------------------------------------

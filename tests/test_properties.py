@@ -3,6 +3,7 @@
 import itertools
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from heyhi.compose import Composition
 from heyhi.config import freeze
 from heyhi.errors import ConfigError
 from heyhi.fields import fields_of, inner_type, map_key, map_value
+from heyhi.outline import read_outline
+from heyhi.sketch import read_sketch
 from heyhi.views import fingerprint, flat_lines, with_defaults
-from tests.conftest import ComposeText
+from tests.conftest import ComposeText, sketch_of
 
 many = settings(derandomize=True, deadline=None, database=None, max_examples=150)
 
@@ -135,6 +138,16 @@ def test_what_was_composed_composes_to_itself(composer: ComposeText, data: st.Da
     done = composer(text)
     assert freeze(done.config) == config
     assert prototxt.write_text(done.meta) == text
+
+
+@many
+@given(data=st.data())
+def test_a_sketch_of_a_file_says_what_protobuf_reads(
+    outline_text: str, demo: Any, data: st.DataObject
+) -> None:
+    message = data.draw(grows(demo)).to_editable()
+    text = prototxt.write_text(message)
+    assert read_sketch(text, read_outline(outline_text), ".demo.Grow", Path("/")) == sketch_of(message)
 
 
 # ---- Whatever is typed --------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from heyhi.errors import ConfigError, ProjectError
+from heyhi.outline import OUTLINE
 from heyhi.project import Project
 from heyhi.protos import ensure_fresh, generate
 from tests import check_protos
@@ -41,7 +42,7 @@ def main(cfg, task, log_level):
 heyhi.parse_args_and_maybe_launch(main)
 """
 MODULES = ["conf_cfgs.py", "conf_cfgs.pyi", "conf_pb2.py", "conf_pb2.pyi"]
-KEPT = [".heyhi_protos.lock", "__pycache__", "base.prototxt", "conf.proto"]
+KEPT = [OUTLINE, ".heyhi_protos.lock", "__pycache__", "base.prototxt", "conf.proto"]
 
 
 @pytest.fixture
@@ -91,6 +92,7 @@ CHANGES = {
     "a schema has another name": "mv old.proto new.proto",
     "a module is gone": "rm conf_cfgs.pyi",
     "all modules are gone": "rm conf_* old_*",
+    "the outline is gone": f"rm {OUTLINE}",
 }
 
 
@@ -109,6 +111,7 @@ def test_stale_modules_are_noticed_and_made_anew(fresh: Garden, change: str) -> 
         f"{stem}{suffix}" for stem in stems for suffix in ("_cfgs.py", "_cfgs.pyi", "_pb2.py", "_pb2.pyi")
     ]
     assert sorted(modules(fresh.root)) == sorted([*expected, "mine_cfgs.py"])
+    assert (conf / OUTLINE).exists()
 
 
 def test_another_protobuf_makes_modules_stale(fresh: Garden, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +369,7 @@ protos.generate(project.find_project())
 """
 
 
-@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize("moment", range(5))
 def test_what_a_killed_process_leaves_behind_mends_itself(fresh: Garden, moment: int) -> None:
     show(fresh)
     (fresh.root / "conf" / "conf.proto").write_text(SCHEMA.replace("= 7", "= 8"))

@@ -112,6 +112,9 @@ CONDITIONS = {
     "lr < 0.1 and status == 'DEAD'": "b",
     "lr < 0.1 or soil.depth > 2": "bc",
     "0.5 < soil.depth <= 2.0": "ab",
+    "lr != 0.1": "b",
+    "lr is None": "c",
+    "tags.0 not in ['x']": "b",
     "not wet == True": "b",
     "wet == true": "a",
     "note == 'lr < 0.01'": "a",
@@ -135,6 +138,19 @@ CONDITIONS = {
 @pytest.mark.parametrize(("where", "expected"), CONDITIONS.items(), ids=CONDITIONS)
 def test_a_condition_selects(where: str, expected: str) -> None:
     assert "".join(one.id for one in select(RUNS, where)) == expected
+
+
+def test_texts_among_numbers_are_told_of() -> None:
+    several = [
+        record(name, result={"loss": loss}) for name, loss in zip("abc", [0.5, "nan", "off"], strict=True)
+    ]
+    told: list[str] = []
+    assert [one.id for one in select(several, "loss > 0.1 and status == 'DONE'", told.append)] == ["a"]
+    assert told == ["what is no number counts as no value: loss in 2 runs"]
+    assert [one.id for one in select(several, "loss != 0.5", told.append)] == ["b", "c"]
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="loss in 2 runs"):
+        select(several, "loss < 1")
 
 
 WRONG = {

@@ -24,7 +24,7 @@ def summary(words: Sequence[str]) -> int:
     records = tables.find_records(asked.places, some_project(asked.places))
     records = tables.select(records, asked.where, _note)
     if asked.over:
-        table = tables.sort(tables.group(records, asked.over), asked.sort)
+        table = tables.sort(tables.group(records, asked.over, _note), asked.sort)
     else:
         table = tables.columns(records, every=asked.all, by=asked.sort)
     written = [_write(form, path, table) for form in _FORMS for path in [getattr(asked, form)] if path]

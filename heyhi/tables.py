@@ -32,6 +32,7 @@ __all__ = [
     "find_records",
     "frame",
     "group",
+    "has_numbers",
     "is_numeric",
     "select",
     "sort",
@@ -212,11 +213,12 @@ def select(
 
 def _tell_of(no_numbers: Mapping[str, int], tell: Callable[[str], None]) -> None:
     """Say in one line in how many runs a column has something that was passed over."""
-    if no_numbers:
-        told = [
-            f"{on_one_line(name)} in {count} {'run' if count == 1 else 'runs'}"
-            for name, count in no_numbers.items()
-        ]
+    told = [
+        f"{on_one_line(name)} in {count} {'run' if count == 1 else 'runs'}"
+        for name, count in no_numbers.items()
+        if count
+    ]
+    if told:
         tell(f"what is no number counts as no value: {some_of(told)}")
 
 
@@ -241,11 +243,14 @@ def _is_missing(value: Any) -> bool:
     return value is None or value != value
 
 
-def group(records: Sequence[Record], over: Sequence[str]) -> Columns:
+def group(
+    records: Sequence[Record], over: Sequence[str], tell: Callable[[str], None] = warnings.warn
+) -> Columns:
     """Mean, standard error and count of each number, over some fields of the config (`seed`).
 
     A row for each combination of the other fields that differ; the launcher, which changes no result, is none
-    of them. The standard error of a single value is missing. Raises UsageError if there is no such field.
+    of them. The standard error of a single value is missing. NaN, and a text among numbers, are not counted:
+    `tell` is called, once, if there are any. Raises UsageError if there is no such field.
     """
     fields = _of_config(records, every=True)
     for name in over:
@@ -257,11 +262,14 @@ def group(records: Sequence[Record], over: Sequence[str]) -> Columns:
     for row in range(len(records)):
         groups.setdefault(repr([values[row] for values in keys.values()]), []).append(row)
     table: Columns = {"runs": [len(rows) for rows in groups.values()]}
+    no_numbers = {}
     for name, values in {**_values(records), "duration_s": _about("duration_s", records)}.items():
-        if is_numeric(values):
+        if has_numbers(values):
             told = [_mean_and_error([values[row] for row in rows]) for rows in groups.values()]
             for part, of_groups in zip(("mean", "se", "count"), zip(*told, strict=True), strict=True):
                 table[f"{name}.{part}"] = list(of_groups)
+            no_numbers[name] = sum(value is not None and not _is_number(value) for value in values)
+    _tell_of(no_numbers, tell)
     firsts = [rows[0] for rows in groups.values()]
     return {
         **{_free("config", name, table): [values[row] for row in firsts] for name, values in keys.items()},
@@ -279,8 +287,17 @@ def is_numeric(values: Sequence[Any]) -> bool:
     return bool(there) and not any(isinstance(value, str) for value in there)
 
 
+def has_numbers(values: Iterable[Any]) -> bool:
+    """Whether a column has any number, or truth value; NaN is one that came out wrong."""
+    return any(isinstance(value, (int, float)) for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == value
+
+
 def _mean_and_error(values: list[Any]) -> tuple[float | None, float | None, int]:
-    numbers = [as_float(value) for value in values if value is not None]
+    numbers = [as_float(value) for value in values if _is_number(value)]
     count = len(numbers)
     if not count:
         return None, None, 0

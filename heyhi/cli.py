@@ -303,13 +303,19 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
         resources = needs_of(draft.composition.config)
     _confirm(plan, draft, invocation)
     say(f"{draft.run.id}: {plan.reason}\n  folder {draft.run.folder}")
+    order = make_order(draft)._replace(environment=_exported())
     if resources is not None:
-        return _submit(make_order(draft), plan, resources, draft)
-    outcome = launch_here(make_order(draft), plan, main, meta_class, say)
+        return _submit(order, plan, resources, draft)
+    outcome = launch_here(order, plan, main, meta_class, say)
     if isinstance(outcome, Lost):
         say("  another process was faster")
         return Report(draft, outcome.state)
     return Report(draft, read_state(draft.run), outcome)
+
+
+def _exported() -> dict[str, str | None]:
+    """The variables that make the run what it is, as what `heyhi replay` prints names them."""
+    return {name: os.environ.get(name) for name in shlex.split(os.environ.get("HH_EXPORTED", ""))}
 
 
 def _is_for_rank_0() -> bool:

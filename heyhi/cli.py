@@ -4,7 +4,6 @@
 0 done (or nothing to do), 1 the task failed (or is DEAD), 2 the user's mistake, 130 Ctrl-C.
 """
 
-import io
 import itertools
 import os
 import shlex
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi.errors import HeyhiError, RefusedError, UsageError
 from heyhi.invocation import Invocation, Mode, parse_argv
-from heyhi.log import say
+from heyhi.log import have_streams, say
 from heyhi.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -62,9 +61,7 @@ class Report(NamedTuple):
 
 def run(main: "Main", argv: Sequence[str], script: str | None = None) -> int:
     """All that `python run.py ARGV` does; returns its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # whatever the locale, no text is an error
+    have_streams()
     try:
         return _answer(main, argv, script)
     finally:

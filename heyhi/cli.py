@@ -4,7 +4,6 @@
 0 done (or nothing to do), 1 the task failed (or is DEAD), 2 the user's mistake, 130 Ctrl-C.
 """
 
-import io
 import itertools
 import os
 import shlex
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi.errors import HeyhiError, RefusedError, UsageError
 from heyhi.invocation import Invocation, Mode, parse_argv
-from heyhi.log import say
+from heyhi.log import have_streams, say
 from heyhi.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -62,9 +61,7 @@ class Report(NamedTuple):
 
 def run(main: "Main", argv: Sequence[str], script: str | None = None) -> int:
     """All that `python run.py ARGV` does; returns its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # whatever the locale, no text is an error
+    have_streams()
     try:
         return _answer(main, argv, script)
     finally:
@@ -303,13 +300,19 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
         resources = needs_of(draft.composition.config)
     _confirm(plan, draft, invocation)
     say(f"{draft.run.id}: {plan.reason}\n  folder {draft.run.folder}")
+    order = make_order(draft)._replace(environment=_exported())
     if resources is not None:
-        return _submit(make_order(draft), plan, resources, draft)
-    outcome = launch_here(make_order(draft), plan, main, meta_class, say)
+        return _submit(order, plan, resources, draft)
+    outcome = launch_here(order, plan, main, meta_class, say)
     if isinstance(outcome, Lost):
         say("  another process was faster")
         return Report(draft, outcome.state)
     return Report(draft, read_state(draft.run), outcome)
+
+
+def _exported() -> dict[str, str | None]:
+    """The variables that make the run what it is, as what `heyhi replay` prints names them."""
+    return {name: os.environ.get(name) for name in shlex.split(os.environ.get("HH_EXPORTED", ""))}
 
 
 def _is_for_rank_0() -> bool:

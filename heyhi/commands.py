@@ -37,7 +37,6 @@ folder, a part of an id that no other run has, or the id of a job.
 
 import gc
 import importlib
-import io
 import os
 import shlex
 import sys
@@ -49,6 +48,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from heyhi.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
 from heyhi.invocation import Mode, Parser, one_of
+from heyhi.log import have_streams
 from heyhi.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--complete"] and len(words) == 4:
         _complete(*words[1:])
-    _have_stdout()
+    have_streams()
     try:
         if not words or words[0] in ("-h", "--help"):
             print(__doc__.strip())
@@ -92,14 +92,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename else ""
         print(f"error: {where}{problem.strerror or problem}", file=sys.stderr)
         return 1
-
-
-def _have_stdout() -> None:
-    """Let stdout take any text: one of another encoding gets escapes, one that is closed swallows it."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    elif isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def init(words: Sequence[str]) -> int:

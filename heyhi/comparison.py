@@ -9,6 +9,7 @@ result       score         0.2 -> 0.3        +0.1, +50 %
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from heyhi.texts import on_one_line
 __all__ = ["Change", "Section", "changes", "compare", "lines"]
 
 _NOTES = ("GITHASH.txt", "GITDIFF.txt")  # beside the code in its copy
-_DERIVED = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi", ".pyc", ".heyhi_protos.lock")
+_DERIVED = re.compile(r"__pycache__|\.heyhi_protos.*|.*_(pb2|cfgs)\.pyi?|.*\.pyc")  # files and folders
 _TEXT = 1_000_000  # bytes of a file of which lines are compared
 _WIDEST = 50  # name, to which the others are aligned
 _MOST_FILES = 20  # before the rest is only counted
@@ -206,8 +207,9 @@ def _files(top: Path) -> set[str]:
     """The files of a copy, but for what is made from others."""
     found = set()
     for folder, folders, names in os.walk(top):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        found |= {os.path.relpath(f"{folder}/{name}", top) for name in names if not name.endswith(_DERIVED)}
+        folders[:] = [name for name in folders if not _DERIVED.fullmatch(name)]
+        names = [name for name in names if not _DERIVED.fullmatch(name)]
+        found |= {os.path.relpath(f"{folder}/{name}", top) for name in names}
     return found - set(_NOTES)
 
 

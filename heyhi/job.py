@@ -299,7 +299,7 @@ def _note_start(run: Run, owner: JobId) -> dict[str, Any]:
         "ended": None,
         "status": "RUNNING",
     }
-    _note(run, lambda content: {**content, "starts": [*content.get("starts", []), start]})
+    _note(run, lambda content: {**content, "starts": [*_starts(content), start]})
     return start
 
 
@@ -309,11 +309,14 @@ def _note_end(run: Run, start: dict[str, Any], outcome: Outcome, owner: JobId) -
     end = {**start, "ended": _now(), "status": status}
     try:
         _refuse_if_lost(run, owner)
-        _note(
-            run, lambda content: {**_with_versions(content), "starts": [*content.get("starts", [])[:-1], end]}
-        )
+        _note(run, lambda content: {**_with_versions(content), "starts": [*_starts(content)[:-1], end]})
     except OSError as problem:
         say(f"{run.provenance}: cannot be updated: {problem.strerror}")
+
+
+def _starts(content: dict[str, Any]) -> list[Any]:
+    starts = content.get("starts")
+    return starts if isinstance(starts, list) else []  # somebody has edited it
 
 
 def _with_versions(content: dict[str, Any]) -> dict[str, Any]:
@@ -322,7 +325,8 @@ def _with_versions(content: dict[str, Any]) -> dict[str, Any]:
     # Looked up, and not asked for: some packages warn whoever asks.
     found = {name: getattr(module, "__dict__", {}).get("__version__") for name, module in modules.items()}
     own = {n: v for n, v in sorted(found.items()) if isinstance(v, str) and n not in sys.stdlib_module_names}
-    return {**content, "versions": {**content.get("versions", {}), **own}}
+    before = content.get("versions")
+    return {**content, "versions": {**(before if isinstance(before, dict) else {}), **own}}
 
 
 def _note(run: Run, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["also_log_to_file", "copy_output_to", "say", "send_output_to", "setup_logging"]
+__all__ = ["also_log_to_file", "copy_output_to", "have_streams", "say", "send_output_to", "setup_logging"]
 
 _FORMAT = "%(levelname)s%(asctime)s [{label}%(module)s:%(lineno)d] %(message)s"
 _DATE = "%m%d %H:%M:%S"
@@ -37,6 +37,16 @@ def setup_logging(
     _add(console, console_level, label)
     if fpath is not None:
         also_log_to_file(fpath, label, file_level)
+
+
+def have_streams() -> None:
+    """Let stdout and stderr take any text: what they cannot write is escaped; a closed one swallows it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:

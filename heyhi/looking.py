@@ -11,6 +11,7 @@ from heyhi.drivers import PAGE, file_about
 from heyhi.errors import UsageError
 from heyhi.finding import all_runs, find_runs, some_project
 from heyhi.invocation import Parser
+from heyhi.log import say
 from heyhi.project import find_project
 from heyhi.runs import write_out
 
@@ -20,9 +21,10 @@ __all__ = ["COMMANDS"]
 def summary(words: Sequence[str]) -> int:
     """Show what came of runs, a row a run."""
     asked = _summary_parser().parse_args(_joined(words))
-    records = tables.select(tables.find_records(asked.places, some_project(asked.places)), asked.where)
+    records = tables.find_records(asked.places, some_project(asked.places))
+    records = tables.select(records, asked.where, _note)
     if asked.over:
-        table = tables.sort(tables.group(records, asked.over), asked.sort)
+        table = tables.sort(tables.group(records, asked.over, _note), asked.sort)
     else:
         table = tables.columns(records, every=asked.all, by=asked.sort)
     written = [_write(form, path, table) for form in _FORMS for path in [getattr(asked, form)] if path]
@@ -30,6 +32,10 @@ def summary(words: Sequence[str]) -> int:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print("\n".join(forms.text_lines(table, width)))
     return 0
+
+
+def _note(text: str) -> None:
+    say(f"note: {text}")
 
 
 _FORMS: dict[str, Callable[[tables.Columns], str | bytes]] = {

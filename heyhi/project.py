@@ -5,6 +5,7 @@
 <root>/pyproject.toml       [tool.heyhi] project = "name"
 $HH_EXP_DIR                 the experiment root; default ~/results/<name>
 $HH_COPY_OF                 the folder that <root> is a copy of: set by what `heyhi replay` prints
+$HH_EXPORTED                names of variables that heyhi.json keeps, as of a batch: set by the same
 """
 
 import os

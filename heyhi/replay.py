@@ -97,7 +97,8 @@ def _command(known: dict[str, Any], place: Path, more: list[str]) -> _Command:
     if str(place) != root:
         environment["HH_COPY_OF"] = root
     of_its_batch = known.get("environment")
-    if isinstance(of_its_batch, dict):
+    if isinstance(of_its_batch, dict) and of_its_batch:
+        environment["HH_EXPORTED"] = shlex.join(of_its_batch)
         environment.update({n: None if value is None else str(value) for n, value in of_its_batch.items()})
     words = [*_log_level(known), *more, *map(str, known["overrides"])]
     return _Command(place, environment, ["-c", known["base_config"], *words])

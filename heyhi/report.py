@@ -258,7 +258,9 @@ def _columns(records: Sequence[Record]) -> list[Column]:
             inside = name.startswith(tuple(f"{one}." for one in chosen))
             tasks = _varies(values, records, without_unset=inside)
             kind = _kind(name, config, result)
-            columns.append(Column(name, values, kind, tables.is_numeric(values), inside, tasks))
+            # A result that is a text in some runs can be drawn of the others.
+            is_numeric = tables.has_numbers if kind in ("result", "metric") else tables.is_numeric
+            columns.append(Column(name, values, kind, is_numeric(values), inside, tasks))
     columns.sort(key=lambda column: (_KINDS.index(column.kind), _missing(column)))
     shown = _shown_first(columns, Counter(record.task for record in records))
     return [column._replace(shown=column.name in shown) for column in columns]

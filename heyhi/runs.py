@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import claim
-from heyhi.errors import UsageError
+from heyhi.errors import UsageError, shortened
 from heyhi.project import Project
 
 __all__ = [
@@ -329,13 +329,19 @@ def _is_its_job(run: Run, known: QueuedJob) -> bool:
     return name in (None, known.name)
 
 
+_LONGEST_JOB = 400  # characters; the name of a job has that of a folder in it
+
+
 def read_job(run: Run) -> JobId | None:
     """Who computes the run, or did; None if nobody was ever recorded."""
     try:
-        text = run.jobid.read_text(encoding="utf-8", errors="replace").strip()
+        with run.jobid.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(_LONGEST_JOB + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return JobId(text) if text else None
+    if len(text) > _LONGEST_JOB:  # nothing that we have written: its beginning is enough to be told
+        text = shortened(text)
+    return JobId(text.strip()) if text.strip() else None
 
 
 def is_at_work(meeting: Path) -> bool:

@@ -7,15 +7,15 @@ Columns are plain lists of one length by their names; None is where there is not
 for a condition, and for whoever wants a DataFrame.
 """
 
-import keyword
 import math
 import os
-import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from heyhi.batch import read_batch
-from heyhi.errors import UsageError, did_you_mean, some_of
+from heyhi.conditions import as_float, fit, no_column
+from heyhi.errors import UsageError, some_of
 from heyhi.finding import all_runs, is_batch, runs_at
 from heyhi.project import Project, find_project
 from heyhi.records import Record, batch_records, read_records
@@ -32,6 +32,7 @@ __all__ = [
     "find_records",
     "frame",
     "group",
+    "has_numbers",
     "is_numeric",
     "select",
     "sort",
@@ -193,71 +194,32 @@ def _typed(name: str, values: list[Any]) -> "pd.Series[Any]":
 # ---- What is asked of it ------------------------------------------------------------------------
 
 
-def select(records: Sequence[Record], where: str | None) -> list[Record]:
+def select(
+    records: Sequence[Record], where: str | None, tell: Callable[[str], None] = warnings.warn
+) -> list[Record]:
     """The records for which a condition holds: `lr < 0.1 and status == 'DONE'`. Raises UsageError.
 
-    It may name every column, also those of fields that do not differ; `names like this` in backticks.
+    It may name every column, also those of fields that do not differ; `names like this` in backticks. `tell`
+    is called, once, if a column that is compared as numbers has texts, too.
     """
     if where is None or not records:
         return list(records)
-    import pandas as pd
-
     table = frame(columns(records, every=True))
     table["started"] = table["started"].dt.tz_localize(None)  # else pandas compares it with no text
-    names = [str(name) for name in table.columns]
-    condition = _numbered(where, names)
-    table.columns = pd.Index([f"c{number}" for number in range(len(names))])
-    try:
-        holds: Any = table.eval(condition, engine="python")
-    except Exception as problem:  # whatever pandas makes of what a user typed
-        told = str(problem).strip().partition("\n")[0]
-        told = re.sub(r"\bc(\d+)\b", lambda match: names[int(match[1])], told)
-        raise UsageError(f"--where {where!r}: {told or type(problem).__name__}") from None
-    if not isinstance(holds, pd.Series) or not pd.api.types.is_bool_dtype(holds):
-        raise UsageError(f"--where {where!r}: no condition; one is like lr < 0.1 and status == 'DONE'")
-    return [record for record, it_holds in zip(records, holds.fillna(False), strict=True) if it_holds]
+    found = fit(where, table)
+    _tell_of(found.no_numbers, tell)
+    return [record for record, fits in zip(records, found.rows, strict=True) if fits]
 
 
-# In a condition: a text, a name in backticks, a dotted name.
-_TOKEN = re.compile(
-    r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|`([^`]*)`|(?<![\w.])([^\W\d]\w*(?:\.\w+)*)""",
-)
-# Around the name of an argument of a method: note.str.contains('x', case=False).
-_BEFORE, _ARGUMENT = re.compile(r"[(,]\s*\Z"), re.compile(r"\s*=(?!=)")
-_WORDS = {"true": "True", "false": "False"}
-
-
-def _numbered(where: str, names: list[str]) -> str:
-    """The condition with c0, c1, ... for the names: pandas knows none with dots. Raises UsageError."""
-    numbers = {name: f"c{number}" for number, name in enumerate(names)}
-
-    def replaced(match: "re.Match[str]") -> str:
-        text, quoted, word = match.groups()
-        if text is not None:
-            return str(text)
-        if (
-            word is not None
-            and _ARGUMENT.match(where[match.end() :])
-            and _BEFORE.search(where[: match.start()])
-        ):
-            return str(word)
-        name = quoted if quoted is not None else word
-        if name in numbers:
-            return numbers[name]
-        if name in _WORDS or keyword.iskeyword(name):
-            return _WORDS.get(name, name)
-        for column in sorted(numbers, key=len, reverse=True):
-            if name.startswith(f"{column}."):
-                return f"{numbers[column]}{name[len(column) :]}"  # a method: note.str.contains('x')
-        raise UsageError(f"--where {where!r}: {_no_column(name, names)}")
-
-    return _TOKEN.sub(replaced, where)
-
-
-def _no_column(name: str, names: Iterable[str]) -> str:
-    known = list(names)
-    there_are = f"; there are {some_of(list(map(on_one_line, known)))}"
-    return f"no column {name!r}{did_you_mean(name, known) or there_are}"
+def _tell_of(no_numbers: Mapping[str, int], tell: Callable[[str], None]) -> None:
+    """Say in one line in how many runs a column has something that was passed over."""
+    told = [
+        f"{on_one_line(name)} in {count} {'run' if count == 1 else 'runs'}"
+        for name, count in no_numbers.items()
+        if count
+    ]
+    if told:
+        tell(f"what is no number counts as no value: {some_of(told)}")
 
 
 def sort(table: Columns, by: Sequence[str]) -> Columns:
@@ -269,7 +231,7 @@ def sort(table: Columns, by: Sequence[str]) -> Columns:
     for typed in reversed(by):
         name, down = (typed, False) if typed in table else (typed.removeprefix("-"), True)
         if name not in table:
-            raise UsageError(f"--sort {typed}: {_no_column(name, table)}")
+            raise UsageError(f"--sort {typed}: {no_column(name, table)}")
         values = table[name]
         there = [row for row in rows if not _is_missing(values[row])]
         there.sort(key=lambda row: (isinstance(values[row], str), values[row]), reverse=down)
@@ -281,27 +243,33 @@ def _is_missing(value: Any) -> bool:
     return value is None or value != value
 
 
-def group(records: Sequence[Record], over: Sequence[str]) -> Columns:
+def group(
+    records: Sequence[Record], over: Sequence[str], tell: Callable[[str], None] = warnings.warn
+) -> Columns:
     """Mean, standard error and count of each number, over some fields of the config (`seed`).
 
     A row for each combination of the other fields that differ; the launcher, which changes no result, is none
-    of them. The standard error of a single value is missing. Raises UsageError if there is no such field.
+    of them. The standard error of a single value is missing. NaN, and a text among numbers, are not counted:
+    `tell` is called, once, if there are any. Raises UsageError if there is no such field.
     """
     fields = _of_config(records, every=True)
     for name in over:
         if name not in fields:
-            raise UsageError(f"--over {name}: {_no_column(name, fields)}")
+            raise UsageError(f"--over {name}: {no_column(name, fields)}")
     telling = {"task": _about("task", records), **_of_config(records, every=False)}
     keys = {name: values for name, values in telling.items() if name not in over and _tells(name, values)}
     groups: dict[str, list[int]] = {}
     for row in range(len(records)):
         groups.setdefault(repr([values[row] for values in keys.values()]), []).append(row)
     table: Columns = {"runs": [len(rows) for rows in groups.values()]}
+    no_numbers = {}
     for name, values in {**_values(records), "duration_s": _about("duration_s", records)}.items():
-        if is_numeric(values):
+        if has_numbers(values):
             told = [_mean_and_error([values[row] for row in rows]) for rows in groups.values()]
             for part, of_groups in zip(("mean", "se", "count"), zip(*told, strict=True), strict=True):
                 table[f"{name}.{part}"] = list(of_groups)
+            no_numbers[name] = sum(value is not None and not _is_number(value) for value in values)
+    _tell_of(no_numbers, tell)
     firsts = [rows[0] for rows in groups.values()]
     return {
         **{_free("config", name, table): [values[row] for row in firsts] for name, values in keys.items()},
@@ -319,18 +287,20 @@ def is_numeric(values: Sequence[Any]) -> bool:
     return bool(there) and not any(isinstance(value, str) for value in there)
 
 
+def has_numbers(values: Iterable[Any]) -> bool:
+    """Whether a column has any number, or truth value; NaN is one that came out wrong."""
+    return any(isinstance(value, (int, float)) for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == value
+
+
 def _mean_and_error(values: list[Any]) -> tuple[float | None, float | None, int]:
-    numbers = [_as_float(value) for value in values if value is not None]
+    numbers = [as_float(value) for value in values if _is_number(value)]
     count = len(numbers)
     if not count:
         return None, None, 0
     mean = sum(numbers) / count
     squares = sum((number - mean) * (number - mean) for number in numbers)
     return mean, math.sqrt(squares / (count - 1) / count) if count > 1 else None, count
-
-
-def _as_float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf if value > 0 else -math.inf

@@ -4,6 +4,7 @@ Each takes its words, prints, and returns an exit status.
 """
 
 import os
+import select
 import shutil
 import sys
 import time
@@ -62,7 +63,19 @@ def _show_in_pipe(look: Look, *, watch: bool) -> None:
         known = overview.key
         if not (watch and overview.lives):
             return
-        time.sleep(_pause(overview, time.monotonic() - began))
+        _wait(_pause(overview, time.monotonic() - began))
+
+
+def _wait(seconds: float) -> None:
+    """Wait; as long as anybody reads what is printed. Raises BrokenPipeError if nobody does."""
+    try:
+        reader = select.poll()
+        reader.register(sys.stdout.fileno(), 0)  # that it is gone is told unasked
+    except (OSError, ValueError):  # in a notebook there is no file
+        time.sleep(seconds)
+        return
+    if reader.poll(1000 * seconds):
+        raise BrokenPipeError
 
 
 def _show_on_terminal(look: Look, *, watch: bool) -> None:
@@ -126,7 +139,7 @@ def _show_log(run: Run, count: int | None) -> RunState:
 
 
 def _follow(run: Run, count: int | None) -> RunState:
-    follower, watched = Follower(run.log, _AT_FIRST if count is None else count), Watched(run)
+    follower, watched = Follower(run.log, _AT_FIRST if count is None else count), Watched(run, _wait)
     screen, known = _LastLine(), ""
     while not watched.has_ended():
         screen.print(follower.read(), follower)

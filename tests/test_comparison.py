@@ -117,8 +117,18 @@ FILES = {
     "data.bin": b"\0\1",
     "__pycache__/a.nbi": b"1",
     "b.pyc": b"1",
+    "inner/conf/.heyhi_protos.lock": b"",
+    "inner/conf/.heyhi_protos/conf_pb2.py": b"1",
+    "inner/conf/.heyhi_protos/stamp": b"1",
 }
-OTHERS = {"a.py": b"one\n2\n", "inner/c.py": b"y", "same.py": b"s", "data.bin": b"\0\2", "x_pb2.py": b""}
+OTHERS = {
+    "a.py": b"one\n2\n",
+    "inner/c.py": b"y",
+    "same.py": b"s",
+    "data.bin": b"\0\2",
+    "x_pb2.py": b"",
+    "y_cfgs.pyi": b"",
+}
 
 
 def test_files_that_differ_are_named_also_beside_the_project(tmp_path: Path) -> None:

@@ -64,6 +64,25 @@ def test_the_versions_of_what_the_task_has_imported_are_noted(
     assert not {"csv", "sickle"} & {*versions}
 
 
+@pytest.mark.parametrize(
+    "edited",
+    [
+        '"versions": ["3"]',
+        '"versions": null',
+        '"versions": "3"',
+        '"starts": 1',
+        '"starts": null',
+        '"starts": {}',
+    ],
+)
+def test_an_edited_provenance_stops_nothing(edited: str, execute: _Execute, run: Run) -> None:
+    run.provenance.write_text(f'{{"id": "p/it", {edited}}}\n')
+    assert execute(lambda **_: {"score": 1.5}) == Outcome({"score": 1.5}, None)
+    known = json.loads(run.provenance.read_text())
+    assert [start["status"] for start in known["starts"]] == ["DONE"]
+    assert known["versions"]["pytest"] == pytest.__version__
+
+
 # What the task raises -> exit status, the last line of its error.
 FAILURES: list[tuple[BaseException, int, str]] = [
     (ValueError("too dry"), 1, "ValueError: too dry"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.log import also_log_to_file, copy_output_to, setup_logging
+from heyhi.log import also_log_to_file, copy_output_to, have_streams, setup_logging
 
 
 @pytest.fixture
@@ -211,3 +211,29 @@ def _in_a_terminal(command: list[str], typed: bytes) -> str:
     os.close(ours)
     assert process.returncode == 0, out
     return out.decode()
+
+
+# ---- stdout and stderr of a command -------------------------------------------------------------
+
+# Of a locale -> what is shown of a text that has half a character, and a byte of a file's name.
+SHOWN = {
+    "ascii": "\\xfc \\ud800 \\udcff\n",
+    "utf-8": "ü \\ud800 \\udcff\n",
+    "utf-8:surrogateescape": "ü \\ud800 \\udcff\n",
+}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(("encoding", "shown"), SHOWN.items(), ids=SHOWN)
+def test_a_command_can_print_any_text(encoding: str, shown: str, number: int) -> None:
+    text = (
+        f"import sys, {have_streams.__module__} as log; log.have_streams();"
+        f" print('ü \\ud800 \\udcff', file={'sys.stdout' if number == 1 else 'sys.stderr'})"
+    )
+    command = [sys.executable, "-c", text]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert [done.stdout, done.stderr][number - 1].decode() == shown
+    shell = ["sh", "-c", f'exec "$@" {number}>&-', "sh", *command]
+    closed = subprocess.run(shell, env=environment, capture_output=True, check=True)
+    assert (closed.stdout, closed.stderr) == (b"", b"")

@@ -92,6 +92,17 @@ def test_columns_that_tell_runs_apart_are_shown_first(project: Project) -> None:
     assert column(data, "six.a.n")["inside"]
 
 
+def test_a_result_that_is_a_text_in_some_runs_is_one_of_numbers(project: Project) -> None:
+    values = [{"loss": 1.5, "k": "x"}, {"loss": "diverged"}, {"loss": math.nan}]
+    data = data_of(
+        project,
+        *(record(f"p/it/x_{n:08x}", {"lr": n, "n": n or "no"}, result=one) for n, one in enumerate(values)),
+    )
+    assert [column(data, name)["numeric"] for name in ("loss", "k", "lr", "n")] == [True, False, True, False]
+    place = [one["name"] for one in data["columns"]].index("loss")
+    assert [row[place] for row in data["rows"]] == [1.5, "diverged", "nan"]
+
+
 def run_folder(root: Path, name: str = "x_00000001", **files: str) -> Record:
     """A run in a folder with such files: `run_log` is run.log."""
     folder = root / "p" / "it" / name

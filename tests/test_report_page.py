@@ -303,6 +303,26 @@ def test_every_kind_of_run_has_a_page(
         expect(page.locator("dialog")).to_be_visible()
 
 
+def test_a_result_that_is_a_text_in_some_runs_is_drawn_of_the_others(look: Look, tmp_path: Path) -> None:
+    losses = [0.5, 0.25, NASTY, math.nan]
+    several = [
+        a_run(tmp_path, number)._replace(config={"lr": number}, result={"loss": loss})
+        for number, loss in enumerate(losses)
+    ]
+    path = tmp_path / "page.html"
+    path.write_text(make_page(Subject("it", several, {}), Project(tmp_path)))
+    page = look(path)
+    dots = page.evaluate("document.querySelector('#field-charts .chart').data[0].y")
+    assert dots == [0.5, 0.25]
+    expect(page.locator("#field-note")).to_contain_text(
+        "Not drawn: 2 runs in which loss is no finite number."
+    )
+    page.locator("input[type=search]").fill("onload")
+    expect(page.locator("#table tbody tr")).to_have_count(1)
+    expect(page.locator("#table tbody")).to_contain_text("</script>")
+    assert page.evaluate("window.hacked") is None
+
+
 def test_a_value_between_two_that_are_none_is_drawn_and_an_id_is_an_address_as_it_is(
     look: Look, tmp_path: Path
 ) -> None:

@@ -190,6 +190,23 @@ def test_a_job_id_that_was_given_to_another_job_is_not_the_runs(run: Run) -> Non
     assert state == RunState(Status.DEAD, JobId("12"), "Slurm does not know it any more")
 
 
+@pytest.mark.parametrize("text", ["x" * 3_000_000, "12 \n" * 1_000_000, "12" + " " * 500 + "x"])
+def test_of_a_broken_job_id_the_beginning_is_told(run: Run, text: str) -> None:
+    run.jobid.write_text(text)
+    queues: list[dict[str, QueuedJob] | None] = [None, {}]
+    for queue in queues:
+        state = read_state(run, queue)
+        assert state.job is not None
+        assert len(state.job.text) <= 60
+        assert len(state.text) < 150, "also where Slurm cannot be asked"
+
+
+def test_a_long_name_of_a_job_is_one(run: Run) -> None:
+    name = f"submitting:{'x' * 255}.0123abcd_100"
+    run.jobid.write_text(name)
+    assert read_state(run, {name: QueuedJob("12", "PENDING", name)}).job == JobId("12")
+
+
 def test_a_submission_that_is_found_by_its_name_has_its_id(run: Run) -> None:
     run.jobid.write_text("submitting:it.ab")
     state = read_state(run, {"submitting:it.ab": QueuedJob("12", "PENDING", "it.ab")})

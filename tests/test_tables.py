@@ -112,6 +112,9 @@ CONDITIONS = {
     "lr < 0.1 and status == 'DEAD'": "b",
     "lr < 0.1 or soil.depth > 2": "bc",
     "0.5 < soil.depth <= 2.0": "ab",
+    "lr != 0.1": "b",
+    "lr is None": "c",
+    "tags.0 not in ['x']": "b",
     "not wet == True": "b",
     "wet == true": "a",
     "note == 'lr < 0.01'": "a",
@@ -135,6 +138,19 @@ CONDITIONS = {
 @pytest.mark.parametrize(("where", "expected"), CONDITIONS.items(), ids=CONDITIONS)
 def test_a_condition_selects(where: str, expected: str) -> None:
     assert "".join(one.id for one in select(RUNS, where)) == expected
+
+
+def test_texts_among_numbers_are_told_of() -> None:
+    several = [
+        record(name, result={"loss": loss}) for name, loss in zip("abc", [0.5, "nan", "off"], strict=True)
+    ]
+    told: list[str] = []
+    assert [one.id for one in select(several, "loss > 0.1 and status == 'DONE'", told.append)] == ["a"]
+    assert told == ["what is no number counts as no value: loss in 2 runs"]
+    assert [one.id for one in select(several, "loss != 0.5", told.append)] == ["b", "c"]
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="loss in 2 runs"):
+        select(several, "loss < 1")
 
 
 WRONG = {
@@ -220,13 +236,25 @@ def test_a_group_over_several_fields_is_what_is_left() -> None:
     assert (list(table)[:2], table["loss.mean"]) == (["runs", "loss.mean"], [2.75])
 
 
-def test_numbers_that_are_none_show_in_the_mean() -> None:
+def test_what_is_no_number_is_not_counted_and_told_of() -> None:
     several = [
-        record("a", result={"x": 1, "y": math.inf, "z": 10**400}),
-        record("b", result={"x": math.nan, "y": 1}),
+        record("a", result={"x": 1, "y": 2.0, "name": "a"}),
+        record("b", result={"x": math.nan, "y": "diverged", "name": "b"}),
+        record("c", result={"x": 3, "y": math.nan, "all": math.nan}),
+        record("d"),
     ]
-    table = group(several, [])
-    assert (str(table["x.mean"]), table["y.mean"], table["z.mean"]) == ("[nan]", [math.inf], [math.inf])
+    told: list[str] = []
+    table = group(several, [], told.append)
+    assert (table["x.mean"], table["x.se"], table["x.count"]) == ([2.0], [1.0], [2])
+    assert (table["y.mean"], table["y.count"]) == ([2.0], [1])
+    assert (table["all.mean"], table["all.count"]) == ([None], [0])
+    assert not [name for name in table if name.startswith("name")]
+    assert told == ["what is no number counts as no value: x in 1 run, y in 2 runs, all in 1 run"]
+
+
+def test_infinities_show_in_the_mean() -> None:
+    table = group([record("a", result={"y": math.inf, "z": 10**400}), record("b", result={"y": 1})], [])
+    assert (table["y.mean"], table["z.mean"]) == ([math.inf], [math.inf])
 
 
 def test_a_field_that_is_called_like_a_column_of_a_group_says_where_it_is_from() -> None:

@@ -119,6 +119,20 @@ def test_in_a_pipe_a_watch_tells_each_change_and_ends_with_the_last_run(garden: 
     assert rest == "\nruns 1: 1 DONE\n"
 
 
+@pytest.mark.parametrize("words", [("status", "--watch"), ("logs", "seed@1", "-f")])
+def test_what_watches_ends_with_its_reader(garden: Garden, words: tuple[str, ...]) -> None:
+    process, go = hold(garden, "seed=1")
+    watch = start(garden, *words)
+    assert watch.stdout is not None
+    assert watch.stderr is not None
+    watch.stdout.readline()
+    watch.stdout.close()
+    assert watch.wait(timeout=20) == 0, "though nothing has changed"
+    assert watch.stderr.read() == ""
+    go.touch()
+    process.communicate()
+
+
 def test_in_a_pipe_a_watch_is_silent_as_long_as_no_status_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,7 +44,7 @@ function shown(column, value) {
   if (column.name === "started") return String(value).slice(0, 16).replace("T", " ");
   if (column.name === "duration_s") return durationText(value);
   if (column.name === "commit") return String(value).slice(0, 8);
-  return column.numeric ? numberText(value) : String(short(value));
+  return column.numeric && typeof value !== "string" ? numberText(value) : String(short(value));
 }
 
 const LABELS = { id: "run", duration_s: "took" };
@@ -86,7 +86,7 @@ function rendered(column) {
   return (cell, kind) => {
     if (kind === "sort" || kind === "type") return cell;
     const text = shown(column, cell);
-    if (kind === "filter") return column.numeric ? (isMissing(cell) ? "" : String(cell)) : escaped(isMissing(cell) ? "" : cell);
+    if (kind === "filter") return escaped(isMissing(cell) ? "" : cell);
     return text === String(cell) && text.length < 30 ? escaped(text) : `<span title="${escaped(cell ?? "")}">${escaped(text)}</span>`;
   };
 }
@@ -451,8 +451,10 @@ function drawFields() {
     Plotly.purge(at("field-charts").lastChild.firstChild);
     at("field-charts").lastChild.remove();
   }
+  const without = chosen.map((run) => value(run, result.name)).filter((one) => !isMissing(one) && !Number.isFinite(numeric(one))).length;
   at("field-note").textContent = [
     number ? "A dot is a run; bars are the mean over all other fields, with its standard error." : "",
+    without ? `Not drawn: ${without} ${without === 1 ? "run" : "runs"} in which ${label(result.name)} is no finite number.` : "",
     left.length ? `Without a chart here, for want of room: ${left.slice(0, 20).join(", ")}${left.length > 20 ? ", ..." : ""}.` : "",
   ].join(" ");
 }

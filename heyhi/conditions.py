@@ -3,6 +3,7 @@
 lr < 0.1 and note.str.contains('x')  ─words─▶  w0 < 0.1 and w1('x')  ─ast─▶  pandas: a row yes, no or unknown
 
 A row without a value (NaN is none) fits no comparison, nor its opposite, as in SQL; `is None` asks for it.
+pandas' own `eval` does not do: what it makes of such rows depends on the column's type and on the operator.
 """
 
 import ast

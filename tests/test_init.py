@@ -65,6 +65,16 @@ def test_it_runs_and_carries_its_batch_out_from_anywhere(fits: Garden, tmp_path:
     assert "7 runs: 7 DONE; nothing to do" in plan.out, plan.err
 
 
+def test_a_task_that_run_py_does_not_have_is_named(fits: Garden, tmp_path: Path) -> None:
+    root = shutil.copytree(fits.root, tmp_path / "more")
+    schema = root / "conf/conf.proto"
+    schema.write_text(schema.read_text().replace("fit = 101;", "fit = 101;\n    FitTask predict = 102;"))
+    (root / "conf/fit/predict.prototxt").write_text("predict { }\n")
+    done = Garden(root, tmp_path)("-c", "conf/fit/predict.prototxt")
+    assert done.status == 1
+    assert "last error: NotImplementedError: run.py has no task 'predict'; its TASKS are: fit  (" in done.err
+
+
 def test_its_code_is_typed(fits: Garden) -> None:
     assert fits.python("-m", "heyhi.commands", "protos").status == 0
     words = ["--strict", "--no-error-summary", "--explicit-package-bases", f"--cache-dir={fits.home}/cache"]

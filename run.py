@@ -40,6 +40,8 @@ def main(cfg: Any, task: str, log_level: str) -> dict[str, Any]:
     heyhi.setup_logging(console_level=log_level)
     if not heyhi.is_master():
         return {}  # these tasks compute in one process: the other ranks of a Slurm job have nothing to do
+    if task not in TASKS:
+        raise NotImplementedError(f"run.py has no task {task!r}; its TASKS are: {', '.join(TASKS)}")
     return TASKS[task](cfg)
 
 

@@ -12,8 +12,14 @@
 A message says where, what, and what to do next: `where: problem`.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = [
     "ConfigError",
@@ -35,6 +41,22 @@ class HeyhiError(Exception):
     """The base class: a message for a person, and the exit status it leads to."""
 
     exit_status = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a cell: the line that asked for it, and the message."""
+        return [*_line_of_caller(self.__traceback__), f"{type(self).__name__}: {self}"]
+
+
+def _line_of_caller(trace: "TracebackType | None") -> Iterator[str]:
+    """The line that called HeyHi, which led to an error."""
+    import traceback  # here: only a mistake pays for it
+
+    ours = os.path.dirname(__file__) + os.sep
+    frames = traceback.extract_tb(trace)
+    theirs = list(takewhile(lambda frame: not frame.filename.startswith(ours), frames))
+    if theirs and theirs[-1].line:
+        place = f"{theirs[-1].filename}, " if os.path.isfile(theirs[-1].filename) else ""  # else a cell
+        yield f"{place}line {theirs[-1].lineno}: {theirs[-1].line}"
 
 
 class UsageError(HeyhiError):

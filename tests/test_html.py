@@ -114,3 +114,31 @@ def test_the_notebook_runs_and_shows_what_is_stored_in_it(
     assert "2 runs: 2 NOT_STARTED; 2 to start" in text
     assert "In[" in text
     assert len(list((tmp_path / "results").glob("p/*/*/*/result.json"))) == 2
+
+
+CELL = """import heyhi
+batch = heyhi.Batch("sweep")
+
+def add(**values):
+    return batch.add("conf/beds/carrot.prototxt", **values)
+
+add(lr=0.5)
+add(lrr=0.5)
+"""
+
+
+@pytest.mark.pages
+def test_an_error_in_a_notebook_is_the_line_and_the_message(
+    garden: Garden, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("HH_EXP_DIR", str(garden.exp))
+    cell = nbformat.v4.new_code_cell(CELL)  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
+    NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(garden.root)}}).execute()
+    (error,) = notebook.cells[0].outputs
+    assert error.ename == "ConfigError"
+    assert error.traceback == [
+        'line 5: return batch.add("conf/beds/carrot.prototxt", **values)',
+        "ConfigError: override 'lrr=0.5': Grow has no field 'lrr'; did you mean 'lr'?",
+    ]

@@ -4,9 +4,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from heyhi.errors import LaunchError, UsageError
 from heyhi.init import make_project, name_for, requirement, requirement_for
@@ -63,6 +66,16 @@ def test_it_runs_and_carries_its_batch_out_from_anywhere(fits: Garden, tmp_path:
     assert start.status == 0, start.out + start.err
     plan = fits.python("-m", "heyhi.commands", "plan", "sweep.sh")
     assert "7 runs: 7 DONE; nothing to do" in plan.out, plan.err
+
+
+def test_a_task_that_run_py_does_not_have_is_named(fits: Garden, tmp_path: Path) -> None:
+    root = shutil.copytree(fits.root, tmp_path / "more")
+    schema = root / "conf/conf.proto"
+    schema.write_text(schema.read_text().replace("fit = 101;", "fit = 101;\n    FitTask predict = 102;"))
+    (root / "conf/fit/predict.prototxt").write_text("predict { }\n")
+    done = Garden(root, tmp_path)("-c", "conf/fit/predict.prototxt")
+    assert done.status == 1
+    assert "last error: NotImplementedError: run.py has no task 'predict'; its TASKS are: fit  (" in done.err
 
 
 def test_its_code_is_typed(fits: Garden) -> None:
@@ -304,3 +317,69 @@ def test_a_project_can_be_made_by_what_was_installed(wheel: zipfile.ZipFile, tmp
     done = Garden(tmp_path, tmp_path).python("-I", "-c", f"import sys; sys.path.insert(0, 'site'); {code}")
     assert done.out.startswith(f"{tmp_path}/site/heyhi/__init__.py\nfits: a new project"), done.err
     assert files(tmp_path / "fits") == tracked()
+
+
+# ---- With nothing but what the package asks for -------------------------------------------------
+
+
+def needed(*requirements: str) -> dict[str, metadata.Distribution]:
+    """The installed packages that these need, and that those need, by their names."""
+    found: dict[str, metadata.Distribution] = {}
+    asked: set[str] = set()
+    rest = list(requirements)
+    while rest:
+        if (text := rest.pop()) in asked:
+            continue
+        asked.add(text)
+        one = Requirement(text)
+        found[canonicalize_name(one.name)] = package = metadata.distribution(one.name)
+        for inner in map(Requirement, package.requires or ()):
+            if inner.marker is None or any(inner.marker.evaluate({"extra": e}) for e in ("", *one.extras)):
+                inner.marker = None
+                rest.append(str(inner))
+    return found
+
+
+def bare_environment(place: Path, wheel: zipfile.ZipFile) -> Path:
+    """An environment as pip would make it of the wheel and pytest: links to their packages, and no others."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+    (site,) = place.glob("lib/python*/site-packages")
+    wheel.extractall(site)
+    (own,) = metadata.distributions(path=[str(site)])
+    for package in [
+        own,
+        *needed("pytest", *(text for text in own.requires or () if "extra ==" not in text)).values(),
+    ]:
+        for name in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
+            if not (site / name).exists():
+                (site / name).symlink_to(str(package.locate_file(name)))
+        for entry in package.entry_points.select(group="console_scripts"):
+            script = place / "bin" / entry.name
+            script.write_text(
+                f"#!{place}/bin/python\nimport {entry.module} as m, sys; sys.exit(m.{entry.attr}())\n"
+            )
+            script.chmod(0o755)
+    return place
+
+
+@pytest.mark.pages
+def test_the_first_steps_need_nothing_that_the_package_does_not_ask_for(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    place = bare_environment(tmp_path / "env", wheel)
+    script = f"""set -euo pipefail
+        export PATH="{place}/bin:$PATH"
+        python -c 'from importlib.util import *; assert not find_spec("pyarrow") and not find_spec("mypy")'
+        heyhi init fits
+        cd fits
+        make -s test PYTHON=python
+        python run.py -c conf/fit/sine.prototxt
+        heyhi start sweep.sh
+        heyhi summary sweep.sh --where "status != 'DEAD' and degree > 3" --over degree
+        heyhi status; heyhi diff clean@deg@1 clean@deg@3; heyhi replay clean@deg@1"""
+    env = Garden(tmp_path, tmp_path).environment()
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all 7 runs are done" in done.stderr

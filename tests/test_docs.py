@@ -161,6 +161,8 @@ STORIES = {
     "home": ("```console\n$ echo ~\n/home/me\n```\n", [True]),
     "times": ("```console\n$ echo 'I0102 03:04:05 [x] 0.12345'\nI1224 00:00:00 [x] 0.12399\n```\n", [True]),
     "other numbers": ("```console\n$ echo 'step 3, 0.122'\nstep 4, 0.122\n```\n", [False]),
+    "a training": ("```console\n$ echo 'x, val_loss 1.47, lr 0.1'\nx, val_loss 1.46, lr 0.1\n```\n", [True]),
+    "of other parameters": ("```console\n$ echo 'loss: 1.5, lr 0.1'\nloss: 1.5, lr 0.2\n```\n", [False]),
     "jobs": ("```console\n$ echo 'local:pc:12 job 5'\nlocal:other:34 job 6\n```\n", [True]),
     "jobs of Slurm": ("```console\n$ echo 'QUEUED (5_1): x'\nQUEUED (62): x\n```\n", [True]),
     "started already": ("```console\n$ echo 'RUNNING (5)'\nQUEUED (62): PENDING: None\n```\n", [True]),

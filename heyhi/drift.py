@@ -1,7 +1,6 @@
 """Runs beside the schema and the configs of now: how each would compose otherwise, or why nobody knows."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from heyhi import runs, views
@@ -24,6 +23,7 @@ class Drift:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._root = project.experiment_root
+        self._conf = (f"{project.conf}/", f"{runs.real_path(project.conf)}/")
         self._composer: Composer | None = None
         self._name = ""
         self._wrong = ""
@@ -37,7 +37,7 @@ class Drift:
             return f"not known: {self._wrong}"
         if known.get("project") != self._name:
             return f"not known: its project is {known.get('project')!r}, not {self._name!r}"
-        if not _is_below(self._project.conf, self._project.root, known.get("base_config")):
+        if not self._is_below_conf(known.get("base_config")):
             self.elsewhere.add(run_id)
         try:
             now = recompose(known, self._project, self._composer)
@@ -46,6 +46,10 @@ class Drift:
             return as_utf8("; ".join(lines))
         except HeyhiError as problem:
             return as_utf8(f"not known: {problem}")
+
+    def _is_below_conf(self, typed: Any) -> bool:
+        path = os.path.join(self._project.root, typed) if isinstance(typed, str) else ""
+        return os.path.normpath(path).startswith(self._conf)
 
     def _prepare(self) -> None:
         schema = self._project.conf / "conf.proto"
@@ -57,8 +61,3 @@ class Drift:
             self._composer = Composer(self._project, load_messages(self._project))
         except HeyhiError as problem:
             self._wrong = str(problem)
-
-
-def _is_below(conf: Path, root: Path, typed: Any) -> bool:
-    path = os.path.normpath(os.path.join(root, typed)) if isinstance(typed, str) else ""
-    return path.startswith((f"{conf}/", f"{runs.real_path(conf)}/"))

@@ -48,10 +48,10 @@ class Kept:
         except (OSError, ValueError):
             pass
 
-    def find(self, run_id: str, stamp: str) -> _Row | None:
-        """What was read of a run, if its folder has the same stamp still, and conf/ too."""
+    def find(self, run_id: str, folder: str, stamp: str = "") -> _Row | None:
+        """What was read of a run, if its folder has the same stamp still (the given one), and conf/ too."""
         row = self._rows.get(run_id)
-        if row is None or row[2] != stamp or row[1] != self._conf:
+        if row is None or row[1] != self._conf or row[2] != (stamp or stamp_of(folder)):
             return None
         self._asked.add(run_id)
         return row[3:]

@@ -9,7 +9,7 @@ it had. Only drift is told with the schema and the configs of now, and says why 
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -109,7 +109,7 @@ def _composed(record: Record, draft: "Draft") -> Record:
 
 def _kept(run: Run | Found, kept: Kept, stamp: str = "") -> Record | None:
     folder = str(run.folder)
-    values = kept.find(run.id, stamp or stamp_of(folder))
+    values = kept.find(run.id, folder, stamp)
     return None if values is None else Record(run.id, folder, *values)
 
 
@@ -176,7 +176,7 @@ def _load(path: str) -> tuple[Any, str]:
     """What a JSON file holds (None: there is none), and what is wrong with it."""
     name = os.path.basename(path)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return json.loads(file.read()), ""
     except FileNotFoundError:
         return None, f"{name}: a link to nothing" if os.path.islink(path) else ""
@@ -236,22 +236,22 @@ def _seconds(start: Any, end: Any) -> float | None:
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
     """The values of a config by their dotted paths; a message with nothing in it is SELECT."""
     found: dict[str, Any] = {}
-    _add_leaves(config, "", found)
+    _add_leaves(config.items(), "", found)
     return found
 
 
-def _add_leaves(value: Any, path: str, found: dict[str, Any]) -> None:
-    if isinstance(value, dict):
-        if path and not value:
-            found[path] = SELECT
-        for key, inner in value.items():
-            part = key if key.isidentifier() else join_key((as_utf8(key),))
-            _add_leaves(inner, f"{path}.{part}" if path else part, found)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _add_leaves(inner, f"{path}.{index}", found)
-    elif value is not None:
-        found[path] = as_utf8(value) if isinstance(value, str) else value
+def _add_leaves(parts: Iterable[tuple[str | int, Any]], above: str, found: dict[str, Any]) -> None:
+    for key, inner in parts:
+        is_plain = isinstance(key, int) or key.isidentifier()
+        path = f"{above}{key if is_plain else join_key((as_utf8(str(key)),))}"
+        if isinstance(inner, dict):
+            if not inner:
+                found[path] = SELECT
+            _add_leaves(inner.items(), f"{path}.", found)
+        elif isinstance(inner, list):
+            _add_leaves(enumerate(inner), f"{path}.", found)
+        elif inner is not None:
+            found[path] = as_utf8(inner) if isinstance(inner, str) else inner
 
 
 def _scalars(value: Any) -> Iterator[tuple[str, Any]]:

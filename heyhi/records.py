@@ -174,18 +174,18 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _load(path: str) -> tuple[Any, str]:
     """What a JSON file holds (None: there is none), and what is wrong with it."""
-    name = os.path.basename(path)
     try:
         with open(path, "rb", buffering=0) as file:
             return json.loads(file.read()), ""
     except FileNotFoundError:
-        return None, f"{name}: a link to nothing" if os.path.islink(path) else ""
+        told = "a link to nothing" if os.path.islink(path) else ""
     except OSError as problem:
-        return None, f"{name}: {problem.strerror}"
+        told = str(problem.strerror)
     except RecursionError:
-        return None, f"{name}: nested too deeply"
+        told = "nested too deeply"
     except ValueError as problem:
-        return None, f"{name}: no JSON: {problem}"
+        told = f"no JSON: {problem}"
+    return None, told and f"{os.path.basename(path)}: {told}"
 
 
 def _missing(run: Run) -> str:

@@ -56,6 +56,6 @@ def _ended(provenance: dict[str, object]) -> dict[str, object]:
 
 def _summary(results: Path, *, cold: bool = False) -> None:
     if cold:
-        (results / ".heyhi" / "records.jsonl").unlink(missing_ok=True)
+        (results / ".heyhi" / "records.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "heyhi.commands", "summary"]
     subprocess.run(command, cwd=ROOT, env=environment(results), check=True, stdout=subprocess.DEVNULL)

@@ -9,6 +9,7 @@ the same, and the form itself composes.
 
 import heapq
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from google.protobuf.descriptor import Descriptor
@@ -56,10 +57,21 @@ def canonical_order(descriptor: Descriptor, changes: Sequence[Change]) -> tuple[
 
     Raises ConfigError if two of them choose different members of one oneof.
     """
-    routed = [(_route(descriptor, change), change) for change in changes]
+    routed = [(_route(descriptor, change.path, change.is_include), change) for change in changes]
     _refuse_two_members(routed)
-    ordered = _arrange(routed, _conflicts([route for route, _ in routed]), 1)
-    return tuple(change.text for change in ordered)
+    routes = tuple([route for route, _ in routed])
+    if _all_commute(routes):
+        ordered = sorted(changes, key=lambda change: change.rank)
+    else:
+        ordered = _arrange(routed, _conflicts(routes), 1)
+    return tuple([change.text for change in ordered])
+
+
+@cache
+def _all_commute(routes: tuple[_Route, ...]) -> bool:
+    """Whether each is one of its own, and nothing keeps an order: mostly so, and told of each run."""
+    has_lists = any(isinstance(step, int) for route in routes for step in route)
+    return not has_lists and len({*routes}) == len(routes) and not _conflicts(routes)
 
 
 def _arrange(routed: list[_Routed], conflicts: set[_Route], start: int) -> list[Change]:
@@ -125,10 +137,11 @@ def _merge(chains: list[list[Change]]) -> list[Change]:
 # ---- What does not commute ----------------------------------------------------------------------
 
 
-def _route(descriptor: Descriptor, change: Change) -> _Route:
+@cache
+def _route(descriptor: Descriptor, path: tuple[str, ...], is_include: bool) -> _Route:
     # Includes always come before scalars: the two kinds never meet.
-    route: list[str | int | _Oneof] = ["I" if change.is_include else ""]
-    for field, part in steps(descriptor, change.path):
+    route: list[str | int | _Oneof] = ["I" if is_include else ""]
+    for field, part in steps(descriptor, path):
         if (oneof := field.descriptor.containing_oneof) is not None:
             route.append(_Oneof(oneof.name))
         route.append(field.name)
@@ -137,7 +150,7 @@ def _route(descriptor: Descriptor, change: Change) -> _Route:
     return tuple(route)
 
 
-def _conflicts(routes: list[_Route]) -> set[_Route]:
+def _conflicts(routes: Sequence[_Route]) -> set[_Route]:
     """The places below which the order given must stay."""
     ends = set(routes)
     found: set[_Route] = set()

@@ -55,7 +55,7 @@ def _lock(path: Path, descriptor: int) -> bool:
     return True
 
 
-def _ask_kernel(path: Path, descriptor: int, question: int) -> bytes:
+def _ask_kernel(path: Path | str, descriptor: int, question: int) -> bytes:
     try:
         return fcntl.fcntl(descriptor, question, _WRITE_LOCK)
     except OSError as problem:
@@ -93,7 +93,7 @@ def is_in_place(path: Path) -> bool:
     return _is_still_there(path, _held[os.path.realpath(path)])
 
 
-def holder(path: Path) -> str | None:
+def holder(path: Path | str) -> str | None:
     """Who holds it, as the owner said; an empty text if that cannot be read. None: nobody."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

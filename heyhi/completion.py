@@ -273,7 +273,7 @@ def _runs(typed: str, line: _Line) -> Iterator[Candidate]:
     root = line.project.experiment_root
     runs = [run for run in find_runs(root, line.project) if is_run_folder(run.folder)]
     yield from steps([(run.id, "") for run in runs], typed)
-    last = Counter(run.folder.name for run in runs)
+    last = Counter(os.path.basename(run.folder) for run in runs)
     yield from (Candidate(name) for name, count in last.items() if typed and count == 1)
 
 

@@ -11,6 +11,7 @@ the last one counts; which of them matter for the run's id, and in which order, 
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -157,9 +158,11 @@ def _sort_out(
     notes = []
     for number, typed in enumerate(overrides):
         override = parse_override(typed)
-        is_include, key = _kind_and_key(descriptor, override)
+        try:
+            is_include, key, same = _read_key(descriptor, override.key)
+        except ValueError as problem:
+            raise ConfigError(override.where, str(problem)) from None
         # In a list an earlier one may be what makes a later index valid: all count, one by one.
-        same = fields.settled(descriptor, key)
         slot = (is_include, number if same is None else same)
         earlier = latest.pop(slot, None)
         if earlier is not None:
@@ -174,12 +177,15 @@ def _note(override: Override, later: str) -> str:
     return f"{override.typed!r} is given up for {later}: the last one counts"
 
 
-def _kind_and_key(descriptor: Descriptor, override: Override) -> tuple[bool, Key]:
-    """Whether it includes, and its path; a field whose name begins with I wins over an include."""
-    try:
-        key = split_key(override.key)
-    except ValueError as problem:
-        raise ConfigError(override.where, str(problem)) from None
+@cache
+def _read_key(descriptor: Descriptor, typed: str) -> tuple[bool, Key, Key | None]:
+    """Whether it includes, its path, and that as the schema settles it. Raises ValueError."""
+    is_include, key = _kind_and_key(descriptor, split_key(typed))
+    return is_include, key, fields.settled(descriptor, key)
+
+
+def _kind_and_key(descriptor: Descriptor, key: Key) -> tuple[bool, Key]:
+    """Whether a key includes, and its path; a field whose name begins with I wins over an include."""
     known = fields.fields_of(descriptor)
     if key[0][:1] != "I" or key[0] in known:
         return False, key

@@ -7,6 +7,7 @@ has, or the id of a job.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from heyhi import runs
 from heyhi.errors import ProjectError, UsageError, did_you_mean, some_of
@@ -14,6 +15,7 @@ from heyhi.project import Project, find_project
 from heyhi.runs import Run, real_path
 
 __all__ = [
+    "Found",
     "all_runs",
     "find_run",
     "find_runs",
@@ -32,6 +34,18 @@ _SIGNS = frozenset((_USUAL_SIGN, "heyhi.jobid", "config_meta.prototxt", "result.
 _SHOWN = 5  # runs that a word fits, in an error
 
 
+class Found(NamedTuple):
+    """A run by its id and folder, as texts: to make a Path takes as long as to look at the folder."""
+
+    id: str
+    folder: str
+
+    @property
+    def run(self) -> Run:
+        """The run that it is."""
+        return Run(self.id, Path(self.folder))
+
+
 def some_project(places: Sequence[str]) -> Project:
     """The project; where there is none any more, what it has left in `places` can be looked at all the same.
 
@@ -45,7 +59,7 @@ def some_project(places: Sequence[str]) -> Project:
         return Project(Path.cwd())
 
 
-def find_runs(place: Path, project: Project) -> list[Run]:
+def find_runs(place: Path, project: Project) -> list[Found]:
     """All runs in a folder, or the one that it is, in the order of their ids.
 
     A folder below the experiment root that has files but is no run's is listed too: whoever reads it says
@@ -55,10 +69,10 @@ def find_runs(place: Path, project: Project) -> list[Run]:
         raise UsageError(f"{place}: no such folder")
     root = str(project.experiment_root)
     folders = _folders(_absolute(place, root), root)
-    return sorted(Run(_id(folder, root), Path(folder)) for folder in folders)
+    return sorted(Found(_id(folder, root), folder) for folder in folders)
 
 
-def all_runs(project: Project) -> list[Run]:
+def all_runs(project: Project) -> list[Found]:
     """All runs of the experiment root, which need not be there yet."""
     root = project.experiment_root
     return find_runs(root, project) if root.is_dir() else []
@@ -73,7 +87,7 @@ def is_batch(place: str) -> bool:
     return place == "-" or (path.is_file() and not path.with_name(_USUAL_SIGN).exists())
 
 
-def runs_at(place: str, project: Project) -> list[Run]:
+def runs_at(place: str, project: Project) -> list[Found]:
     """The runs of a place that is no batch: a folder, here or in the experiment root, or one run.
 
     Raises UsageError if it is neither.
@@ -83,7 +97,8 @@ def runs_at(place: str, project: Project) -> list[Run]:
             return find_runs(folder, project)
     if place.endswith(".sh"):
         raise UsageError(f"{place}: no such batch")
-    return [find_run(place, project)]
+    run = find_run(place, project)
+    return [Found(run.id, str(run.folder))]
 
 
 def run_of(folder: Path | str, project: Project) -> Run:
@@ -108,14 +123,14 @@ def _id(folder: str, root: str) -> str:
     return folder[len(start) :] if folder.startswith(start) else os.path.relpath(folder, root)
 
 
-def is_run_folder(folder: Path) -> bool:
+def is_run_folder(folder: Path | str) -> bool:
     """Whether a folder is a run's."""
-    return any((folder / name).exists() for name in _SIGNS)
+    return any(Path(folder, name).exists() for name in _SIGNS)
 
 
 def _folders(place: str, root: str) -> Iterator[str]:
     """Folders of runs, and others that hold files or cannot be read."""
-    if os.path.lexists(f"{place}/{_USUAL_SIGN}"):
+    if os.access(f"{place}/{_USUAL_SIGN}", os.F_OK):
         yield place  # it need not be listed, which takes several times as long
         return
     try:
@@ -128,12 +143,12 @@ def _folders(place: str, root: str) -> Iterator[str]:
     if not _SIGNS.isdisjoint(names):
         yield place
         return  # no run is in another
-    inner = [entry.path for entry in listed if _leads_on(entry, root)]
+    inner = [entry for entry in listed if _leads_on(entry, root)]
     if names and not inner and place != root:
         yield place
-    for path in inner:
-        if os.path.dirname(path) != root or os.path.basename(path) not in _NO_RUNS:
-            yield from _folders(path, root)
+    for entry in inner:
+        if place != root or entry.name not in _NO_RUNS:
+            yield from _folders(entry.path, root)
 
 
 def _leads_on(entry: "os.DirEntry[str]", root: str) -> bool:
@@ -158,7 +173,7 @@ def find_run(word: str, project: Project) -> Run:
         if is_run_folder(folder):
             return run_of(folder, project)
     root = project.experiment_root
-    known = [run for run in all_runs(project) if is_run_folder(run.folder)]
+    known = [found.run for found in all_runs(project) if is_run_folder(found.folder)]
     # Both are looked at: the number of a job may be a part of another run's id, and it may be to be killed.
     # An empty variable or a folder (., ..) is not meant as a part of whatever run is there.
     is_part = bool(word.strip("./"))

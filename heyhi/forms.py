@@ -48,10 +48,20 @@ def text_lines(table: Columns, width: int | None = None) -> Iterator[str]:
 def _cells(name: str, values: list[Any], width: int | None) -> list[str]:
     """A column of equally wide texts, its name first."""
     longest = None if width is None else max(20, width // 3)
-    texts = [on_one_line(name), *(_cut(_told(value), longest) for value in values)]
-    wide = max(map(len, texts))
-    right = is_numeric(values)
-    return [text.rjust(wide) if right else text.ljust(wide) for text in texts]
+    # Most values come again and again: each is told once.
+    keys = values if _read_as_they_are(values) else list(map(repr, values))
+    texts = {key: _cut(_told(value), longest) for key, value in dict(zip(keys, values, strict=True)).items()}
+    head = on_one_line(name)
+    wide = max(map(len, [head, *texts.values()]))
+    align = str.rjust if is_numeric(values) else str.ljust
+    padded = {key: align(text, wide) for key, text in texts.items()}
+    return [align(head, wide), *map(padded.__getitem__, keys)]
+
+
+def _read_as_they_are(values: list[Any]) -> bool:
+    """Whether values that are equal read the same: not so 1, 1.0 and True, nor 0.0 and -0.0."""
+    kinds = {*map(type, values)} - {type(None)}
+    return len(kinds) <= 1 and not (float in kinds and 0.0 in values)
 
 
 def _told(value: Any) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from heyhi import forms, tables
 from heyhi.completion import PLACES, Command
-from heyhi.drivers import PAGE, file_about
 from heyhi.errors import UsageError
 from heyhi.finding import all_runs, find_runs, some_project
 from heyhi.invocation import Parser
@@ -89,6 +88,7 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
 def report(words: Sequence[str]) -> int:
     """Make the page of a batch, or of other runs."""
     from heyhi import report as page
+    from heyhi.drivers import PAGE, file_about
 
     asked = _report_parser().parse_args(list(words))
     project = some_project(asked.places)
@@ -121,7 +121,7 @@ def migrate(words: Sequence[str]) -> int:
         raise UsageError("heyhi migrate changes nothing yet: heyhi migrate --check [FOLDER]")
     project = find_project()
     several = find_runs(Path(asked.folder), project) if asked.folder else all_runs(project)
-    checked = migration.check(several, project)
+    checked = migration.check([found.run for found in several], project)
     for run, reasons in checked.changes.items():
         print(f"{run.id}: {'; '.join(reasons)}")
     others = f"; {checked.others} of other projects were not looked at" if checked.others else ""

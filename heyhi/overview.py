@@ -17,7 +17,7 @@ from heyhi import drivers, runs
 from heyhi.batch import Batch, read_batch
 from heyhi.drivers import Driver
 from heyhi.errors import UsageError
-from heyhi.finding import all_runs, is_batch, runs_at
+from heyhi.finding import Found, all_runs, is_batch, runs_at
 from heyhi.invocation import Mode, parse_argv
 from heyhi.project import Project
 from heyhi.records import Record, read_records
@@ -94,7 +94,7 @@ class Look:
 
     def __call__(self) -> Overview:
         """What there is now. Slurm is asked at most once, and only if one of its jobs may live."""
-        several = list({run.folder: run for run in self._runs()}.values())
+        several = list({str(run.folder): run for run in self._runs()}.values())
         records = read_records(several, self._project)
         living = drivers.alive(self._project)
         needs = {folder: wanted for batch in self._batches for folder, wanted in batch.needs.items()}
@@ -111,7 +111,7 @@ class Look:
             asks_slurm=any(JobId(record.job).local is None for record in alive),
         )
 
-    def _runs(self) -> Iterator[Run]:
+    def _runs(self) -> Iterator[Run | Found]:
         for batch in self._batches:
             yield from (entry.run for entry in batch.entries)
         if self._is_all:

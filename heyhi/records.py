@@ -4,30 +4,30 @@
 
 The config is read as heyhi.json has it, so a schema is not needed: one of an older schema has the fields that
 it had. Only drift is told with the schema and the configs of now, and says why where it cannot be.
-
-<experiment root>/.heyhi/records.jsonl      what was read, with the stamps of the files that it was read from
 """
 
-import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heyhi import results, runs, slurm, views
-from heyhi.batch import Batch
-from heyhi.compose import Composer
-from heyhi.draft import Draft, drift_from, recompose
-from heyhi.errors import HeyhiError
-from heyhi.finding import is_run_folder
+from heyhi import results, runs
+from heyhi.finding import Found, is_run_folder
+from heyhi.kept import Kept, stamp_of
 from heyhi.overrides import SELECT, join_key
 from heyhi.project import Project
-from heyhi.protos import load_messages
-from heyhi.runs import Run, RunState, Status, write_whole
+from heyhi.runs import Run, RunState, Status
 from heyhi.texts import as_utf8
+
+if TYPE_CHECKING:
+    from heyhi.batch import Batch
+    from heyhi.draft import Draft
+    from heyhi.drift import Drift
+
+# What composes, and what asks Slurm, takes longer to import than all else where nothing has changed.
 
 __all__ = ["Record", "batch_records", "read_records"]
 
@@ -36,7 +36,6 @@ _METRICS_BYTES = 1_000_000  # of its end that are read
 _LONGEST = 1000  # characters of a text of a result
 _MOST_SCALARS = 1000  # of one result
 _DONE = Status.DONE.value
-_FORMAT = "2"  # of what is kept: another one is not read
 
 
 class Record(NamedTuple):
@@ -72,25 +71,22 @@ class Record(NamedTuple):
 
 
 def read_records(
-    several: Sequence[Run], project: Project, states: Mapping[Path, RunState] | None = None
+    several: Sequence[Run | Found], project: Project, states: Mapping[Path, RunState] | None = None
 ) -> list[Record]:
     """A record for each run, in their order. What has not changed since the last call is not read again.
 
     `states` are those of the runs, if they were read already; else Slurm is asked at most once. Nothing
     that is in a folder is an error: it is the record's `problem`.
     """
-    kept, drift = _Kept(project), _Drift(project)
+    kept = Kept(project, Record._fields[2:])
     # Of a run that was DONE, and whose files are the same since, there is no need to ask.
-    done = {run.id: record for run in several if (record := kept.find(run)) and record.status == _DONE}
-    rest = [run for run in several if run.id not in done]
-    known = slurm.read_states(rest) if states is None else states
-    # Read once the states are known: a run that was DONE then has its result here.
-    found = {run.id: _read(run, known.get(run.folder), kept, drift) for run in rest}
-    kept.write()
+    done = {run.id: record for run in several if (record := _kept(run, kept)) and record.status == _DONE}
+    rest = [Run(run.id, Path(run.folder)) for run in several if run.id not in done]
+    found = _read_all(rest, project, states, kept) if rest else {}
     return [done.get(run.id) or found[run.id] for run in several]
 
 
-def batch_records(batch: Batch, states: Mapping[Path, RunState] | None = None) -> list[Record]:
+def batch_records(batch: "Batch", states: Mapping[Path, RunState] | None = None) -> list[Record]:
     """A record for each run of a batch, in the order of its lines; also for those that were not started."""
     records = read_records([entry.run for entry in batch.entries], batch.project, states)
     return [
@@ -99,8 +95,10 @@ def batch_records(batch: Batch, states: Mapping[Path, RunState] | None = None) -
     ]
 
 
-def _composed(record: Record, draft: Draft) -> Record:
+def _composed(record: Record, draft: "Draft") -> Record:
     """The record of a run that is not there yet, with what is composed for it."""
+    from heyhi import views
+
     config = views.to_dict(draft.composition.config, with_defaults=True)
     plain = json.loads(json.dumps(config, default=str))
     return record._replace(task=draft.composition.task, config=_flat(plain))
@@ -109,16 +107,40 @@ def _composed(record: Record, draft: Draft) -> Record:
 # ---- One folder ---------------------------------------------------------------------------------
 
 
-def _read(run: Run, state: RunState | None, kept: "_Kept", drift: "_Drift") -> Record:
-    stamp = _stamp(run)  # taken first: what changes while it is read is read again the next time
-    in_folder = kept.find(run, stamp) or _read_folder(run, drift)
+def _kept(run: Run | Found, kept: Kept, stamp: str = "") -> Record | None:
+    folder = str(run.folder)
+    values = kept.find(run.id, folder, stamp)
+    return None if values is None else Record(run.id, folder, *values)
+
+
+def _read_all(
+    several: Sequence[Run], project: Project, states: Mapping[Path, RunState] | None, kept: Kept
+) -> dict[str, Record]:
+    from heyhi import slurm
+    from heyhi.drift import Drift
+
+    # Read once the states are known: a run that was DONE then has its result here.
+    known = slurm.read_states(several) if states is None else states
+    drift = Drift(project)
+    found = {run.id: _read(run, known.get(run.folder), kept, drift) for run in several}
+    kept.write()
+    return found
+
+
+def _read(run: Run, state: RunState | None, kept: Kept, drift: "Drift") -> Record:
+    stamp = stamp_of(
+        str(run.folder)
+    )  # taken first: what changes while it is read is read again the next time
+    in_folder = _kept(run, kept, stamp) or _read_folder(run, drift)
     record = _in_state(in_folder, state)
-    if run not in drift.elsewhere:
-        kept.note(stamp, record if record.status == _DONE else in_folder)
+    noted = record if record.status == _DONE else in_folder
+    # All of it could be read, and whoever edits a config that it is made of makes another stamp.
+    if noted.task and (noted.status == _DONE or not noted.problem) and run.id not in drift.elsewhere:
+        kept.note(run.id, stamp, noted[2:])
     return record
 
 
-def _read_folder(run: Run, drift: "_Drift") -> Record:
+def _read_folder(run: Run, drift: "Drift") -> Record:
     record = Record(run.id, str(run.folder))
     try:
         return _read_files(record, run, drift)
@@ -126,7 +148,7 @@ def _read_folder(run: Run, drift: "_Drift") -> Record:
         return record._replace(problem="its files are nested too deeply")
 
 
-def _read_files(record: Record, run: Run, drift: "_Drift") -> Record:
+def _read_files(record: Record, run: Run, drift: "Drift") -> Record:
     # Texts, as a Path takes longer to make than a file to open.
     known, wrong = _load(f"{record.folder}/heyhi.json")
     if known is not None and not isinstance(known, dict):
@@ -141,7 +163,7 @@ def _read_files(record: Record, run: Run, drift: "_Drift") -> Record:
     return _from_provenance(record, known or {})._replace(
         result=result,
         metrics={name: one for name, one in metrics.items() if not _is_same(one, result.get(name))},
-        drift=drift.of(known, run) if known else "",
+        drift=drift.of(known, run.id) if known else "",
         problem="; ".join(filter(None, problems)),
     )
 
@@ -152,18 +174,18 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _load(path: str) -> tuple[Any, str]:
     """What a JSON file holds (None: there is none), and what is wrong with it."""
-    name = os.path.basename(path)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return json.loads(file.read()), ""
     except FileNotFoundError:
-        return None, f"{name}: a link to nothing" if os.path.islink(path) else ""
+        told = "a link to nothing" if os.path.islink(path) else ""
     except OSError as problem:
-        return None, f"{name}: {problem.strerror}"
+        told = str(problem.strerror)
     except RecursionError:
-        return None, f"{name}: nested too deeply"
+        told = "nested too deeply"
     except ValueError as problem:
-        return None, f"{name}: no JSON: {problem}"
+        told = f"no JSON: {problem}"
+    return None, told and f"{os.path.basename(path)}: {told}"
 
 
 def _missing(run: Run) -> str:
@@ -214,22 +236,22 @@ def _seconds(start: Any, end: Any) -> float | None:
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
     """The values of a config by their dotted paths; a message with nothing in it is SELECT."""
     found: dict[str, Any] = {}
-    _add_leaves(config, "", found)
+    _add_leaves(config.items(), "", found)
     return found
 
 
-def _add_leaves(value: Any, path: str, found: dict[str, Any]) -> None:
-    if isinstance(value, dict):
-        if path and not value:
-            found[path] = SELECT
-        for key, inner in value.items():
-            part = key if key.isidentifier() else join_key((as_utf8(key),))
-            _add_leaves(inner, f"{path}.{part}" if path else part, found)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _add_leaves(inner, f"{path}.{index}", found)
-    elif value is not None:
-        found[path] = as_utf8(value) if isinstance(value, str) else value
+def _add_leaves(parts: Iterable[tuple[str | int, Any]], above: str, found: dict[str, Any]) -> None:
+    for key, inner in parts:
+        is_plain = isinstance(key, int) or key.isidentifier()
+        path = f"{above}{key if is_plain else join_key((as_utf8(str(key)),))}"
+        if isinstance(inner, dict):
+            if not inner:
+                found[path] = SELECT
+            _add_leaves(inner.items(), f"{path}.", found)
+        elif isinstance(inner, list):
+            _add_leaves(enumerate(inner), f"{path}.", found)
+        elif inner is not None:
+            found[path] = as_utf8(inner) if isinstance(inner, str) else inner
 
 
 def _scalars(value: Any) -> Iterator[tuple[str, Any]]:
@@ -260,72 +282,6 @@ def _last_metrics(path: str) -> dict[str, Any]:
     return dict(list(found.items())[:_MOST_SCALARS])
 
 
-# ---- Beside the schema and the configs of now ---------------------------------------------------
-
-
-class _Drift:
-    """Says how runs would compose now; the schema is only loaded if one is asked about.
-
-    `elsewhere` are runs whose base config is not below conf/: what is kept of them says nothing of its edits.
-    """
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self._root = project.experiment_root
-        self._composer: Composer | None = None
-        self._name = ""
-        self._wrong = ""
-        self.elsewhere: set[Run] = set()
-
-    def of(self, known: dict[str, Any], run: Run) -> str:
-        """How its config differs now, or why that is not known."""
-        if not self._composer and not self._wrong:
-            self._prepare()
-        if self._composer is None:
-            return f"not known: {self._wrong}"
-        if known.get("project") != self._name:
-            return f"not known: its project is {known.get('project')!r}, not {self._name!r}"
-        if not _is_below(self._project.conf, self._project.root, known.get("base_config")):
-            self.elsewhere.add(run)
-        try:
-            now = recompose(known, self._project, self._composer)
-            fingerprint = views.fingerprint(now.task, now.config)
-            lines = drift_from(known, now, fingerprint, self._project, self._root)
-            return as_utf8("; ".join(lines))
-        except HeyhiError as problem:
-            return as_utf8(f"not known: {problem}")
-
-    def _prepare(self) -> None:
-        schema = self._project.conf / "conf.proto"
-        if not schema.is_file():
-            self._wrong = f"{schema}: no such file"
-            return
-        try:
-            self._name = self._project.name
-            self._composer = Composer(self._project, load_messages(self._project))
-        except HeyhiError as problem:
-            self._wrong = str(problem)
-
-
-def _is_below(conf: Path, root: Path, typed: Any) -> bool:
-    path = os.path.normpath(os.path.join(root, typed)) if isinstance(typed, str) else ""
-    return path.startswith((f"{conf}/", f"{runs.real_path(conf)}/"))
-
-
-def _conf_stamp(project: Project) -> str:
-    """What changes when a schema or a config under conf/ does, or the project's name."""
-    digest = hashlib.sha256(os.fsencode(f"{project.root} {_stamp_of(f'{project.root}/pyproject.toml')}\n"))
-    seen: set[str] = set()  # links may lead in circles
-    for folder, names, files in os.walk(project.conf, followlinks=True):
-        real = os.path.realpath(folder)
-        names[:] = sorted(names) if real not in seen else []
-        seen.add(real)
-        for name in sorted(files):
-            if name.endswith((".proto", ".prototxt")):
-                digest.update(os.fsencode(f"{folder}/{name} {_stamp_of(f'{folder}/{name}')}\n"))
-    return digest.hexdigest()[:16]
-
-
 # ---- Its state ----------------------------------------------------------------------------------
 
 
@@ -348,77 +304,3 @@ def _in_state(record: Record, state: RunState | None) -> Record:
         duration_s=seconds,
         problem=record.problem or told,
     )
-
-
-# ---- What is kept -------------------------------------------------------------------------------
-
-_READ = ("heyhi.json", "result.json", _METRICS)
-
-
-def _stamp(run: Run) -> str:
-    """What changes when one of the files does that a record is read from."""
-    folder = str(run.folder)
-    return " ".join([_stamp_of(f"{folder}/{name}") for name in _READ])
-
-
-def _stamp_of(path: str) -> str:
-    try:
-        known = os.stat(path)
-    except (OSError, ValueError):
-        return "-"
-    return f"{known.st_mtime_ns}.{known.st_size}.{known.st_ino}"
-
-
-class _Kept:
-    """Records of earlier calls, a line each: id, stamp, record. It is parsed only if its run is asked for."""
-
-    def __init__(self, project: Project) -> None:
-        self._root = project.experiment_root
-        self._path = self._root / ".heyhi" / "records.jsonl"
-        self._conf = f"{_FORMAT} {_conf_stamp(project)}"
-        self._noted: set[str] = set()
-        self._lines: dict[str, str] = {}
-        try:
-            for line in self._path.read_text(encoding="utf-8").split("\n"):
-                self._lines[line.partition("\t")[0]] = line
-        except (OSError, ValueError):
-            pass
-
-    def find(self, run: Run, stamp: str = "") -> Record | None:
-        """What was read of a run, if its files are still the same."""
-        line = self._lines.get(json.dumps(run.id))
-        if line is None:
-            return None
-        its_stamp, _, text = line.partition("\t")[2].partition("\t")
-        if its_stamp != f"{self._conf} {stamp or _stamp(run)}":
-            return None
-        try:
-            return Record(run.id, str(run.folder), *json.loads(text))
-        except (ValueError, TypeError):
-            return None  # somebody else has written it
-
-    def note(self, stamp: str, record: Record) -> None:
-        """Keep what was read of a run, if all of it could be."""
-        if record.task and (record.status == _DONE or not record.problem):
-            key = json.dumps(record.id)
-            line = f"{key}\t{self._conf} {stamp}\t{json.dumps(record[2:])}"
-            if self._lines.get(key) != line:
-                self._lines[key] = line
-                self._noted.add(key)
-
-    def write(self) -> None:
-        """Write what was noted, and what is known of other runs that are still there."""
-        if not self._noted:
-            return
-        lines = [line for key, line in self._lines.items() if key in self._noted or self._is_there(key)]
-        try:
-            self._path.parent.mkdir(exist_ok=True)
-            write_whole(self._path, "\n".join(lines))
-        except OSError:
-            pass  # somebody else's results, or a full disk: it is read again the next time
-
-    def _is_there(self, key: str) -> bool:
-        try:
-            return os.path.isdir(self._root / json.loads(key))
-        except (ValueError, TypeError):
-            return False

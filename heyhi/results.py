@@ -10,9 +10,7 @@ Nothing that a value does (a repr that raises, a list that holds itself) can los
 
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -57,6 +55,8 @@ def scalars(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def keep_elsewhere(run: Run, value: Any, problem: OSError) -> OSError:
     """Save a result that its folder cannot take in the folder for temporary files, and say so."""
+    import tempfile
+
     what = f"{run.folder}: the result cannot be written: {problem.strerror or problem}"
     try:
         name = run.id.replace("/", "_")[-100:]
@@ -106,6 +106,8 @@ def _plain_of_many(value: Any, lost: list[Any], above: tuple[int, ...]) -> Any:
         return str(value)
     if _is_array(value):
         return _plain(value.tolist(), lost, above)
+    from dataclasses import fields, is_dataclass  # takes longer to import than all else here
+
     lost.append(value)
     if isinstance(value, (set, frozenset)):
         return [_plain(inner, lost, above) for inner in sorted(value, key=repr)]

@@ -48,6 +48,9 @@ __all__ = [
 
 EXP_ID_PATTERN = "%(prefix)s/%(cfg_folder)s/%(cfg)s/%(redefines)s_%(redefines_hash)s"
 
+# Of files that are looked at in thousands of folders: to make a Path takes as long as to open one.
+_JOBID, _LOCK = "heyhi.jobid", "heyhi.lock"
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9@._+=-]")
 # How a value inside the experiment root starts in a canonical override, whatever the root is called.
 _ROOT_WORD = "{{EXP_DIR}}"
@@ -88,12 +91,12 @@ class Run(NamedTuple):
     @property
     def jobid(self) -> Path:
         """Who computes it: `local:<host>:<pid>` or a Slurm job id."""
-        return self.folder / "heyhi.jobid"
+        return self.folder / _JOBID
 
     @property
     def lock(self) -> Path:
         """Locked by the job's own process for as long as it lives."""
-        return self.folder / "heyhi.lock"
+        return self.folder / _LOCK
 
     @property
     def snapshot_link(self) -> Path:
@@ -278,7 +281,7 @@ def read_state(run: Run, queue: Queue | None = None) -> RunState:
     The order of the looks matters: a job that ends between two of them is seen as ended.
     """
     job = read_job(run)
-    holder = claim.holder(run.lock)
+    holder = claim.holder(f"{run.folder}/{_LOCK}")
     if holder is not None:
         return RunState(Status.RUNNING, JobId(holder), "" if job else "starting")
     if run.result.exists():
@@ -329,19 +332,20 @@ def _is_its_job(run: Run, known: QueuedJob) -> bool:
     return name in (None, known.name)
 
 
-_LONGEST_JOB = 400  # characters; the name of a job has that of a folder in it
+_LONGEST_JOB = 400  # bytes; the name of a job has that of a folder in it
 
 
 def read_job(run: Run) -> JobId | None:
     """Who computes the run, or did; None if nobody was ever recorded."""
     try:
-        with run.jobid.open(encoding="utf-8", errors="replace") as file:
-            text = file.read(_LONGEST_JOB + 1)
+        with open(f"{run.folder}/{_JOBID}", "rb", buffering=0) as file:
+            data = file.read(_LONGEST_JOB + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if len(text) > _LONGEST_JOB:  # nothing that we have written: its beginning is enough to be told
+    text = data.decode(errors="replace").strip()
+    if len(data) > _LONGEST_JOB:  # nothing that we have written: its beginning is enough to be told
         text = shortened(text)
-    return JobId(text.strip()) if text.strip() else None
+    return JobId(text) if text else None
 
 
 def is_at_work(meeting: Path) -> bool:

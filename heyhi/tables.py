@@ -11,16 +11,15 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from heyhi.batch import read_batch
 from heyhi.conditions import as_float, fit, no_column
 from heyhi.errors import UsageError, some_of
 from heyhi.finding import all_runs, is_batch, runs_at
 from heyhi.project import Project, find_project
 from heyhi.records import Record, batch_records, read_records
 from heyhi.texts import as_utf8, on_one_line
-from heyhi.views import LAUNCHER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +86,8 @@ def each_once(records: Iterable[Record]) -> list[Record]:
 
 def _records_at(place: str, project: Project) -> list[Record]:
     if is_batch(place):
+        from heyhi.batch import read_batch
+
         return batch_records(read_batch(place, project))
     return read_records(runs_at(place, project), project)
 
@@ -112,32 +113,41 @@ def columns(records: Sequence[Record], *, every: bool = False, by: Sequence[str]
 
 
 def _about(name: str, records: Sequence[Record]) -> list[Any]:
-    values = [getattr(record, name) for record in records]
+    values = list(map(attrgetter(name), records))
     if name in ("id", "folder"):  # whatever a file system has
-        values = [as_utf8(value) for value in values]
-    return [None if value == "" else value for value in values]
+        return list(map(as_utf8, values))
+    return [None if value == "" else value for value in values] if "" in values else values
 
 
 def _of_config(records: Sequence[Record], *, every: bool) -> Columns:
-    shown = (name for name in _names(records, "config") if every or _differs(name, records))
-    return {_free("config", name, _ABOUT): [record.config.get(name) for record in records] for name in shown}
+    table = _columns_of("config", records)
+    tasks = [record.task for record in records]
+    return {
+        _free("config", name, _ABOUT): values
+        for name, values in table.items()
+        if every or _differs(values, tasks)
+    }
 
 
 def _values(records: Sequence[Record]) -> Columns:
     """The scalars of results, and the last metrics."""
-    taken = {*_ABOUT, *_names(records, "config")}
+    taken = {*_ABOUT, *_names([record.config for record in records])}
     table: Columns = {}
     for kind in ("result", "metrics"):
-        names = _names(records, kind)
-        for name in names:
-            table[_free(kind, name, taken)] = [getattr(record, kind).get(name) for record in records]
-        taken.update(names)
+        found = _columns_of(kind, records)
+        table.update({_free(kind, name, taken): values for name, values in found.items()})
+        taken.update(found)
     return table
 
 
-def _names(records: Sequence[Record], kind: str) -> list[str]:
-    """All names that configs, results or metrics have, in the order in which they come."""
-    several = dict.fromkeys(tuple(getattr(record, kind)) for record in records)  # mostly few that are others
+def _columns_of(kind: str, records: Sequence[Record]) -> Columns:
+    """All that configs, results or metrics have, in the order in which it comes."""
+    having: list[dict[str, Any]] = list(map(attrgetter(kind), records))
+    return {name: [one.get(name) for one in having] for name in _names(having)}
+
+
+def _names(having: Iterable[dict[str, Any]]) -> list[str]:
+    several = dict.fromkeys(map(tuple, having))  # mostly few that are others
     return list(dict.fromkeys(name for names in several for name in names))
 
 
@@ -145,17 +155,16 @@ def _free(kind: str, name: str, taken: Iterable[str]) -> str:
     return f"{kind}.{name}" if name in taken else name
 
 
-def _differs(name: str, records: Sequence[Record]) -> bool:
+def _differs(values: Sequence[Any], tasks: Sequence[str]) -> bool:
     """Whether a field has several values, or is unset in one run and set in another one of the same task."""
-    having = [record for record in records if name in record.config]
-    values = {record.config[name] for record in having}
-    numbers = {value for value in values if value == value}
-    if len(numbers) + (len(numbers) < len(values)) > 1:  # all NaN are one value
+    there = {*values} - {None}
+    numbers = {value for value in there if value == value}
+    if len(numbers) + (len(numbers) < len(there)) > 1:  # all NaN are one value
         return True
-    if len(having) == len(records):
+    if None not in values:
         return False
-    tasks = {record.task for record in having}
-    return sum(record.task in tasks for record in records) > len(having)
+    having = {task for task, value in zip(tasks, values, strict=True) if value is not None}
+    return any(value is None and task in having for task, value in zip(tasks, values, strict=True))
 
 
 def frame(table: Columns) -> "pd.DataFrame":
@@ -278,6 +287,8 @@ def group(
 
 
 def _tells(name: str, values: list[Any]) -> bool:
+    from heyhi.views import LAUNCHER
+
     return len({repr(value) for value in values}) > 1 and name.partition(".")[0] != LAUNCHER
 
 

@@ -70,7 +70,7 @@ def test_a_run_has_one_id_by_whatever_links_it_is_reached(project: Project, tmp_
     root.symlink_to(tmp_path / "disk")
     (tmp_path / "short").symlink_to(root / "p")
     for place in (root / "p", tmp_path / "disk/p", tmp_path / "short", tmp_path / "disk/p/a"):
-        assert find_runs(place, project) == [Run("p/a", root / "p/a")]
+        assert [found.run for found in find_runs(place, project)] == [Run("p/a", root / "p/a")]
     assert find_run(str(tmp_path / "disk/p/a"), project) == Run("p/a", root / "p/a")
     assert ids(project, tmp_path / "disk") == ["p/a"]
 

@@ -1,7 +1,10 @@
 """What is read of run folders, whatever is wrong with them. No schema is needed, but for drift."""
 
+import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,7 +200,7 @@ def test_a_folder_that_cannot_be_read_is_unknown_with_its_reason(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A name that is too long fails for root too.
-    run = find_runs(tree.make(), tree.project)[0]
+    run = find_runs(tree.make(), tree.project)[0].run
     (record,) = read_records([run._replace(folder=tree.exp / ("x" * 300))], tree.project)
     assert (record.status, record.problem) == (
         "UNKNOWN",
@@ -294,24 +297,115 @@ def test_the_state_of_a_run_that_is_not_done_is_asked_each_time(tree: Tree) -> N
     assert tree.read_one().status == "DEAD"
 
 
-def test_a_cache_that_is_broken_or_cannot_be_written_is_done_without(tree: Tree) -> None:
+def cache_of(tree: Tree) -> Path:
+    return tree.exp / ".heyhi" / "records.json"
+
+
+def kept_ids(tree: Tree) -> list[str]:
+    tables = json.loads(cache_of(tree).read_bytes().partition(b"\n")[2])
+    return sorted(run_id for table in tables for run_id in table["id"])
+
+
+def with_head(body: bytes, version: str = "heyhi records 3") -> bytes:
+    """A file that says of itself that it is whole."""
+    return f"{version} {hashlib.sha256(body).hexdigest()}\n".encode() + body
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "half a file": lambda data: data[: len(data) // 2],
+    "the head alone": lambda data: data.partition(b"\n")[0],
+    "no head": lambda data: data.partition(b"\n")[2],
+    "one byte more": lambda data: data + b" ",
+    "another value": lambda data: data.replace(b'"loss":[1]', b'"loss":[2]'),
+    "two writers": lambda data: data[:200] + data,
+    "no text": lambda data: b"\xff\x00\n" + data,
+    "another version": lambda data: with_head(data.partition(b"\n")[2], "heyhi records 99"),
+    "lines of an older version": lambda data: b'"p/a"\t2 8544ec90f413875a 1.2.3 1.2.3 -\t["DONE", "grow"]',
+    "other fields": lambda data: with_head(data.partition(b"\n")[2].replace(b'"drift"', b'"draft"')),
+    "fewer fields": lambda data: with_head(data.partition(b"\n")[2].replace(b'"conf":', b'"config":')),
+    "columns of other lengths": lambda data: with_head(
+        data.partition(b"\n")[2].replace(b'"loss":[1]', b'"loss":[2,3,4]')
+    ),
+    "no JSON": lambda data: with_head(b"[{"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_cache_that_is_damaged_is_as_good_as_none(tree: Tree, damage: Callable[[bytes], bytes]) -> None:
+    tree.make()
+    tree.make("p/b")
+    before = tree.read()
+    whole = cache_of(tree).read_bytes()
+    broken = damage(whole)
+    assert broken != whole, "it is damaged"
+    cache_of(tree).write_bytes(broken)
+    assert tree.read() == before
+    assert cache_of(tree).read_bytes() == whole, "and is written anew"
+
+
+def test_a_cache_that_cannot_be_read_or_written_is_done_without(tree: Tree) -> None:
     tree.make()
     before = tree.read()
-    cache = tree.exp / ".heyhi" / "records.jsonl"
-    line = cache.read_text()
-    for text in (
-        "\xff",
-        "x\ty",
-        line.partition("\t")[0],
-        line.replace('"DONE"', ""),
-        line.rpartition("\t")[0],
-        line[:-1] + ", 1]",
-    ):
-        cache.write_text(text, encoding="latin-1")
-        assert tree.read() == before
-    cache.unlink()
-    cache.mkdir()
+    cache_of(tree).unlink()
+    cache_of(tree).mkdir()
     assert tree.read() == before
+    cache_of(tree).rmdir()
+    cache_of(tree).parent.rmdir()
+    cache_of(tree).parent.write_text("")
+    assert tree.read() == before
+
+
+def test_several_who_write_the_cache_at_once_do_not_harm_it(tree: Tree) -> None:
+    """Each has looked at other runs; the last one's file counts, and is whole."""
+    for number in range(20):
+        tree.make(f"p/{number}")
+    before = tree.read()
+    told = (
+        "import sys; from pathlib import Path; from heyhi.finding import find_runs; from heyhi.project import"
+        " Project; from heyhi.records import read_records; project = Project(Path(sys.argv[1]));"
+        "cache = project.experiment_root / '.heyhi/records.json'\n"
+        "for number in range(20):\n"
+        "    cache.unlink(missing_ok=True)\n"
+        "    read_records(find_runs(project.experiment_root, project)[int(sys.argv[2])::3], project)\n"
+    )
+    command = [sys.executable, "-c", told, str(tree.project.root)]
+    several = [subprocess.Popen([*command, str(number)]) for number in range(3)]
+    assert [one.wait() for one in several] == [0, 0, 0]
+    assert tree.read() == before
+    assert kept_ids(tree) == sorted(record.id for record in before)
+
+
+TWINS: dict[str, list[Any]] = {
+    "equal, and not the same": [1, True, 1.0, "1"],
+    "zeros": [0.0, -0.0, 0, False],
+    "no numbers": [float("nan"), float("inf"), -float("inf"), None],
+    "all one": [float("nan")] * 4,
+    "texts": ["a", "a\n", "a\tb", "\u2028"],
+    "large": [2**70, 10**400, 1e300, 0.1],
+}
+
+
+@pytest.mark.parametrize("values", TWINS.values(), ids=TWINS)
+def test_what_is_kept_is_just_what_was_read(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, values: list[Any]
+) -> None:
+    for number, value in enumerate(values):
+        config = {"lr": value, "soil": {}, "n": number}
+        tree.make(f"p/{number}", heyhi=json.dumps({**PROVENANCE, "config": config}), result=json.dumps(value))
+    first = tree.read()
+    read = count_reads(monkeypatch)
+    assert (repr(tree.read()), read) == (repr(first), [])
+
+
+def test_runs_of_other_names_are_kept_beside_each_other(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.make("p/a", result='{"loss": 1, "won": true}', metrics='{"step": 1}')
+    tree.make("p/b", result='{"loss": 1}')
+    tree.make("p/c", result="7", heyhi=json.dumps({**PROVENANCE, "task": "pick", "config": {}}))
+    tree.make("p/d", result='{"won": true, "loss": 1}')
+    before = tree.read()
+    read = count_reads(monkeypatch)
+    assert (repr(tree.read()), read) == (repr(before), [])
 
 
 def test_runs_that_were_deleted_are_forgotten_and_others_kept(tree: Tree) -> None:
@@ -323,8 +417,7 @@ def test_runs_that_were_deleted_are_forgotten_and_others_kept(tree: Tree) -> Non
     (tree.exp / "p/b").rmdir()
     tree.make("p/d")
     read_records(find_runs(tree.exp / "p", tree.project), tree.project)
-    cache = (tree.exp / ".heyhi" / "records.jsonl").read_text()
-    assert sorted(line.split("\t")[0] for line in cache.split("\n")) == ['"p/a"', '"p/d"', '"q/c"']
+    assert kept_ids(tree) == ["p/a", "p/d", "q/c"]
 
 
 def test_a_run_with_an_odd_name_is_kept_too(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +468,7 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_place_that_no_file_system_can_have_is_no_error(
     batch_of: BatchOf, demo: Any, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any], drift: str
 ) -> None:
-    monkeypatch.setattr("heyhi.records.load_messages", lambda project: demo.MetaCfg)
+    monkeypatch.setattr("heyhi.drift.load_messages", lambda project: demo.MetaCfg)
     batch_of.write("conf/conf.proto", "")
     run = batch_of.run("")
     run.folder.mkdir(parents=True)

@@ -118,20 +118,22 @@ class Suggestions:
         for name, path in Search(self._project).known(self._base, mount).items():
             if name.startswith(typed):
                 names.setdefault(path, name)
-        yield from steps(((name, path) for path, name in names.items()), typed, self._fits(place.field))
+        fits = self._fits(place.field)
+        yield from steps(((name, path) for path, name in names.items()), typed, fits)
         if "/" not in typed:
             return
         for found in paths(typed, self._project.root, SUFFIX):
             path = os.path.join(self._project.root, os.path.expanduser(found.text))
-            if not found.ends or self._fits(place.field)(path):
+            if not found.ends or fits(path):
                 yield found._replace(text=found.text.removesuffix(SUFFIX))
 
     def _fits(self, field: Field) -> Callable[[str], bool]:
         """Whether a file can be read as what a field holds."""
+        root = self._project.origin
 
         def fits(path: str) -> bool:
             try:
-                read_sketch(text_of(path), self._outline, field.type, self._project.origin)
+                read_sketch(text_of(path), self._outline, field.type, root)
                 return True
             except (ValueError, LookupError, RecursionError):
                 return False

@@ -160,10 +160,11 @@ def _read_files(record: Record, run: Run, drift: "Drift") -> Record:
         problems.append(f"result.json: {len(result)} scalars; here are {_MOST_SCALARS}")
         result = dict(list(result.items())[:_MOST_SCALARS])
     metrics = _last_metrics(f"{record.folder}/{_METRICS}")
-    return _from_provenance(record, known or {})._replace(
+    record = _from_provenance(record, known or {})
+    return record._replace(
         result=result,
         metrics={name: one for name, one in metrics.items() if not _is_same(one, result.get(name))},
-        drift=drift.of(known, run.id) if known else "",
+        drift=drift.of(known, run.id, record.config) if known else "",
         problem="; ".join(filter(None, problems)),
     )
 

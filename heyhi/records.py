@@ -9,8 +9,9 @@ it had. Only drift is told with the schema and the configs of now, and says why 
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from heyhi.draft import Draft
     from heyhi.drift import Drift
 
-# What composes, and what asks Slurm, takes longer to import than all else where nothing has changed.
 
 __all__ = ["Record", "batch_records", "read_records"]
 
@@ -117,30 +117,38 @@ def _read_all(
     several: Sequence[Run], project: Project, states: Mapping[Path, RunState] | None, kept: Kept
 ) -> dict[str, Record]:
     from heyhi import slurm
-    from heyhi.drift import Drift
+
+    @cache
+    def drift() -> "Drift":
+        from heyhi.drift import Drift
+
+        return Drift(project)
 
     # Read once the states are known: a run that was DONE then has its result here.
     known = slurm.read_states(several) if states is None else states
-    drift = Drift(project)
     found = {run.id: _read(run, known.get(run.folder), kept, drift) for run in several}
     kept.write()
     return found
 
 
-def _read(run: Run, state: RunState | None, kept: Kept, drift: "Drift") -> Record:
-    stamp = stamp_of(
-        str(run.folder)
-    )  # taken first: what changes while it is read is read again the next time
-    in_folder = _kept(run, kept, stamp) or _read_folder(run, drift)
+_Later = Callable[[], "Drift"]  # made once a run is read: it is heavy
+
+
+def _read(run: Run, state: RunState | None, kept: Kept, drift: _Later) -> Record:
+    # The stamp is taken first: what changes while it is read is read again the next time.
+    stamp = stamp_of(str(run.folder))
+    before = _kept(run, kept, stamp)
+    in_folder = before or _read_folder(run, drift)
     record = _in_state(in_folder, state)
     noted = record if record.status == _DONE else in_folder
-    # All of it could be read, and whoever edits a config that it is made of makes another stamp.
-    if noted.task and (noted.status == _DONE or not noted.problem) and run.id not in drift.elsewhere:
+    is_whole = noted.task and (noted.status == _DONE or not noted.problem)
+    # Nothing would tell of an edit of a config that is elsewhere.
+    if is_whole and (before or run.id not in drift().elsewhere):
         kept.note(run.id, stamp, noted[2:])
     return record
 
 
-def _read_folder(run: Run, drift: "Drift") -> Record:
+def _read_folder(run: Run, drift: _Later) -> Record:
     record = Record(run.id, str(run.folder))
     try:
         return _read_files(record, run, drift)
@@ -148,7 +156,7 @@ def _read_folder(run: Run, drift: "Drift") -> Record:
         return record._replace(problem="its files are nested too deeply")
 
 
-def _read_files(record: Record, run: Run, drift: "Drift") -> Record:
+def _read_files(record: Record, run: Run, drift: _Later) -> Record:
     # Texts, as a Path takes longer to make than a file to open.
     known, wrong = _load(f"{record.folder}/heyhi.json")
     if known is not None and not isinstance(known, dict):
@@ -160,10 +168,11 @@ def _read_files(record: Record, run: Run, drift: "Drift") -> Record:
         problems.append(f"result.json: {len(result)} scalars; here are {_MOST_SCALARS}")
         result = dict(list(result.items())[:_MOST_SCALARS])
     metrics = _last_metrics(f"{record.folder}/{_METRICS}")
-    return _from_provenance(record, known or {})._replace(
+    record = _from_provenance(record, known or {})
+    return record._replace(
         result=result,
         metrics={name: one for name, one in metrics.items() if not _is_same(one, result.get(name))},
-        drift=drift.of(known, run.id) if known else "",
+        drift=drift().of(known, run.id, record.config) if known else "",
         problem="; ".join(filter(None, problems)),
     )
 

@@ -14,11 +14,12 @@ that names the field.
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
-
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from heyhi.errors import shortened, told_at
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 __all__ = ["DEFAULT", "Resources", "read_resources", "resources_from_defaults"]
 
@@ -107,7 +108,7 @@ def _hours_text(minutes: int | None) -> str:
 # ---- From a launcher ----------------------------------------------------------------------------
 
 
-def read_resources(slurm: Message, where: str) -> Resources:
+def read_resources(slurm: "Message", where: str) -> Resources:
     """What this `launcher.slurm` asks for. Raises ConfigError at `where`, naming the field."""
     with told_at(where):
         fields = _Fields(slurm)
@@ -302,7 +303,7 @@ def _short_names(letters: str) -> Iterator[str]:
 class _Fields:
     """The fields of a `launcher.slurm` by name, whatever its schema; None or a default if not set."""
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: "Message") -> None:
         self._known = message.DESCRIPTOR.fields_by_name
         self._set = {field.name: value for field, value in message.ListFields()}
 

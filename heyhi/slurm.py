@@ -8,14 +8,15 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING
 
 from heyhi import runs
 from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError
 from heyhi.resources import Resources, read_resources
 from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
-from heyhi.views import LAUNCHER
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 __all__ = [
     "ask_queue",
@@ -38,17 +39,19 @@ _PAUSE = 0.5  # seconds between two looks at the queue, when jobs are being canc
 _TIMEOUT = 30  # seconds after which a command that hangs counts as no answer
 
 
-def wants_slurm(config: Message) -> bool:
+def wants_slurm(config: "Message") -> bool:
     """Whether the task's launcher chooses Slurm; a task without a launcher runs here."""
     return _chooses(config, "slurm")
 
 
-def wants_local(config: Message) -> bool:
+def wants_local(config: "Message") -> bool:
     """Whether the task's launcher chooses, in so many words, the machine where it is started."""
     return _chooses(config, "local")
 
 
-def _chooses(config: Message, what: str) -> bool:
+def _chooses(config: "Message", what: str) -> bool:
+    from heyhi.views import LAUNCHER  # heavy, and not needed to ask Slurm
+
     field = config.DESCRIPTOR.fields_by_name.get(LAUNCHER)
     if field is None or field.message_type is None or not config.HasField(LAUNCHER):
         return False
@@ -56,9 +59,11 @@ def _chooses(config: Message, what: str) -> bool:
     return what in launcher.DESCRIPTOR.fields_by_name and bool(launcher.HasField(what))
 
 
-def launcher_of(config: Message) -> Message:
+def launcher_of(config: "Message") -> "Message":
     """The `slurm` message in the launcher of a config that wants Slurm."""
-    asked: Message = getattr(config, LAUNCHER).slurm
+    from heyhi.views import LAUNCHER
+
+    asked: "Message" = getattr(config, LAUNCHER).slurm
     return asked
 
 
@@ -106,7 +111,7 @@ def _each_task(job_id: str) -> Iterator[str]:
         yield from (f"{match[1]}_{number}" for number in range(int(first), int(last or first) + 1))
 
 
-def needs_of(config: Message) -> Resources | None:
+def needs_of(config: "Message") -> Resources | None:
     """What the launcher of a task's config asks of Slurm; None if it is not Slurm that it asks.
 
     Raises ConfigError for what cannot be.

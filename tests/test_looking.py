@@ -39,6 +39,23 @@ def test_summary_has_a_row_a_run_with_what_differs(grown: Garden) -> None:
     assert "soil.depth" in heyhi(grown, "summary", "--all").out.splitlines()[0].split()
 
 
+def test_a_summary_where_nothing_has_changed_imports_nothing_heavy(grown: Garden) -> None:
+    code = (
+        "import sys; from heyhi.commands import main; main(['summary']); print(*sys.modules, file=sys.stderr)"
+    )
+    loaded = [set(grown.python("-c", code).err.split()) for _ in range(2)]
+    heavy = {
+        "google.protobuf",
+        "heyhi.drift",
+        "heyhi.batch",
+        "heyhi.drivers",
+        "pandas",
+        "socket",
+        "dataclasses",
+    }
+    assert ("google.protobuf" in loaded[0], loaded[1] & heavy) == (True, set())
+
+
 def test_summary_selects_sorts_and_writes_every_form(grown: Garden) -> None:
     found = rows(heyhi(grown, "summary", "--sort", "-seed", "--json", "-", "--where", "status == 'DONE'"))
     assert [row["seed"] for row in found] == [2, 1]

@@ -27,7 +27,7 @@ from heyhi.overrides import NULL, Override, join_key, parse_override, split_key
 from heyhi.project import Project, display
 from heyhi.search import INCLUDES, SUFFIX
 
-__all__ = ["Composer", "Composition", "Layer", "OverrideLayer", "compose", "read_key"]
+__all__ = ["Composer", "Composition", "Layer", "OverrideLayer", "compose"]
 
 
 class Composition(NamedTuple):
@@ -159,7 +159,7 @@ def _sort_out(
     for number, typed in enumerate(overrides):
         override = parse_override(typed)
         try:
-            is_include, key, same = read_key(descriptor, override.key)
+            is_include, key, same = _read_key(descriptor, override.key)
         except ValueError as problem:
             raise ConfigError(override.where, str(problem)) from None
         # In a list an earlier one may be what makes a later index valid: all count, one by one.
@@ -178,11 +178,8 @@ def _note(override: Override, later: str) -> str:
 
 
 @cache
-def read_key(descriptor: Descriptor, typed: str) -> tuple[bool, Key, Key | None]:
-    """Whether an override with this key includes, its path, and that as the schema settles it.
-
-    Raises ValueError.
-    """
+def _read_key(descriptor: Descriptor, typed: str) -> tuple[bool, Key, Key | None]:
+    """Whether it includes, its path, and that as the schema settles it. Raises ValueError."""
     is_include, key = _kind_and_key(descriptor, split_key(typed))
     return is_include, key, fields.settled(descriptor, key)
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from heyhi.draft import Draft
     from heyhi.drift import Drift
 
-
 __all__ = ["Record", "batch_records", "read_records"]
 
 _METRICS = "metrics.jsonl"
@@ -168,11 +167,10 @@ def _read_files(record: Record, run: Run, drift: _Later) -> Record:
         problems.append(f"result.json: {len(result)} scalars; here are {_MOST_SCALARS}")
         result = dict(list(result.items())[:_MOST_SCALARS])
     metrics = _last_metrics(f"{record.folder}/{_METRICS}")
-    record = _from_provenance(record, known or {})
-    return record._replace(
+    return _from_provenance(record, known or {})._replace(
         result=result,
         metrics={name: one for name, one in metrics.items() if not _is_same(one, result.get(name))},
-        drift=drift().of(known, run.id, record.config) if known else "",
+        drift=drift().of(known, run.id) if known else "",
         problem="; ".join(filter(None, problems)),
     )
 

@@ -62,7 +62,7 @@ fix: protos  ## Format, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflows heyhi
 
-bench: protos  ## Measure, side by side with others (seven minutes)
+bench: protos  ## Measure, side by side with others (seven to fifteen minutes)
 	$(BIN)/python -m bench
 
 bench-long: protos  ## Measure how cost grows with the number of runs (ten minutes)

@@ -1,4 +1,4 @@
-"""`python -m bench [--long | --slurm]`: measurements, as a table. Compare ratios, not milliseconds."""
+"""`python -m bench [--long | --slurm]`: measurements, a table a part. Compare ratios, not milliseconds."""
 
 import multiprocessing
 import sys
@@ -19,8 +19,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="heyhi-bench-") as folder:
         for measurements in next((_MORE[word] for word in sys.argv if word in _MORE), _SHORT):
             print(f"{measurements.__module__} ...", file=sys.stderr)
-            rows += _alone(measurements, Path(folder))
-    print(render(rows))
+            found = _alone(measurements, Path(folder))
+            print(render(found), flush=True)
+            rows += found
     missed = [row for row in rows if row.is_missed]
     for row in missed:
         print(f"missed: {row.what}: {row.ratio:.2f}, at most {row.goal:g}", file=sys.stderr)

@@ -191,6 +191,9 @@ def _folder() -> "Iterator[tuple[Path, int]]":
         assert guard.stdin is not None
         try:
             yield Path(name), guard.stdin.fileno()
+        except KeyboardInterrupt:
+            guard.communicate()  # it knows the script, however far we were in starting it
+            raise
         finally:
             guard.kill()
             guard.communicate()
@@ -208,8 +211,9 @@ def _run(
         stdin=subprocess.DEVNULL,
         stdout=2,
         start_new_session=True,
+        # Before its first command: were it told by us, a kill in between would leave it running.
+        preexec_fn=lambda: os.write(ends_with_us, b"%d\n" % os.getpid()),
     )
-    os.write(ends_with_us, b"%d\n" % process.pid)
     try:
         status = process.wait(timeout=limits.seconds)
         _wait_for_background(process.pid, min(limits.seconds, _PATIENCE))

@@ -416,9 +416,41 @@ def test_who_ends_the_capture_ends_the_script(number: signal.Signals, garden: Ga
     wait_until(lambda: not list(temporary.iterdir()))
 
 
+# Ended once the script runs, before Popen has told who that is.
+ENDED = """
+import os, subprocess, sys, time
+real = subprocess.Popen
+def popen(words, **options):
+    process = real(words, **options)
+    if words[0] == "bash" and options.get("start_new_session"):
+        while not os.path.exists(sys.argv[1]):
+            time.sleep(0.01)
+        {}
+    return process
+subprocess.Popen = popen
+from heyhi.commands import main
+sys.exit(main(["plan", sys.argv[2]]))
+"""
+
+
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "os.kill(os.getpid(), 9)"])
+def test_an_end_while_the_script_is_started_ends_it(how: str, garden: Garden, tmp_path: Path) -> None:
+    pids, script = tmp_path / "pids", tmp_path / "it.sh"
+    script.write_text(f"sleep 60 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; wait")
+    subprocess.run(
+        [PYTHON, "-c", ENDED.format(how), str(pids), str(script)],
+        cwd=garden.root,
+        env=garden.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    _assert_all_end(pids)
+
+
 def _assert_all_end(pids: Path) -> None:
     for pid in map(int, pids.read_text().split()):
-        wait_until(lambda pid=pid: not _lives(pid), 5)  # type: ignore[misc]
+        wait_until(lambda pid=pid: not _lives(pid), 30)  # type: ignore[misc]
 
 
 def _lives(pid: int) -> bool:

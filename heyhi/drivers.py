@@ -120,8 +120,21 @@ def record(path: Path, batch: str, on_stop: Callable[[], None]) -> None:
     content = {"batch": batch, "started": time.time(), "log": os.environ.get("HEYHI_DRIVER_LOG", "")}
     write_whole(path.with_suffix(".json"), json.dumps(content) + "\n")
     signal.signal(_STOP, interrupt)
+    _handle_in_a_thread(signal.SIGTERM)
     _wake_main_thread_by_signals()
     claim.take(path.with_suffix(".lock"), this_process().text)
+
+
+def _handle_in_a_thread(number: signal.Signals) -> None:
+    """Let Snakemake's handler wait for its scheduler's lock while the main thread, its holder, goes on.
+
+    It is called in the main thread, and would wait for itself for ever: a driver that SIGTERM meets while a
+    job's end is noted would never end.
+    """
+    handler = signal.getsignal(number)
+    if callable(handler):
+        call = handler
+        signal.signal(number, lambda *args: threading.Thread(target=call, args=args, daemon=True).start())
 
 
 def _wake_main_thread_by_signals() -> None:

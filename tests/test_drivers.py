@@ -224,6 +224,32 @@ def test_a_signal_that_another_thread_got_wakes_a_driver(
     assert done.stdout.split() == said
 
 
+# As Snakemake's scheduler: its handler of SIGTERM takes the lock that its main thread holds for a while.
+HOLDING = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from heyhi import drivers
+
+lock, is_told = threading.Lock(), threading.Event()
+
+def exit_gracefully(*args):
+    with lock:
+        is_told.set()
+
+signal.signal(signal.SIGTERM, exit_gracefully)
+drivers.record(Path(sys.argv[1]), "b.sh", lambda: None)
+with lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.2)
+print(is_told.wait(10), flush=True)
+"""
+
+
+def test_a_driver_that_is_terminated_while_it_notes_an_end_goes_on_to_its_own(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", HOLDING, str(tmp_path / "driver")]
+    assert subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=20).stdout == "True\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, drivers._STOP])
 def test_ctrl_c_ends_the_jobs_and_they_are_dead(garden: Garden, number: int) -> None:
     write_batch(garden, "fail=slow", "fail=spawn")

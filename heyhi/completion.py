@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from heyhi.errors import HeyhiError, ProjectError
 from heyhi.invocation import Parser, run_py_parser
 from heyhi.project import Project, find_project
+from heyhi.search import SUFFIX
 from heyhi.words import Candidate, for_bash, paths, split, steps
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = ["PLACES", "Command", "NotOurs", "answer", "complete"]
 #: What a help text calls a word that may be any of them.
 PLACES = "BATCH | FOLDER | RUN"
 
-_SUFFIX = ".prototxt"
 _REDIRECTION = re.compile(r"(\d*|&)(<|>>?\|?)")
 
 
@@ -214,7 +214,7 @@ def _configs(typed: str, line: _Line) -> Iterator[Candidate]:
     fits = _sets_a_task(line.project)
     yield from steps(_known_configs(line), typed, fits)
     if typed.startswith((".", "/", "~")):
-        for found in paths(typed, line.cwd, _SUFFIX):
+        for found in paths(typed, line.cwd, SUFFIX):
             if not found.ends or fits(os.path.join(line.cwd, os.path.expanduser(found.text))):
                 yield found
 
@@ -229,7 +229,7 @@ def _sets_a_task(project: Project) -> Callable[[str], bool]:
 def _known_configs(line: _Line) -> Iterator[tuple[str, str]]:
     for folder, below, files in os.walk(line.project.conf):
         below[:] = sorted(name for name in below if os.path.join(folder, name) != str(line.project.common))
-        for path in (os.path.join(folder, name) for name in sorted(files) if name.endswith(_SUFFIX)):
+        for path in (os.path.join(folder, name) for name in sorted(files) if name.endswith(SUFFIX)):
             for start in (os.path.join(line.cwd, ""), os.path.join(line.project.root, "")):
                 if path.startswith(start):
                     yield path.removeprefix(start), path

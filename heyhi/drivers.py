@@ -133,8 +133,7 @@ def _handle_in_a_thread(number: signal.Signals) -> None:
     """
     handler = signal.getsignal(number)
     if callable(handler):
-        call = handler
-        signal.signal(number, lambda *args: threading.Thread(target=call, args=args, daemon=True).start())
+        signal.signal(number, lambda *args: threading.Thread(target=handler, args=args, daemon=True).start())
 
 
 def _wake_main_thread_by_signals() -> None:

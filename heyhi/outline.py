@@ -5,7 +5,6 @@ conf/.heyhi_protos.json      written beside the generated modules, of the same s
     {"root": ".demo.MetaCfg", "types": {".demo.Soil": [["depth", "scalar", "float", "0.5", "", []]], ...}}
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,6 +87,8 @@ class Outline(NamedTuple):
 
 def read_outline(text: str | bytes) -> Outline:
     """What a text says that `write_outline` has written. Raises ValueError if it is damaged."""
+    import json  # here, as in what follows: run.py, which needs the file's name alone, does without it
+
     known = json.loads(text)
     try:
         types = {name: {row[0]: Field(*row) for row in rows} for name, rows in known["types"].items()}
@@ -101,6 +102,8 @@ def read_outline(text: str | bytes) -> Outline:
 
 def write_outline(schemas: Iterable["FileDescriptorProto"]) -> str:
     """The text of the file, of all schemas with what they import; one of them is conf.proto."""
+    import json
+
     schemas = list(schemas)
     enums = {name: enum for schema in schemas for name, enum in _enums(schema)}
     types = {

@@ -252,10 +252,9 @@ class Sketcher:
         fields = self._outline.types[type_name]
         for name, value in more.items():
             field = fields[name]
-            for other in [
-                one for one in into if one != name and field.oneof and fields[one].oneof == field.oneof
-            ]:
-                del into[other]
+            if field.oneof:
+                for other in [one for one in into if fields[one].oneof == field.oneof and one != name]:
+                    del into[other]
             if field.kind == "message":
                 self._merge(into.setdefault(name, {}), value, field.type)
             elif field.kind == "list":

@@ -159,7 +159,7 @@ def test_fresh_modules_cost_no_process_and_no_import_of_what_makes_them(fresh: G
     generate(Project(fresh.root))
     code = (
         "import sys; from heyhi import protos, project; protos.load_messages(project.find_project());"
-        "heavy = {'subprocess', 'tempfile', 'shutil', 'grpc', 'grpc_tools', 'heyhi.protos_text'};"
+        "heavy = {'json', 'subprocess', 'tempfile', 'shutil', 'grpc', 'grpc_tools', 'heyhi.protos_text'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert fresh.python("-c", code) == Done(0, "[]\n", "")

@@ -29,7 +29,6 @@ _TOKEN = re.compile(
 )
 _QUOTES = ("'", '"')
 _ENDS = {"{": "}", "<": ">"}
-_LONGEST_CHAIN = 200
 
 
 def text_of(path: str | Path) -> str:
@@ -190,7 +189,7 @@ class Sketcher:
         return self._outline.tasks[name]
 
     def _read(self, file: Path, type_name: str, chain: tuple[Path, ...]) -> Sketch:
-        if file in chain or len(chain) > _LONGEST_CHAIN:
+        if file in chain:
             raise ValueError(f"{file} includes itself")
         own = read_sketch(text_of(file), self._outline, type_name, self._root)
         return self._with_includes(own, type_name, (*chain, file))

@@ -68,6 +68,7 @@ message Part {
   enum Inner { A = 0; } optional Inner inner = 1;
   optional double small = 2 [default = 1e-9]; optional float huge = 3 [default = inf];
   optional string word = 4 [default = "NULL"]; optional bytes raw = 5 [default = "\\377"];
+  optional double one = 6 [default = 1]; repeated Part includes = 7;
 }"""
 WANTED = {
     "lr": ("scalar", "float", "0.0", "", []),
@@ -82,6 +83,7 @@ WANTED = {
     "includes": ("list", "string", None, "", []),
     ".parts.Part.inner": ("scalar", "Inner", None, "", ["A"]),
     ".parts.Part.small": ("scalar", "double", "1e-09", "", []),
+    ".parts.Part.one": ("scalar", "double", "1.0", "", []),
     ".parts.Part.huge": ("scalar", "float", "inf", "", []),
     ".parts.Part.word": ("scalar", "string", "\\NULL", "", []),
     ".parts.Part.raw": ("scalar", "bytes", "\\377", "", []),
@@ -96,7 +98,7 @@ def test_other_files_proto3_and_protobufs_own_types(tmp_path: Path) -> None:
     generate(Project(tmp_path))
     outline = read_outline((tmp_path / "conf" / OUTLINE).read_text())
     assert outline.root == ".MetaCfg"
-    assert not outline.has_includes(".Grow")
+    assert not any(map(outline.has_includes, [".Grow", ".parts.Part"]))  # of texts, of other messages
     for path, wanted in WANTED.items():
         type_name, _, name = path.rpartition(".")
         assert outline.types[type_name or ".Grow"][name][1:] == wanted

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from heyhi import slurm
+from heyhi import files, slurm
 from heyhi.capture import Captured, Line, Remark, capture
 from heyhi.compose import Composer
 from heyhi.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
@@ -261,8 +261,7 @@ def _beside_disk(entry: Entry, problems: _Problems) -> Entry:
 def _frozen_like(entry: Entry) -> bool:
     """Whether it is frozen with this very config: told without reading all that is written of it."""
     try:
-        with open(entry.run.provenance, "rb") as file:
-            return f'"fingerprint": "{entry.draft.fingerprint}"'.encode() in file.read()
+        return f'"fingerprint": "{entry.draft.fingerprint}"'.encode() in files.read(entry.run.provenance)
     except OSError:
         return False
 

@@ -25,13 +25,13 @@ from heyhi.capture import Captured, Line
 from heyhi.compose import Composer
 from heyhi.draft import make_draft
 from heyhi.errors import HeyhiError, UsageError, did_you_mean
+from heyhi.files import write_whole
 from heyhi.invocation import Invocation, Mode, parse_argv
 from heyhi.listing import Listing
 from heyhi.overrides import NULL, escape_word
 from heyhi.project import display, find_project
 from heyhi.protos import load_messages
 from heyhi.records import batch_records
-from heyhi.runs import write_whole
 from heyhi.search import find_base
 from heyhi.tables import columns, frame
 

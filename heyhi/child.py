@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from heyhi import files
 from heyhi.errors import UsageError
+from heyhi.files import write_whole
 from heyhi.project import Project
-from heyhi.runs import Run, write_whole
+from heyhi.runs import Run
 
 __all__ = ["Child", "ToldRun", "tell_children"]
 
@@ -46,7 +48,7 @@ class Child:
         self.project = project
         path = os.environ.get(_VARIABLE, "")
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
+            content = json.loads(files.read_text(path, "surrogateescape"))
         except (OSError, ValueError) as problem:
             raise UsageError(
                 f"{_VARIABLE}={path}: what the driver of this job wrote is gone: {problem}"

@@ -258,7 +258,7 @@ def _shell_of_user() -> "Shell":
 
 def _add_line(path: Path, line: str) -> bool:
     """Have a start-up file hold our line; whether it did not."""
-    from heyhi.runs import write_whole
+    from heyhi.files import write_whole
     from heyhi.shells import with_line
 
     old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import runs
+from heyhi import files, runs
 from heyhi.records import Record
 from heyhi.snapshot import top_of
 from heyhi.texts import on_one_line
@@ -215,7 +215,7 @@ def _files(top: Path) -> set[str]:
 
 def _content(path: Path) -> bytes:
     try:
-        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+        return os.fsencode(os.readlink(path)) if path.is_symlink() else files.read(path)
     except OSError as problem:
         return f"{path}: {problem.strerror}".encode()
 

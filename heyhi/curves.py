@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from heyhi.files import open_regular
 from heyhi.results import scalars
 
 __all__ = ["Curve", "read_curves"]
@@ -75,7 +76,7 @@ def _short(value: float) -> float:
 
 def _rows(path: Path) -> _Rows:
     try:
-        with path.open("rb") as file:
+        with open(open_regular(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size <= _WHOLE:
                 lines = list(enumerate(file.read().split(b"\n"), 1))

@@ -23,10 +23,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from heyhi import claim
+from heyhi import claim, files
 from heyhi.errors import LaunchError, UsageError, did_you_mean
+from heyhi.files import write_whole
 from heyhi.project import Project
-from heyhi.runs import JobId, this_host, this_process, write_whole
+from heyhi.runs import JobId, this_host, this_process
 
 __all__ = [
     "PAGE",
@@ -281,7 +282,7 @@ def alive(project: Project) -> list[Driver]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(files.read_text(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

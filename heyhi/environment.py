@@ -82,9 +82,9 @@ def log_git_status(base_path_for_logging: str | os.PathLike[str] | None = None) 
     in `base_path_for_logging` or else in the current folder. What goes wrong is logged, no more."""
     import logging
 
+    from heyhi.files import write_whole
     from heyhi.git import GitError, git
     from heyhi.project import find_project
-    from heyhi.runs import write_whole
 
     logger = logging.getLogger(__name__)
     root = find_project().root

@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import cli, html, launch, results, runs, slurm
+from heyhi import cli, files, html, launch, results, runs, slurm
 from heyhi.compose import compose
 from heyhi.draft import Draft, make_draft
 from heyhi.errors import RefusedError, UsageError
@@ -122,7 +122,7 @@ class ExperimentDir:
 
     def save_job_id(self, id: str) -> None:
         """Record the id of its job."""
-        runs.write_whole(self._run.jobid, id)
+        files.write_whole(self._run.jobid, id)
 
     def get_status(self) -> Status:
         """What it is now."""

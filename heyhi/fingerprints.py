@@ -7,13 +7,15 @@
 
 from pathlib import Path
 
+from heyhi import files
+
 __all__ = ["ids_of", "note"]
 
 
 def ids_of(experiment_root: Path, fingerprint: str) -> list[str]:
     """The ids of all runs that were ever frozen with this fingerprint; some may be gone."""
     try:
-        lines = _notes(experiment_root, fingerprint).read_text("utf-8", "surrogateescape").splitlines()
+        lines = files.read_text(_notes(experiment_root, fingerprint), "surrogateescape").splitlines()
     except OSError:
         return []
     start = f"{fingerprint} "

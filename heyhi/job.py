@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, prototxt, results, runs
+from heyhi import claim, files, prototxt, results, runs
 from heyhi.config import freeze
 from heyhi.environment import Requeued
 from heyhi.log import say
@@ -103,7 +103,7 @@ def execute(
     """
     owner = owner or runs.this_process()
     run.error.unlink(missing_ok=True)
-    runs.write_whole(run.jobid, owner.text)
+    files.write_whole(run.jobid, owner.text)
     start = _note_start(run, owner)
     before = set(threading.enumerate())
     with signals_end_the_task() as task_is_over, _inside(run, output):
@@ -138,7 +138,7 @@ def _call(
 def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> Any:
     """What the task makes of its frozen config."""
     # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
-    text = run.config_meta.read_text(encoding="utf-8")
+    text = files.read_text(run.config_meta)
     meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
     return main(cfg=meta.task, task=meta.which_task, log_level=level)
 
@@ -174,7 +174,7 @@ def _record(run: Run, outcome: Outcome, owner: JobId) -> Outcome:
         text = "".join(traceback.format_exception(failure)).encode(errors="backslashreplace")
         try:
             _refuse_if_lost(run, owner)
-            runs.write_whole(run.error, text)
+            files.write_whole(run.error, text)
             if run.result.exists():  # written by the task itself: it would make the run DONE
                 os.replace(run.result, run.folder / "result.json.of-the-task")
         except OSError as problem:
@@ -335,7 +335,7 @@ def _note(run: Run, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     content = runs.read_provenance(run)
     if not content:
         return  # the task removed it: what is left would not be the run's provenance
-    runs.write_whole(run.provenance, json.dumps(change(content), indent=1, ensure_ascii=False) + "\n")
+    files.write_whole(run.provenance, json.dumps(change(content), indent=1, ensure_ascii=False) + "\n")
 
 
 def _now() -> str:

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, cast
 
+from heyhi import files
 from heyhi.project import Project
-from heyhi.runs import write_whole
 
 __all__ = ["Kept", "stamp_of"]
 
@@ -43,7 +43,7 @@ class Kept:
         self._asked: set[str] = set()
         self._is_new = False
         try:
-            data = self._path.read_bytes()
+            data = files.read(self._path)
             self._rows = {row[0]: row for row in _loaded(data, self._fields)}
         except (OSError, ValueError):
             pass
@@ -72,7 +72,7 @@ class Kept:
         body = json.dumps(list(_tables(rows, self._fields)), separators=(",", ":")).encode()
         try:
             self._path.parent.mkdir(exist_ok=True)
-            write_whole(self._path, b"%s\n%s" % (_head(body), body))
+            files.write_whole(self._path, b"%s\n%s" % (_head(body), body))
         except OSError:
             pass  # somebody else's results, or a full disk: it is read again the next time
 
@@ -148,11 +148,11 @@ def _conf_stamp(project: Project) -> str:
     """What changes when a schema or a config under conf/ does, or the project's name."""
     digest = hashlib.sha256(os.fsencode(f"{project.root} {_stamp_of(f'{project.root}/pyproject.toml')}\n"))
     seen: set[str] = set()  # links may lead in circles
-    for folder, names, files in os.walk(project.conf, followlinks=True):
+    for folder, names, found in os.walk(project.conf, followlinks=True):
         real = os.path.realpath(folder)
         names[:] = sorted(names) if real not in seen else []
         seen.add(real)
-        for name in sorted(files):
+        for name in sorted(found):
             if name.endswith((".proto", ".prototxt")):
                 digest.update(os.fsencode(f"{folder}/{name} {_stamp_of(f'{folder}/{name}')}\n"))
     return digest.hexdigest()[:16]

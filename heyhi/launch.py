@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, fingerprints, job, runs, slurm, snapshot
+from heyhi import claim, files, fingerprints, job, runs, slurm, snapshot
 from heyhi.errors import LaunchError, RefusedError
 from heyhi.invocation import Mode
 from heyhi.log import copy_output_to, send_output_to
@@ -205,8 +205,8 @@ def wipe(run: Run) -> None:
             f"{run.id}: a rank of its last job lives on, on a node that Slurm has lost; nothing was wiped. "
             "End it there, or wait for its end"
         )
-    for folder, _, files in os.walk(run.folder):
-        if Path(folder) != run.folder and run.jobid.name in files:
+    for folder, _, names in os.walk(run.folder):
+        if Path(folder) != run.folder and run.jobid.name in names:
             raise RefusedError(f"{run.folder}: {folder} is another run, in it; nothing was wiped")
     first, last = run.result, run.jobid
     first.unlink(missing_ok=True)
@@ -227,12 +227,12 @@ def freeze(order: Order) -> None:
     """Write the frozen configs. Raises OSError."""
     for path, text in ((order.run.config, order.config), (order.run.config_meta, order.config_meta)):
         if not _has(path, text):  # in a batch it is frozen already, and to write it anew takes its time
-            runs.write_whole(path, text)
+            files.write_whole(path, text)
 
 
 def _has(path: Path, text: str) -> bool:
     try:
-        return path.read_bytes() == text.encode("utf-8", "surrogateescape")
+        return files.read(path) == text.encode("utf-8", "surrogateescape")
     except OSError:
         return False
 
@@ -244,7 +244,7 @@ def freeze_new(order: Order) -> None:
         while not path.exists():
             run.folder.mkdir(parents=True, exist_ok=True)
             try:
-                runs.write_new(path, text)
+                files.write_new(path, text)
             except FileNotFoundError:
                 pass  # who has the claim has tidied up; or the folder was deleted
 
@@ -264,8 +264,8 @@ def _prepare(order: Order, say: Say, *, keep_frozen: bool) -> None:
     if content["snapshot"] is None:
         run.snapshot_link.unlink(missing_ok=True)
     else:
-        runs.write_whole(run.snapshot_link, content["snapshot"])
-    runs.write_whole(run.provenance, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
+        files.write_whole(run.snapshot_link, content["snapshot"])
+    files.write_whole(run.provenance, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
     fingerprints.note(Path(order.experiment_root), content["fingerprint"], run.id)
 
 

@@ -198,7 +198,7 @@ def save_config(cfg: Any, path: _AnyPath) -> None:
 
     Raises OSError if it cannot be written.
     """
-    from heyhi.runs import write_whole
+    from heyhi.files import write_whole
 
     write_whole(Path(path), prototxt.write_text(editable(cfg)))
 

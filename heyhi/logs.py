@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from heyhi import runs, slurm
+from heyhi.files import open_regular
 from heyhi.jobs import SLURM_PAUSE
 from heyhi.runs import JobId, Run, RunState, Status
 from heyhi.tails import shown, start_of_last
@@ -64,7 +65,7 @@ class Follower:
 
     def _open(self) -> None:
         try:
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = open_regular(self._path)
         except OSError:
             self._count = None  # all of what comes to be
             return

@@ -8,11 +8,11 @@ from pathlib import Path
 from heyhi import forms, tables
 from heyhi.completion import PLACES, Command
 from heyhi.errors import UsageError
+from heyhi.files import write_out
 from heyhi.finding import all_runs, find_runs, some_project
 from heyhi.invocation import Parser
 from heyhi.log import say
 from heyhi.project import find_project
-from heyhi.runs import write_out
 
 __all__ = ["COMMANDS"]
 

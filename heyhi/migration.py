@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import prototxt, runs, views
+from heyhi import files, prototxt, runs, views
 from heyhi.compose import Composer
 from heyhi.draft import drift_from, recompose
 from heyhi.errors import HeyhiError, some_of
@@ -67,7 +67,7 @@ class _Checker:
 
     def _of_frozen(self, run: Run) -> list[str]:
         try:
-            text = run.config_meta.read_text(encoding="utf-8")
+            text = files.read_text(run.config_meta)
             _, unknown = prototxt.parse_old(text, self._meta_class, run.config_meta.name)
         except (OSError, ValueError) as problem:
             return [f"its frozen config cannot be read: {_told(problem)}"]

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi.runs import Run, write_whole
+from heyhi.files import open_regular, write_whole
+from heyhi.runs import Run
 
 __all__ = ["Order", "read_order", "write_orders"]
 
@@ -63,7 +64,7 @@ def write_orders(path: Path, orders: Iterable[Order]) -> None:
 
 def read_order(path: Path, number: int) -> Order:
     """One order of a file; the first is number 0. Raises OSError, ValueError."""
-    with path.open("rb") as file:
+    with open(open_regular(path), "rb") as file:
         file.seek(_WIDTH * number)
         file.seek(int(file.read(_WIDTH)))
         return Order(**json.loads(os.fsdecode(file.readline())))

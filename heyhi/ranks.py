@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, job, runs
+from heyhi import claim, files, job, runs
 from heyhi.environment import Requeued, get_slurm_job_id
 from heyhi.errors import LaunchError
 from heyhi.runs import SUBMITTING, JobId, Run
@@ -170,7 +170,7 @@ def _blame(rank: _Rank) -> str | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return files.read_text(path, "replace")
     except FileNotFoundError:
         return ""
 
@@ -190,7 +190,7 @@ def _be_other(rank: _Rank, main: job.Main, meta_class: type[Message], level: str
     try:
         claim.take(rank.lock(rank.number), rank.job.text)
         word = _call(rank, main, meta_class, level)
-        runs.write_whole(rank.word(rank.number), word)
+        files.write_whole(rank.word(rank.number), word)
     except OSError:  # the master has failed, and what they met in is gone
         return 1
     return 0 if word in (_ENDED, _REQUEUED) else 1
@@ -220,4 +220,4 @@ def _word_of_master(rank: _Rank) -> str:
 
 def _tell(rank: _Rank, word: str) -> None:
     rank.meeting.mkdir(exist_ok=True)
-    runs.write_whole(rank.word(0), word)
+    files.write_whole(rank.word(0), word)

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heyhi import results, runs
+from heyhi import files, results, runs
 from heyhi.finding import Found, is_run_folder
 from heyhi.kept import Kept, stamp_of
 from heyhi.overrides import SELECT, join_key
@@ -182,8 +182,7 @@ def _is_same(one: Any, other: Any) -> bool:
 def _load(path: str) -> tuple[Any, str]:
     """What a JSON file holds (None: there is none), and what is wrong with it."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return json.loads(file.read()), ""
+        return json.loads(files.read(path)), ""
     except FileNotFoundError:
         told = "a link to nothing" if os.path.islink(path) else ""
     except OSError as problem:
@@ -273,7 +272,7 @@ def _last_metrics(path: str) -> dict[str, Any]:
     """The last value of each name in a file of JSON objects, a line each; what is none is left out."""
     found: dict[str, Any] = {}
     try:
-        with open(path, "rb") as file:
+        with open(files.open_regular(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - _METRICS_BYTES))
             lines = file.read().split(b"\n")

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import runs
+from heyhi import files, runs
 from heyhi.errors import UsageError
 from heyhi.git import git_state
 from heyhi.invocation import parse_argv
@@ -156,7 +156,7 @@ def _differences(run: Run, answer: "subprocess.CompletedProcess[bytes]", folder:
         return [f"it would be another run: {os.fsdecode(answer.stdout.partition(chr(10).encode())[0])}"]
     config = answer.stdout[len(os.fsencode(f"{folder}\n")) :]
     try:
-        frozen = run.config.read_bytes()
+        frozen = files.read(run.config)
     except OSError as problem:
         return [f"whether its config is the same is not known: {run.config}: {problem.strerror}"]
     return [] if config == frozen + b"\n" else [_changed(os.fsdecode(frozen), os.fsdecode(config))]

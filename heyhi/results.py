@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from heyhi import runs
+from heyhi import files
 from heyhi.runs import Run
 
 __all__ = ["keep_elsewhere", "read", "scalars", "write"]
@@ -30,14 +30,14 @@ def write(run: Run, value: Any) -> None:
     if is_whole:
         run.result_pickle.unlink(missing_ok=True)  # of an earlier start
     else:
-        runs.write_whole(run.result_pickle, _pickle(value))
+        files.write_whole(run.result_pickle, _pickle(value))
     # Last and whole: a reader that sees this file may trust every other one.
-    runs.write_whole(run.result, text)
+    files.write_whole(run.result, text)
 
 
 def read(run: Run) -> Any:
     """The result as JSON holds it. Raises OSError if there is none, ValueError if it was damaged."""
-    return json.loads(run.result.read_text(encoding="utf-8"))
+    return json.loads(files.read_text(run.result))
 
 
 def scalars(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import claim
+from heyhi import claim, files
 from heyhi.errors import UsageError, shortened
 from heyhi.project import Project
 
@@ -41,9 +41,6 @@ __all__ = [
     "remove_partials",
     "this_host",
     "this_process",
-    "write_new",
-    "write_out",
-    "write_whole",
 ]
 
 EXP_ID_PATTERN = "%(prefix)s/%(cfg_folder)s/%(cfg)s/%(redefines)s_%(redefines_hash)s"
@@ -338,10 +335,13 @@ _LONGEST_JOB = 400  # bytes; the name of a job has that of a folder in it
 def read_job(run: Run) -> JobId | None:
     """Who computes the run, or did; None if nobody was ever recorded."""
     try:
-        with open(f"{run.folder}/{_JOBID}", "rb", buffering=0) as file:
-            data = file.read(_LONGEST_JOB + 1)
+        descriptor = files.open_regular(f"{run.folder}/{_JOBID}")
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        data = os.read(descriptor, _LONGEST_JOB + 1)
+    finally:
+        os.close(descriptor)
     text = data.decode(errors="replace").strip()
     if len(data) > _LONGEST_JOB:  # nothing that we have written: its beginning is enough to be told
         text = shortened(text)
@@ -366,52 +366,13 @@ def this_process() -> JobId:
     return JobId(f"local:{this_host()}:{os.getpid()}")
 
 
-# ---- Writing ------------------------------------------------------------------------------------
-
-
-def write_whole(path: Path, text: str | bytes) -> None:
-    """Write a file beside its place and move it there: readers see the old one or the new one."""
-    data = _as_bytes(text)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _as_bytes(text: str | bytes) -> bytes:
-    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-
-
-def write_out(path: Path, text: str | bytes) -> None:
-    """Write a file that a user names: what a link leads to is replaced; a device or a pipe is written to."""
-    if path.exists() and not path.is_file():
-        path.write_bytes(_as_bytes(text))
-    else:
-        write_whole(Path(os.path.realpath(path)), text)
-
-
-def write_new(path: Path, text: str) -> None:
-    """Write a file, whole, if it is not there; one that is stays as it is."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write_whole(partial, text)
-        os.link(partial, path)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink(missing_ok=True)
+# ---- What it wrote ------------------------------------------------------------------------------------
 
 
 def remove_partials(run: Run) -> None:
     """Remove what a killed process left half written; only for who holds the claim, the one writer."""
     for path in run.folder.glob(".*.*.partial"):
-        if re.fullmatch(r"\.(config|config_meta|heyhi|ckpt|error|result)\.\w+\.\d+\.partial", path.name):
+        if re.fullmatch(r"\.(config|config_meta|heyhi|ckpt|error|result)\.\w+\.\w+\.partial", path.name):
             path.unlink(missing_ok=True)
 
 
@@ -420,7 +381,7 @@ def read_provenance(run: Run) -> dict[str, Any]:
     import json
 
     try:
-        content = json.loads(run.provenance.read_text(encoding="utf-8"))
+        content = json.loads(files.read_text(run.provenance))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -429,7 +390,7 @@ def read_provenance(run: Run) -> dict[str, Any]:
 def last_error(run: Run) -> str:
     """The last line of the last failure's traceback; empty if there is none."""
     try:
-        lines = run.error.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = files.read_text(run.error, "replace").splitlines()
     except OSError:
         return ""
     # The frame around a group of exceptions tells nothing.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from heyhi import files
 from heyhi.errors import LaunchError
 from heyhi.git import GitError, GitState, git, git_state
 from heyhi.project import Project
@@ -87,7 +88,7 @@ def noted_git_state(project_root: Path) -> GitState:
     """What git said when the snapshot was made that a project's folder is in."""
     top = top_of(project_root)
     try:
-        commit, changes = (top / _COMMIT).read_text().strip(), (top / _CHANGES).stat().st_size
+        commit, changes = files.read_text(top / _COMMIT).strip(), (top / _CHANGES).stat().st_size
     except OSError:
         return GitState(None, dirty=False)
     return GitState(commit, dirty=changes > 0)
@@ -167,10 +168,10 @@ def _walk(top: Path) -> Iterator[str]:
     def fail(problem: OSError) -> None:
         raise problem
 
-    for folder, folders, files in os.walk(top, onerror=fail):
+    for folder, folders, names in os.walk(top, onerror=fail):
         links = [name for name in folders if os.path.islink(f"{folder}/{name}")]
         folders[:] = [name for name in folders if name not in links and not _is_cache(folder, name)]
-        for name in (*files, *links):
+        for name in (*names, *links):
             if name not in _CACHES:
                 yield os.path.relpath(f"{folder}/{name}", top)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from heyhi import claim, job, launch, runs, slurm
+from heyhi import claim, files, job, launch, runs, slurm
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
 from heyhi.order import Order
 from heyhi.plan import Action, Plan
@@ -77,7 +77,7 @@ def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) ->
         ]
         for ask, outcome in zip(asks, outcomes, strict=True):
             if isinstance(outcome, JobId):
-                runs.write_whole(ask.order.run.jobid, outcome.text)
+                files.write_whole(ask.order.run.jobid, outcome.text)
         return outcomes
 
 
@@ -108,7 +108,7 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
             return None
         mark = _Mark(f"{SUBMITTING}{task_name}", runs.read_job(run))
         launch.make_ready(order._replace(provenance={**order.provenance, **for_the_job}), ask.plan, say)
-        runs.write_whole(run.jobid, mark.text)
+        files.write_whole(run.jobid, mark.text)
     except HeyhiError as problem:
         return problem
     except OSError as problem:
@@ -143,7 +143,7 @@ def _unmark(asks: Sequence[Ask], marks: Sequence[_Mark | HeyhiError | None]) -> 
         if not isinstance(mark, _Mark):
             continue
         if mark.before is not None and ask.plan.action is Action.CONTINUE:
-            runs.write_whole(ask.order.run.jobid, mark.before.text)
+            files.write_whole(ask.order.run.jobid, mark.before.text)
         else:
             ask.order.run.jobid.unlink(missing_ok=True)
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from heyhi.files import open_regular
+
 __all__ = ["end", "last_line", "shown", "start_of_last", "tail"]
 
 _BLOCK = 65_536  # bytes that are read at once, from the end
@@ -29,7 +31,7 @@ def shown(line: bytes) -> str:
 
 def tail(path: Path, count: int | None = None) -> Iterator[str]:
     """The last lines of a log, or all. Raises OSError."""
-    with path.open("rb") as file:
+    with open(open_regular(path), "rb") as file:
         if count is not None:
             file.seek(start_of_last(file.fileno(), count))
         for line in file:
@@ -71,7 +73,7 @@ def end(path: Path, count: int, characters: int) -> str:
 def _last_block(path: Path) -> list[bytes]:
     """The lines of the last 64 kB; the first may lack its beginning."""
     try:
-        with path.open("rb") as file:
+        with open(open_regular(path), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _BLOCK))
             return file.read().split(b"\n")
     except OSError:

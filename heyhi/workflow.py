@@ -23,13 +23,14 @@ from heyhi.batch import read_batch
 from heyhi.child import Child, ToldRun, tell_children
 from heyhi.draft import make_order
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
+from heyhi.files import write_out
 from heyhi.invocation import Mode
 from heyhi.launch import with_code_state
 from heyhi.order import Order, write_orders
 from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
 from heyhi.resources import resources_from_defaults
-from heyhi.runs import Run, RunState, Status, write_out
+from heyhi.runs import Run, RunState, Status
 from heyhi.submitter import Request
 
 __all__ = ["RULES", "Workflow", "load"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from heyhi import job, runs
+from heyhi import files, job, runs
 from heyhi.job import Outcome
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.runs import Run
@@ -126,14 +126,14 @@ def test_a_signal_ends_it(execute: _Execute, run: Run, number: signal.Signals) -
 def test_a_signal_while_the_result_is_written_waits(
     execute: _Execute, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = runs.write_whole
+    write = files.write_whole
 
     def interrupted(path: Path, text: str | bytes) -> None:
         if path == run.result:
             signal.raise_signal(signal.SIGINT)
         write(path, text)
 
-    monkeypatch.setattr(runs, "write_whole", interrupted)
+    monkeypatch.setattr(files, "write_whole", interrupted)
     with pytest.raises(KeyboardInterrupt):  # afterwards
         execute(lambda **_: "weeks of work")
     assert json.loads(run.result.read_text()) == "weeks of work"

@@ -144,7 +144,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "invalid UTF-8": (lambda f: (f / "result.json").write_bytes(b'"\xff"'), "DONE", "result.json: no JSON: "),
     "a list": (lambda f: (f / "heyhi.json").write_text("[1]"), "DONE", "heyhi.json: not what HeyHi writes"),
     "links to nothing": (break_link, "DEAD", "heyhi.json: a link to nothing; result.json: a link to nothing"),
-    "a folder": (make_folder, "DONE", "result.json: Is a directory"),
+    "a folder": (make_folder, "DONE", "result.json: is a folder"),
     "half deleted": (half_delete, "DONE", "heyhi.json is missing: what it computed is not known"),
     "an empty result": (empty_result, "DONE", "result.json: no JSON: "),
     "nested too deeply": (deep, "DONE", "result.json: nested too deeply"),

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +15,6 @@ from heyhi.runs import (
     read_state,
     relative_to_root,
     this_host,
-    write_out,
-    write_whole,
 )
 
 PROJECT = Project(Path("/code/project"))
@@ -235,50 +230,6 @@ def test_a_local_job_has_a_host_and_a_pid(text: str) -> None:
 
 
 # ---- Files --------------------------------------------------------------------------------------
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "it.json"
-    write_whole(path, "first")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "\ud800 is no text")
-    assert path.read_text() == "first"
-    assert os.listdir(tmp_path) == ["it.json"]
-
-
-def test_what_a_user_names_is_never_replaced_by_another_kind_of_file(tmp_path: Path) -> None:
-    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
-    os.mkfifo(pipe)
-    link.symlink_to(file)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    write_out(pipe, "told")
-    assert os.read(reader, 100) == b"told"
-    os.close(reader)
-    for text in ("first", "second"):
-        write_out(link, text)
-        assert file.read_text() == text
-    assert (pipe.is_fifo(), link.is_symlink()) == (True, True)
-    with pytest.raises(IsADirectoryError):
-        write_out(tmp_path, "told")
-    assert sorted(os.listdir(tmp_path)) == ["file", "link", "pipe"]
-
-
-def test_no_reader_ever_sees_half_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "it"
-    code = (
-        "import sys; from pathlib import Path; from heyhi.runs import write_whole\n"
-        "for n in range(300): write_whole(Path(sys.argv[1]), str(n % 10) * 100_000)"
-    )
-    writer = subprocess.Popen([sys.executable, "-c", code, str(path)])
-    reads = 0
-    while writer.poll() is None:
-        if path.exists():
-            text = path.read_text()
-            assert len(text) == 100_000
-            assert len(set(text)) == 1
-            reads += 1
-    assert writer.returncode == 0
-    assert reads > 10
 
 
 def test_broken_provenance_reads_as_none(run: Run) -> None:

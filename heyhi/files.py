@@ -1,0 +1,206 @@
+"""Read and write files in folders that others can write to as well: run folders, the experiment root.
+
+    read(path)               a regular file, whole; never a fifo, a device or a folder of that name
+    open_regular(path)       the same as a descriptor, for what is streamed: logs, metrics
+    write_whole(path, ...)   beside its place, and moved over: readers see the old file or the new one
+    write_new(path, ...)     the same, unless the file is there already
+    sync_folder(path)        let a new name survive a power cut
+
+Anything may lie under any name, put there by a task, a user or another program. To open a fifo waits for
+ever, to read /dev/zero fills the memory, and to open some devices has effects: so a file is looked at before
+it is opened, and once more after.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+__all__ = [
+    "NotAFileError",
+    "TooLargeError",
+    "is_file",
+    "kind_of",
+    "open_regular",
+    "read",
+    "read_text",
+    "sync_folder",
+    "write_new",
+    "write_out",
+    "write_whole",
+]
+
+_LIMIT = "HEYHI_MAX_FILE_MB"
+_USUAL_LIMIT = 256.0  # MB of a file that is read whole
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a fifo"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+# A file system without hard links says one of these.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+
+
+class NotAFileError(OSError):
+    """Something else than a regular file has this name; `strerror` says what."""
+
+    def __init__(self, path: str | Path, kind: str) -> None:
+        super().__init__(errno.EINVAL, f"is {kind}", str(path))
+
+
+class TooLargeError(OSError):
+    """A file is larger than what is read whole; `strerror` names the setting."""
+
+    def __init__(self, path: str | Path, limit: float) -> None:
+        super().__init__(errno.EFBIG, f"is larger than {limit:g} MB; {_LIMIT}=... allows more", str(path))
+
+
+# ---- Reading ------------------------------------------------------------------------------------
+
+
+def kind_of(path: str | Path) -> str:
+    """What has this name, links followed: "file", "" for nothing, or "a fifo", "a link to nothing", ..."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "a link to nothing" if os.path.islink(path) else ""
+    except NotADirectoryError:
+        return ""
+    except OSError as problem:
+        return "a link to itself" if problem.errno == errno.ELOOP else f"unreadable ({problem.strerror})"
+    return _kind(mode)
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether a regular file has this name, links followed."""
+    return kind_of(path) == "file"
+
+
+def _kind(mode: int) -> str:
+    return "file" if stat.S_ISREG(mode) else next((kind for test, kind in _KINDS if test(mode)), "no file")
+
+
+def open_regular(path: str | Path) -> int:
+    """A descriptor to read a regular file by. Never waits. Raises OSError: NotAFileError for a fifo."""
+    _refuse_others(path, os.stat(path).st_mode)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _refuse_others(path, os.fstat(descriptor).st_mode)  # it may have been replaced between the two calls
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_others(path: str | Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotAFileError(path, _kind(mode))
+
+
+def read(path: str | Path) -> bytes:
+    """The content of a regular file of at most HEYHI_MAX_FILE_MB (256) megabytes.
+
+    Raises OSError; NotAFileError for a fifo and the like, TooLargeError for a larger file.
+    """
+    descriptor = open_regular(path)
+    try:
+        limit = _limit()
+        if os.fstat(descriptor).st_size > limit * 1e6:
+            raise TooLargeError(path, limit)
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            data: bytes = file.read()
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _limit() -> float:
+    try:
+        return float(os.environ.get(_LIMIT) or _USUAL_LIMIT)
+    except ValueError:
+        return _USUAL_LIMIT
+
+
+def read_text(path: str | Path, errors: str = "strict") -> str:
+    """The text of a regular file, as UTF-8. Raises OSError as `read` does, and UnicodeDecodeError."""
+    return read(path).decode("utf-8", errors)
+
+
+# ---- Writing ------------------------------------------------------------------------------------
+
+
+def write_whole(path: Path, text: str | bytes, *, sync: bool = False, mode: int = 0o666) -> None:
+    """Write a file beside its place and move it there: readers see the old one or the new one.
+
+    `sync` waits until the content is on the disk; `sync_folder` does that for its name. Raises OSError.
+    """
+    partial = _write_beside(path, text, sync=sync, mode=mode)
+    try:
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_new(path: Path, text: str | bytes, *, sync: bool = False, mode: int = 0o666) -> bool:
+    """Write a file, whole, if it is not there. False if it is: then it stays as it is. Raises OSError."""
+    partial = _write_beside(path, text, sync=sync, mode=mode)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    except OSError as problem:
+        if problem.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            return False
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def _write_beside(path: Path, text: str | bytes, *, sync: bool, mode: int) -> Path:
+    # A name of its own for each writer: another thread, or another host with a process of our number.
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+    data = _as_bytes(text)
+    try:
+        # O_EXCL: never through a link that somebody else has put there.
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb", buffering=0) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            if sync:
+                os.fsync(descriptor)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def _as_bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+
+
+def write_out(path: Path, text: str | bytes) -> None:
+    """Write a file that a user names: what a link leads to is replaced; a device or a pipe is written to."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(_as_bytes(text))
+    else:
+        write_whole(Path(os.path.realpath(path)), text)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk. A file system that cannot do that is let be."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,160 @@
+import errno
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heyhi import files
+from heyhi.files import kind_of, write_new, write_out, write_whole
+
+# ---- Reading ------------------------------------------------------------------------------------
+
+
+def _nothing(path: Path) -> None: ...
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+MAKERS: dict[str, Callable[[Path], object]] = {
+    "": _nothing,
+    "file": lambda path: path.write_text("text"),
+    "a folder": Path.mkdir,
+    "a fifo": os.mkfifo,
+    "a socket": _socket,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_kind_of_whatever_has_a_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "it"
+    MAKERS[kind](path)
+    assert kind_of(path) == kind
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind != "file"])
+def test_only_a_regular_file_is_read_and_nothing_is_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "it"
+    MAKERS[kind](path)
+    with pytest.raises(OSError, match=r".") as caught:
+        files.read(path)
+    if isinstance(caught.value, files.NotAFileError):
+        assert caught.value.strerror == f"is {kind}"
+        assert caught.value.filename == str(path)
+
+
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "it").write_text("ü")
+    (tmp_path / "link").symlink_to("it")
+    assert files.read_text(tmp_path / "link") == "ü"
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "it"
+    with path.open("wb") as file:
+        file.truncate(2_000_001)  # a sparse one takes no room
+    assert len(files.read(path)) == 2_000_001
+    monkeypatch.setenv("HEYHI_MAX_FILE_MB", "2")
+    with pytest.raises(files.TooLargeError, match=r"larger than 2 MB; HEYHI_MAX_FILE_MB=\.\.\. allows more"):
+        files.read(path)
+
+
+def test_a_file_of_proc_is_read_though_it_has_no_size() -> None:
+    assert b"MemTotal" in files.read("/proc/meminfo")
+
+
+# ---- Writing ------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "it.json"
+    write_whole(path, "first")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "\ud800 is no text")
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["it.json"]
+
+
+def test_what_a_user_names_is_never_replaced_by_another_kind_of_file(tmp_path: Path) -> None:
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_out(pipe, "told")
+    assert os.read(reader, 100) == b"told"
+    os.close(reader)
+    for text in ("first", "second"):
+        write_out(link, text)
+        assert file.read_text() == text
+    assert (pipe.is_fifo(), link.is_symlink()) == (True, True)
+    with pytest.raises(IsADirectoryError):
+        write_out(tmp_path, "told")
+    assert sorted(os.listdir(tmp_path)) == ["file", "link", "pipe"]
+
+
+def test_no_reader_ever_sees_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    code = (
+        "import sys; from pathlib import Path; from heyhi.files import write_whole\n"
+        "for n in range(300): write_whole(Path(sys.argv[1]), str(n % 10) * 100_000)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    reads = 0
+    while writer.poll() is None:
+        if path.exists():
+            text = path.read_text()
+            assert len(text) == 100_000
+            assert len(set(text)) == 1
+            reads += 1
+    assert writer.returncode == 0
+    assert reads > 10
+
+
+def test_a_new_file_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    assert write_new(path, "first")
+    assert not write_new(path, "second")
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["it"]
+
+
+def test_a_new_file_is_written_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    test_a_new_file_is_written_once(tmp_path)
+
+
+def test_threads_that_write_one_file_do_not_mix(tmp_path: Path) -> None:
+    path, texts = tmp_path / "it", {str(digit) * 100_000 for digit in range(8)}
+
+    def write(text: str) -> None:
+        for _ in range(20):
+            write_whole(path, text)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() in texts
+    assert os.listdir(tmp_path) == ["it"]
+
+
+def test_a_file_of_ones_own_is_private_from_the_first_moment(tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    write_whole(path, "secret", mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o600

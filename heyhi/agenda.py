@@ -105,7 +105,7 @@ def _kind(plan: Plan) -> Kind:
     if plan.action not in (Action.SKIP, Action.REFUSE):
         return Kind.START
     # A job of a Slurm that does not answer is waited for, until it does.
-    if plan.state.status in _ALIVE or slurm.is_of_slurm(plan.state):
+    if not plan.state.keeps and (plan.state.status in _ALIVE or slurm.is_of_slurm(plan.state)):
         return Kind.ADOPT
     return Kind.NOTHING if plan.state.status is Status.DONE else Kind.LEAVE
 
@@ -127,6 +127,8 @@ def _blockers(batch: Batch, chosen: Mapping[Path, _Choice]) -> dict[Path, Run]:
 def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: Run | None) -> str:
     """What the run is, and what is done about it."""
     status = plan.reason.removesuffix(f": {plan.action.value}")
+    if plan.state.keeps and plan.state.status is not Status.UNKNOWN:
+        status += f" ({plan.state.keeps})"
     if entry.drift and plan.state.status is not Status.NOT_STARTED:
         status += f" (drifted: {'; '.join(entry.drift)})"
     if plan.state.status is Status.UNKNOWN and kind is Kind.ADOPT:

@@ -248,11 +248,11 @@ def _beside_disk(entry: Entry, problems: _Problems) -> Entry:
     if not (named or entry.run.folder.exists()) or _frozen_like(entry):
         return entry
     reason = None
-    if entry.run.provenance.exists():
+    if files.is_file(entry.run.provenance):
         reason = None if named else find_collision(entry.draft)
         entry = entry._replace(drift=tuple(find_drift(entry.draft)))
     else:
-        reason = find_obstacle(entry.draft)
+        reason = find_obstacle(entry.draft, entry.invocation.chosen_mode)
     if reason:
         problems.add(entry.where, f"{entry.run.folder}: {reason}; --out names another folder")
     return entry

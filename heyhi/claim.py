@@ -1,8 +1,10 @@
 """The claim: the lock that a job holds on its run folder, for as long as its process lives.
 
     take(path, "local:host:123")     True: it is ours, until `drop` or our end, however we end
-    holder(path)                     "local:host:123"; None: nobody has it
+    holder(path)                     "local:host:123"; None: no process has it
+    is_open_in(path, 123)            whether a process has it open, also once it was deleted
     signal_holder(path, 123, SIGINT) to that very process, never to a later one with its number
+    holders_of_deleted()             which processes of this machine hold locks whose files were deleted
 
 It is an open file description lock. The kernel gives it to one process of all hosts that share the file
 system, and takes it back when that process dies. It can be tested without being taken, so that looking
@@ -13,13 +15,28 @@ once more, as a task does that copies its folder.
 import errno
 import fcntl
 import os
+import re
 import signal
+import stat
 import struct
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from heyhi.errors import LaunchError
+from heyhi.files import NotAFileError, kind_of
 
-__all__ = ["descriptor", "drop", "holder", "is_in_place", "signal_holder", "take"]
+__all__ = [
+    "NoLocksError",
+    "descriptor",
+    "drop",
+    "holder",
+    "holders_of_deleted",
+    "is_in_place",
+    "is_open_in",
+    "signal_holder",
+    "take",
+]
 
 # struct flock of 64-bit Linux: type, whence, start, length (0: to the end), pid (always 0).
 _FLOCK = "hhqqi4x"
@@ -28,9 +45,16 @@ _WRITE_LOCK = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _held: dict[str, int] = {}  # real path of a lock that this process holds -> its descriptor
 
 
+class NoLocksError(LaunchError):
+    """The file system of a folder has no locks."""
+
+
 def take(path: Path, owner: str) -> bool:
-    """Claim it for this process, as `owner`. False if it has one. Raises OSError, LaunchError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    """Claim it for this process, as `owner`. False if any process, this one included, holds it.
+
+    Raises OSError (NotAFileError for a link, a fifo), NoLocksError.
+    """
+    descriptor = _open(path, os.O_RDWR | os.O_CREAT)
     try:
         got = _lock(path, descriptor) and _is_still_there(path, descriptor)
         if got:
@@ -43,6 +67,27 @@ def take(path: Path, owner: str) -> bool:
         raise
     os.close(descriptor)
     return False
+
+
+def _open(path: Path | str, flags: int) -> int:
+    """A descriptor of a lock file: a regular one, and never through a link, as its content is replaced."""
+    try:
+        _refuse_others(path, os.lstat(path).st_mode)  # to open a fifo waits, and a device may do anything
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    try:
+        _refuse_others(path, os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_others(path: Path | str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotAFileError(path, "a link" if stat.S_ISLNK(mode) else kind_of(path))
 
 
 def _lock(path: Path, descriptor: int) -> bool:
@@ -60,7 +105,7 @@ def _ask_kernel(path: Path | str, descriptor: int, question: int) -> bytes:
         return fcntl.fcntl(descriptor, question, _WRITE_LOCK)
     except OSError as problem:
         if problem.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-            raise LaunchError(
+            raise NoLocksError(
                 f"{path}: this file system has no locks ({problem.strerror}), so a run could be started "
                 "twice; set HH_EXP_DIR to a folder on one that has"
             ) from None
@@ -94,9 +139,12 @@ def is_in_place(path: Path) -> bool:
 
 
 def holder(path: Path | str) -> str | None:
-    """Who holds it, as the owner said; an empty text if that cannot be read. None: nobody."""
+    """Who holds it, as the owner said; an empty text if that is not written yet. None: no process.
+
+    Raises OSError, NoLocksError.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _open(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -116,7 +164,7 @@ def signal_holder(path: Path, pid: int, number: int) -> bool:
         return False
     try:
         # Looked at once the process is pinned: a later one with its number never gets the signal.
-        if not _has_open(pid, path):
+        if not is_open_in(path, pid):
             return False
         signal.pidfd_send_signal(process, number)
         return True
@@ -126,15 +174,71 @@ def signal_holder(path: Path, pid: int, number: int) -> bool:
         os.close(process)
 
 
-def _has_open(pid: int, path: Path) -> bool:
-    wanted = os.stat(path)
+def is_open_in(path: Path, pid: int) -> bool:
+    """Whether a process has the lock open, or one of its name that was deleted.
+
+    Raises FileNotFoundError if there is no such process, PermissionError if it is another user's.
+    """
+    try:
+        wanted = os.stat(path)
+    except FileNotFoundError:
+        wanted = None
+    deleted = f"{os.path.realpath(path)}{_DELETED}"
     for entry in os.scandir(f"/proc/{pid}/fd"):
         try:
-            if os.path.samestat(os.stat(entry.path), wanted):
+            if os.readlink(entry.path) == deleted:
+                return True
+            if wanted is not None and os.path.samestat(os.stat(entry.path), wanted):
                 return True
         except FileNotFoundError:
             pass  # closed meanwhile
     return False
+
+
+_DELETED = " (deleted)"  # behind the name of an open file in /proc
+_FRESH = 1.0  # seconds for which an answer counts: a command asks for thousands of runs
+_asked: tuple[float, dict[str, int]] | None = None  # the last answer, and when; only to save time
+
+
+def holders_of_deleted() -> dict[str, int]:
+    """Real paths of locks that were deleted while a process of this machine holds them; the pid of each.
+
+    Of processes that this user may look at.
+    """
+    global _asked
+    if _asked is None or time.monotonic() - _asked[0] > _FRESH:
+        _asked = time.monotonic(), dict(_find_deleted()) if _any_lock_is_held() else {}
+    return _asked[1]
+
+
+def _any_lock_is_held() -> bool:
+    """Whether any process of this machine holds a lock of our kind: a look that costs next to nothing."""
+    try:
+        with open("/proc/locks", "rb", buffering=0) as file:
+            return b" OFDLCK " in file.read()
+    except OSError:
+        return True
+
+
+def _find_deleted() -> Iterator[tuple[str, int]]:
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            numbers = os.listdir(f"/proc/{name}/fd")
+        except OSError:  # it has ended, or is another user's
+            continue
+        for number in numbers:
+            try:
+                path = os.readlink(f"/proc/{name}/fd/{number}")
+                if path.endswith(f".lock{_DELETED}") and _holds(name, number):
+                    yield path.removesuffix(_DELETED), int(name)
+            except OSError:
+                pass  # closed meanwhile
+
+
+def _holds(pid: str, descriptor: str) -> bool:
+    """Whether an open file of a process is locked by it: /proc/PID/fdinfo tells."""
+    with open(f"/proc/{pid}/fdinfo/{descriptor}", "rb", buffering=0) as file:
+        return re.search(rb"^lock:.*\bOFDLCK\b.*\bWRITE\b", file.read(), re.MULTILINE) is not None
 
 
 def _forget_in_child() -> None:

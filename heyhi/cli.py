@@ -351,6 +351,8 @@ def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation
     from heyhi.draft import find_aliases, find_collision, find_drift, find_obstacle
     from heyhi.runs import Status
 
+    if state.keeps:
+        return  # it was not composed here: there is nothing to compare
     if state.status is not Status.NOT_STARTED:
         collision = None if invocation.pattern else find_collision(draft)
         if collision:
@@ -360,7 +362,7 @@ def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation
             say(f"{draft.run.id}: {state.status.value} (drifted: {'; '.join(drift)})")
             say("  the config is not the one that this run was frozen with; --mode restart runs it anew")
         return
-    if obstacle := find_obstacle(draft):
+    if obstacle := find_obstacle(draft, invocation.mode):
         raise RefusedError(f"{draft.run.folder}: {obstacle}")
     if not invocation.adhoc:
         for other in find_aliases(draft):
@@ -368,13 +370,17 @@ def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation
 
 
 def _confirm(plan: "Plan", draft: "Draft", invocation: Invocation) -> None:
+    from heyhi.plan import Action
+
     if not plan.loses_work or invocation.force:
         return
-    question = f"{draft.run.id} is {plan.state.status.value}: 1 run would be wiped"
+    why = f" ({plan.state.keeps})" if plan.state.keeps else ""
+    what = "continued" if plan.action is Action.CONTINUE else "wiped"
+    question = f"{draft.run.id} is {plan.state.status.value}{why}: 1 run would be {what}"
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError(f"{question}; add --force to do it")
     say(f"{question}: {draft.run.folder}")
-    print("Wipe it? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{'Continue' if what == 'continued' else 'Wipe'} it? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise RefusedError("nothing was changed")
 
@@ -396,7 +402,7 @@ def _finish(invocation: Invocation, report: Report) -> int:
     if invocation.mode is Mode.DRYRUN:
         return 0
     if state.status is Status.DONE:
-        return 0 if _print_result(run) else 1
+        return 0 if state.keeps or _print_result(run) else 1
     if state.status in (Status.DEAD, Status.UNKNOWN):
         _say_how_to_go_on(run, state, invocation)
         return outcome.exit_status if outcome else 1

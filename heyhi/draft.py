@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import fingerprints, prototxt, runs, views
+from heyhi import files, fingerprints, ownership, prototxt, runs, views
 from heyhi.compose import Composer, Composition
 from heyhi.errors import UsageError
-from heyhi.invocation import Invocation
+from heyhi.invocation import Invocation, Mode
 from heyhi.order import Order
 from heyhi.project import Project
 from heyhi.runs import Run
@@ -153,18 +153,19 @@ def _origin(known: dict[str, Any]) -> str:
     return f"[{known.get('project')}, {known.get('task')}: {' '.join(map(str, words))}]"
 
 
-def find_obstacle(draft: Draft) -> str | None:
+def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
     """Why a run must not be started in this folder, if it is no run yet: it would be wiped some day."""
+    mode_wipes = mode in (Mode.RESTART, Mode.START_RESTART)
     folder, root = draft.run.folder, draft.project.root
     if Path(runs.real_path(root)).is_relative_to(os.path.realpath(folder)):
         return "the project is in it"
     for above in folder.parents:
-        if (above / draft.run.jobid.name).exists() or (above / draft.run.provenance.name).exists():
+        if any(files.is_file(above / path.name) for path in (draft.run.jobid, draft.run.provenance)):
             return f"{above} is a run, and it would be in it"
-    own = (draft.run.config, draft.run.provenance, draft.run.lock, draft.run.jobid)
-    if folder.is_dir() and any(folder.iterdir()) and not any(path.exists() for path in own):
-        return "it has files, and is no run; name a folder that is new or empty"
-    return None
+    if not os.path.lexists(folder) or os.path.lexists(draft.run.jobid) or files.is_file(draft.run.provenance):
+        return None  # new, or a run: its state says whose
+    text, text_meta = map(prototxt.write_text, (draft.composition.config, draft.composition.meta))
+    return ownership.find_obstacle(draft.run, text, text_meta, mode_wipes=mode_wipes)
 
 
 def find_drift(draft: Draft) -> list[str]:

@@ -6,7 +6,6 @@ The names and signatures are those of the original HeyHi, so that its projects r
 import enum
 import functools
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import cli, files, html, launch, results, runs, slurm
+from heyhi import cli, files, guard, html, launch, ownership, results, runs, slurm
 from heyhi.compose import compose
 from heyhi.draft import Draft, make_draft
 from heyhi.errors import RefusedError, UsageError
@@ -147,15 +146,24 @@ class ExperimentDir:
             raise RefusedError(f"{self._run.folder}: {state.detail}; it is not removed on a guess")
         if not self._run.folder.exists():
             return
+        if state.keeps and not silent:
+            raise RefusedError(f"{self._run.folder}: {state.keeps}; it is not removed unasked")
+        root = runs.read_provenance(self._run).get("experiment_root")
+        if link := ownership.find_link(self._run.folder, Path(str(root or self._run.folder))):
+            raise RefusedError(f"{self._run.folder}: {link} is a link; what it leads to is not removed")
         if not silent:
             print(f"{self._run.folder}: {state.status.value}: removed", file=sys.stderr)
         if state.status in (runs.Status.QUEUED, runs.Status.RUNNING):
             launch.kill(self._run, state)
-        with claimed(self._run) as got:
+        with claimed(self._run, ended=[state.job.text] if state.job else []) as got:
             if not got:
                 raise RefusedError(f"{self._run.folder}: its job lives; nothing was removed")
             launch.wipe(self._run)
-            shutil.rmtree(self._run.folder)
+            guard.leave(self._run.owner)
+            for path in (self._run.provenance, self._run.lock):
+                path.unlink(missing_ok=True)
+            if not os.listdir(self._run.folder):  # else files that were there before HeyHi
+                self._run.folder.rmdir()
 
     def _state(self) -> runs.RunState:
         state = runs.read_state(self._run)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import runs
+from heyhi import claim, runs
 from heyhi.errors import ProjectError, UsageError, did_you_mean, some_of
 from heyhi.project import Project, find_project
 from heyhi.runs import Run, real_path
@@ -30,6 +30,7 @@ __all__ = [
 _NO_RUNS = ("checkpoints", ".heyhi")
 # A folder with one of these is a run's, or what a deletion has left of one.
 _USUAL_SIGN = "heyhi.json"
+_LOCK = "heyhi.lock"
 _SIGNS = frozenset((_USUAL_SIGN, "heyhi.jobid", "config_meta.prototxt", "result.json"))
 _SHOWN = 5  # runs that a word fits, in an error
 
@@ -68,8 +69,18 @@ def find_runs(place: Path, project: Project) -> list[Found]:
     if not place.is_dir():
         raise UsageError(f"{place}: no such folder")
     root = str(project.experiment_root)
-    folders = _folders(_absolute(place, root), root)
+    top = _absolute(place, root)
+    folders = {*_folders(top, root), *_deleted(top)}
     return sorted(Found(_id(folder, root), folder) for folder in folders)
+
+
+def _deleted(top: str) -> Iterator[str]:
+    """Folders of runs that were deleted while their processes live on this machine."""
+    real = os.path.realpath(top)
+    for lock in claim.holders_of_deleted():
+        folder, name = os.path.split(lock)
+        if name == _LOCK and f"{folder}/".startswith(f"{real}/"):
+            yield top + folder[len(real) :]
 
 
 def all_runs(project: Project) -> list[Found]:
@@ -173,7 +184,7 @@ def find_run(word: str, project: Project) -> Run:
         if is_run_folder(folder):
             return run_of(folder, project)
     root = project.experiment_root
-    known = [found.run for found in all_runs(project) if is_run_folder(found.folder)]
+    known = [found.run for found in all_runs(project) if _is_run(found.folder)]
     # Both are looked at: the number of a job may be a part of another run's id, and it may be to be killed.
     # An empty variable or a folder (., ..) is not meant as a part of whatever run is there.
     is_part = bool(word.strip("./"))
@@ -187,6 +198,10 @@ def find_run(word: str, project: Project) -> Run:
         )
     hint = did_you_mean(word, [run.id for run in known])
     raise UsageError(f"no run {word!r}: no id, folder, part of an id or job in {root}{hint}")
+
+
+def _is_run(folder: str) -> bool:
+    return is_run_folder(folder) or not os.path.exists(folder)  # one that was deleted, and lives
 
 
 def _is_job_of(word: str, run: Run) -> bool:

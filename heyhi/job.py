@@ -12,14 +12,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf.message import Message
 
-from heyhi import claim, files, prototxt, results, runs
+from heyhi import claim, files, guard, prototxt, results, runs
 from heyhi.config import freeze
 from heyhi.environment import Requeued
 from heyhi.log import say
@@ -73,19 +74,28 @@ _ASKED_TO_END = (KeyboardInterrupt, Requeued, Terminated)
 
 
 @contextmanager
-def claimed(run: Run, owner: JobId | None = None) -> Iterator[bool]:
-    """Hold the claim of a run, if no other process has it; the folder is made if need be.
+def claimed(
+    run: Run, owner: JobId | None = None, *, job: str | None = None, ended: Collection[str] = ()
+) -> Iterator[bool]:
+    """Hold the claim of a run: its lock and its guard. False if another process has one of them.
 
-    `owner` is who this process is, if it is not a local job.
+    The folder is made if need be. `owner` is the job that this process is, if it is not a local one; `job`
+    is the one that it claims the run for, if that is another. `ended` are jobs that are known to have ended,
+    or that are this one by another name: their guards do not count.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    got = claim.take(run.lock, (owner or runs.this_process()).text)
+    text = (owner or runs.this_process()).text
+    got = claim.take(run.lock, text)
     try:
+        if got and not guard.stand(run.owner, job or text, ended):
+            claim.drop(run.lock)
+            got = False
         if got:
             runs.remove_partials(run)
         yield got
     finally:
         if got:
+            guard.leave(run.owner)
             claim.drop(run.lock)
 
 
@@ -105,9 +115,11 @@ def execute(
     run.error.unlink(missing_ok=True)
     files.write_whole(run.jobid, owner.text)
     start = _note_start(run, owner)
+    provenance = runs.read_provenance(run)
     before = set(threading.enumerate())
     with signals_end_the_task() as task_is_over, _inside(run, output):
         outcome = _call(run, main, meta_class, level, task_is_over)
+        _restore_proof(run, provenance, owner)
         outcome = _record(run, outcome, owner)
         _note_end(run, start, outcome, owner)
         _show_failure(outcome)
@@ -124,7 +136,8 @@ def _call(
 ) -> Outcome:
     pid = os.getpid()
     try:
-        value = call_task(run, main, meta_class, level)
+        with _exit_is_an_error(run):
+            value = call_task(run, main, meta_class, level)
         task_is_over()
         outcome = Outcome(value, None)
     except BaseException as failure:  # whatever it is, it belongs to the run
@@ -136,11 +149,48 @@ def _call(
 
 
 def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> Any:
-    """What the task makes of its frozen config."""
+    """What the task makes of its frozen config. Raises TypeError if it has only been prepared, not done."""
     # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
     text = files.read_text(run.config_meta)
     meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
-    return main(cfg=meta.task, task=meta.which_task, log_level=level)
+    value = main(cfg=meta.task, task=meta.which_task, log_level=level)
+    for kind, told in _NOTHING_COMPUTED:
+        if isinstance(value, kind):
+            if isinstance(value, (CoroutineType, GeneratorType)):
+                value.close()  # else Python warns that it was never awaited
+            raise TypeError(f"{meta.which_task}() returned {told}")
+    return value
+
+
+# What a call returns that has not computed anything yet.
+_NOTHING_COMPUTED = (
+    (CoroutineType, "a coroutine, and nothing was computed: call asyncio.run(...) on it"),
+    (AsyncGeneratorType, "an async generator, and nothing was computed: iterate over it in asyncio.run(...)"),
+    (GeneratorType, "a generator, and nothing was computed: return list(...) of it, or leave out the yield"),
+    (Awaitable, "an awaitable that nothing waits for: call asyncio.run(...), and return its result"),
+)
+
+
+@contextmanager
+def _exit_is_an_error(run: Run) -> Iterator[None]:
+    """Let a task not end this process silently by `os._exit`; processes that it forks end by it as ever."""
+    really_exit, pid = os._exit, os.getpid()
+
+    def exit_with_a_word(status: int) -> NoReturn:
+        if os.getpid() == pid:
+            told = f"the task ended its process by os._exit({status}), without a result"
+            say(f"{run.id}: DEAD: {told}")
+            try:
+                files.write_whole(run.error, f"{told}\n")
+            finally:
+                really_exit(status or 1)
+        really_exit(status)
+
+    os._exit = exit_with_a_word
+    try:
+        yield
+    finally:
+        os._exit = really_exit
 
 
 def _show_failure(outcome: Outcome) -> None:
@@ -165,6 +215,20 @@ def _without_our_frames(failure: BaseException) -> BaseException:
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return failure.with_traceback(trace)
+
+
+def _restore_proof(run: Run, provenance: dict[str, Any], owner: JobId) -> None:
+    """Write anew what says whose the folder is, if the task has emptied it."""
+    import json
+
+    try:
+        if files.kind_of(run.provenance) or files.kind_of(run.jobid):
+            return
+        _refuse_if_lost(run, owner)
+        files.write_whole(run.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+        files.write_whole(run.jobid, owner.text)
+    except OSError:
+        pass  # the folder is gone, or another process's: that is said where the result is written
 
 
 def _record(run: Run, outcome: Outcome, owner: JobId) -> Outcome:

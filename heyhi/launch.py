@@ -1,8 +1,9 @@
 """Carry out an order: claim, wipe, freeze, copy the code, start. Alone in changing run folders from outside.
 
-Everything is done under the run's claim, in an order that a kill between any two lines leaves right:
-heyhi.jobid comes last before the task (without it the run is NOT_STARTED), and when a folder is wiped
-result.json goes first and heyhi.jobid last (a half-wiped run is DEAD, never DONE, never fresh).
+heyhi.json comes first of all, as the proof that the folder is HeyHi's. All else is done under the run's
+claim, in an order that a kill between any two lines leaves right: heyhi.jobid comes last before the task
+(without it the run is NOT_STARTED), and when a folder is wiped result.json goes first and heyhi.jobid last
+(a half-wiped run is DEAD, never DONE, never fresh).
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, files, fingerprints, job, runs, slurm, snapshot
+from heyhi import claim, files, fingerprints, guard, job, ownership, runs, slurm, snapshot
 from heyhi.errors import LaunchError, RefusedError
 from heyhi.invocation import Mode
 from heyhi.log import copy_output_to, send_output_to
@@ -32,16 +33,20 @@ __all__ = [
     "code_state",
     "freeze",
     "freeze_new",
+    "jobs_of",
     "kill",
     "launch_here",
     "launch_order",
     "make_ready",
+    "own",
+    "refuse_links",
     "still_as_planned",
     "wipe",
     "with_code_state",
 ]
 
 _PAUSE = 0.5  # seconds between two looks at a run that lives elsewhere
+_GLANCE = 0.02  # seconds between two looks at what ends in a moment
 _PATIENCE = 10  # seconds that a job has to end after SIGTERM, before SIGKILL
 
 Say = Callable[[str], None]
@@ -63,21 +68,32 @@ def launch_here(
 ) -> job.Outcome | Lost:
     """Do the run in this process. Of any number of starts at once, one gets an Outcome.
 
-    What it prints is also in its log, or as `output` has it. Raises LaunchError if the folder cannot be
-    written.
+    What it prints is also in its log, or as `output` has it. Raises RefusedError if the folder is not
+    HeyHi's to change, LaunchError if it cannot be written.
     """
     run = order.run
     try:
+        refuse_links(order, plan)
         if plan.action is Action.KILL_RESTART:
             kill(run, plan.state)
-        with job.claimed(run) as got:
-            if not got or not still_as_planned(run, plan):
-                return Lost(runs.read_state(run))
-            make_ready(order, plan, say)
-            return job.execute(run, main, meta_class, order.log_level, output)
+        own(order, plan)
+        with job.claimed(run, ended=jobs_of(plan)) as got:
+            if got and still_as_planned(run, plan):
+                make_ready(order, plan, say)
+                return job.execute(run, main, meta_class, order.log_level, output)
+        return Lost(_once_decided(run))
     except OSError as problem:
         where = problem.filename or run.folder
         raise LaunchError(f"{where}: cannot be written: {problem.strerror or problem}") from None
+
+
+def _once_decided(run: Run) -> RunState:
+    """The state of a run once the process that has its claim has started it, or has let it go again."""
+    while True:
+        state, recorded = runs.read_state(run), runs.read_job(run)
+        if state.status is not Status.RUNNING or state.job is None or state.job == recorded:
+            return state
+        time.sleep(_GLANCE)
 
 
 def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Message], say: Say) -> RunState:
@@ -99,6 +115,45 @@ def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Mess
         outcome = launch_here(order, plan, main, meta_class, say, send_output_to)
         if not isinstance(outcome, Lost):
             return runs.read_state(order.run)
+
+
+def jobs_of(plan: Plan) -> list[str]:
+    """The job that a plan takes for ended, or that it has ended: its guard does not count."""
+    return [plan.state.job.text] if plan.state.job else []
+
+
+def refuse_links(order: Order, plan: Plan) -> None:
+    """Raise RefusedError if the plan wipes a folder that is reached by a link: what it holds is elsewhere."""
+    wipes = plan.action in (Action.RESTART, Action.KILL_RESTART)
+    if wipes and (link := ownership.find_link(order.run.folder, Path(order.experiment_root))):
+        raise RefusedError(
+            f"{order.run.folder}: {link} is a link, and a wipe follows none; nothing was wiped. Remove the "
+            "link (the files that it leads to stay), or go on in place: --mode start_continue"
+        )
+
+
+def own(order: Order, plan: Plan) -> None:
+    """Leave heyhi.json in a run's folder, before anything else: it says that the folder is HeyHi's.
+
+    Raises RefusedError if it is not: files of others with names of HeyHi's are in it. OSError.
+    """
+    run = order.run
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if files.is_file(run.provenance):
+        return
+    if plan.state.keeps:  # the user has said that it may be wiped
+        if run.provenance.is_dir() and not run.provenance.is_symlink():
+            shutil.rmtree(run.provenance)
+        files.write_whole(run.provenance, _as_text(order.provenance))
+        return
+    if obstacle := ownership.find_obstacle(run, order.config, order.config_meta):
+        raise RefusedError(f"{run.folder}: {obstacle}")
+    strangers = ownership.find_strangers(run.folder)
+    files.write_new(run.provenance, _as_text({**order.provenance, "found": strangers}))
+
+
+def _as_text(provenance: dict[str, Any]) -> str:
+    return json.dumps(provenance, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
 def make_ready(order: Order, plan: Plan, say: Say) -> None:
@@ -128,9 +183,12 @@ def still_as_planned(run: Run, plan: Plan) -> bool:
         return False
     if plan.action is Action.KILL_RESTART:
         return True
+    is_done = files.is_file(run.result)
+    if plan.state.keeps:
+        return not is_done or plan.state.status is Status.DONE
     # Of a submission that came to nothing the plan knows: Slurm was asked about that very one.
     is_fresh = job_now is None or (job_now == planned and is_mark)
-    now = Status.DONE if run.result.exists() else Status.NOT_STARTED if is_fresh else Status.DEAD
+    now = Status.DONE if is_done else Status.NOT_STARTED if is_fresh else Status.DEAD
     return now is plan.state.status
 
 
@@ -140,20 +198,36 @@ def still_as_planned(run: Run, plan: Plan) -> bool:
 def kill(run: Run, state: RunState) -> None:
     """End the job of a run, and wait until it has. Only the very job that the plan saw.
 
-    Raises RefusedError if it cannot be ended from here, LaunchError if Slurm does not cancel it.
+    Raises RefusedError if it cannot be ended from here, LaunchError if Slurm does not cancel it, or if it
+    lives on.
     """
-    assert state.job is not None, "only a job can be killed"
+    if state.job is None:
+        raise LaunchError(f"{run.id}: its process is only starting, and has not said who it is; try again")
+    if state.keeps:
+        raise RefusedError(f"{run.id}: {state.keeps}: its job {state.job.text} is not HeyHi's to end")
     job = state.job.text
     if state.job.local is None:
         slurm.end(job)
-        _wait(lambda: claim.holder(run.lock) is None)
+        if not _wait(lambda: claim.holder(run.lock) is None):
+            raise LaunchError(f"{run.id}: Slurm has ended its job {job}, but one of its processes lives on")
         return
     host, pid = state.job.local
     if host != runs.this_host():
         raise RefusedError(f"{run.id}: its job {job} runs on {host}; end it there")
     _end_process(run, pid)
-    if claim.holder(run.lock) == job:
+    if claim.holder(run.lock) == job or _is_its_process(run, pid):
         raise RefusedError(f"{run.id}: its job {job} could not be ended")
+
+
+def _is_its_process(run: Run, pid: int) -> bool:
+    """Whether a process of this machine has the run: it has the lock open, or the guard names it."""
+    known = guard.read(run.owner)
+    if known is not None and known.process is not None and known.process.pid == pid and known.lives:
+        return True
+    try:
+        return claim.is_open_in(run.lock, pid)
+    except FileNotFoundError:
+        return False
 
 
 def _end_process(run: Run, pid: int) -> None:
@@ -162,7 +236,7 @@ def _end_process(run: Run, pid: int) -> None:
 
     try:
         process = psutil.Process(pid)
-        if not any(Path(file.path) == Path(os.path.realpath(run.lock)) for file in process.open_files()):
+        if not _is_its_process(run, pid):
             return
         children = process.children(recursive=True)
         process.terminate()
@@ -173,7 +247,7 @@ def _end_process(run: Run, pid: int) -> None:
         _wait(lambda: not any(map(_lives, left)))
     except psutil.NoSuchProcess:
         return
-    except psutil.AccessDenied:
+    except (psutil.AccessDenied, PermissionError):
         raise RefusedError(f"{run.id}: its job, process {pid}, is another user's") from None
 
 
@@ -196,28 +270,36 @@ def _wait(condition: Callable[[], bool]) -> bool:
 
 
 def wipe(run: Run) -> None:
-    """Empty the folder, but for the lock that this process holds.
+    """Empty the folder, but for heyhi.json, what this process holds, and files that were there before HeyHi.
 
-    Raises RefusedError if another run lies in it, or if a rank of the run's last job goes on writing there.
+    Raises RefusedError if another run lies in it, if another process has taken it, or if a rank of the run's
+    last job goes on writing there.
     """
+    if not guard.is_ours(run.owner):
+        raise RefusedError(f"{run.id}: another process has taken it ({run.owner}); nothing was wiped")
     if not _wait(lambda: not any(map(runs.is_at_work, run.meetings()))):
         raise RefusedError(
             f"{run.id}: a rank of its last job lives on, on a node that Slurm has lost; nothing was wiped. "
             "End it there, or wait for its end"
         )
     for folder, _, names in os.walk(run.folder):
-        if Path(folder) != run.folder and run.jobid.name in names:
+        if Path(folder) != run.folder and not {run.jobid.name, run.provenance.name}.isdisjoint(names):
             raise RefusedError(f"{run.folder}: {folder} is another run, in it; nothing was wiped")
-    first, last = run.result, run.jobid
-    first.unlink(missing_ok=True)
-    for entry in os.scandir(run.folder):
-        if entry.path in (str(last), str(run.lock)):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-    last.unlink(missing_ok=True)
+    strangers = ownership.noted_strangers(runs.read_provenance(run))
+    kept = {path.name for path in (run.jobid, run.lock, run.owner, run.provenance)} | {*strangers}
+    _remove(run.result)
+    for name in os.listdir(run.folder):
+        if name not in kept:
+            _remove(run.folder / name)
+    _remove(run.jobid)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; a link is removed, not what it leads to."""
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        shutil.rmtree(path)
 
 
 # ---- Writing what will be run -------------------------------------------------------------------
@@ -238,15 +320,15 @@ def _has(path: Path, text: str) -> bool:
 
 
 def freeze_new(order: Order) -> None:
-    """Write the frozen configs that are not there yet, without the claim. Raises OSError."""
+    """Write the frozen configs that are not there yet, without the claim. Raises OSError, RefusedError."""
     run = order.run
     for path, text in ((run.config, order.config), (run.config_meta, order.config_meta)):
         while not path.exists():
-            run.folder.mkdir(parents=True, exist_ok=True)
             try:
+                own(order, make_plan(RunState(Status.NOT_STARTED), Mode.GENTLE_START))
                 files.write_new(path, text)
             except FileNotFoundError:
-                pass  # who has the claim has tidied up; or the folder was deleted
+                pass  # the process that has the claim has tidied up; or the folder was deleted
 
 
 # What heyhi.json says of the frozen config: it stays as long as that config does.
@@ -260,12 +342,14 @@ def _prepare(order: Order, say: Say, *, keep_frozen: bool) -> None:
     known = runs.read_provenance(run)
     if keep_frozen:
         content.update({key: known[key] for key in _OF_THE_CONFIG if key in known})
-    content["starts"] = known.get("starts", [])
+    if strangers := ownership.noted_strangers(known):
+        content["found"] = strangers
+    content["starts"] = known.get("starts", []) if keep_frozen else []
     if content["snapshot"] is None:
         run.snapshot_link.unlink(missing_ok=True)
     else:
         files.write_whole(run.snapshot_link, content["snapshot"])
-    files.write_whole(run.provenance, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
+    files.write_whole(run.provenance, _as_text(content), sync=True)
     fingerprints.note(Path(order.experiment_root), content["fingerprint"], run.id)
 
 

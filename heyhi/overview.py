@@ -127,7 +127,7 @@ class Look:
         signs = _signs(record)
         what = record.problem
         if record.status == Status.RUNNING.value:
-            what = _progress(record)
+            what = record.problem or _progress(record)
         elif record.status == Status.NOT_STARTED.value and not what:
             what = self._waits_for(waits.get(record.folder, ()), states)
         since = _began(record) if record.status == Status.RUNNING.value else _ended(record, signs)

@@ -29,9 +29,10 @@ class Plan(NamedTuple):
 
     @property
     def loses_work(self) -> bool:
-        """Whether carrying it out wipes a result, or a job that lives."""
+        """Whether carrying it out wipes a result, a job that lives, or what HeyHi did not make."""
         was_done = self.action is Action.RESTART and self.state.status is Status.DONE
-        return was_done or self.action is Action.KILL_RESTART
+        is_kept = bool(self.state.keeps) and self.action in (Action.RESTART, Action.CONTINUE)
+        return was_done or is_kept or self.action is Action.KILL_RESTART
 
 
 _ALIVE = (Status.QUEUED, Status.RUNNING)
@@ -50,9 +51,16 @@ _ACTIONS: dict[Mode, dict[Status, Action]] = {
 }
 
 
+# Of a folder that HeyHi did not make, or cannot read: its job is another program's, and is never killed; what
+# is not known may be wiped on the user's word.
+_UNLESS_OURS = {Action.KILL_RESTART: Action.REFUSE, Action.REFUSE: Action.RESTART}
+
+
 def make_plan(state: RunState, mode: Mode) -> Plan:
     """What `mode` does to a run in this state."""
     action = _ACTIONS[mode].get(state.status, Action.SKIP)
+    if state.keeps:
+        action = _UNLESS_OURS.get(action, action)
     return Plan(action, f"{_describe(state)}: {action.value}", state)
 
 

@@ -97,7 +97,7 @@ class _Rank(NamedTuple):
 def _be_master(rank: _Rank, main: job.Main, meta_class: type[Message], level: str) -> int:
     run = rank.run
     while rank.has_the_run:
-        with job.claimed(run, rank.job) as got:
+        with job.claimed(run, rank.job, ended=rank.names) as got:
             if got and rank.has_the_run:
                 with _meeting(rank):
                     together = _with_others(rank, main)

@@ -20,7 +20,7 @@ from heyhi.finding import Found, is_run_folder
 from heyhi.kept import Kept, stamp_of
 from heyhi.overrides import SELECT, join_key
 from heyhi.project import Project
-from heyhi.runs import Run, RunState, Status
+from heyhi.runs import STARTING, Run, RunState, Status
 from heyhi.texts import as_utf8
 
 if TYPE_CHECKING:
@@ -296,9 +296,11 @@ def _in_state(record: Record, state: RunState | None) -> Record:
     if state is None or record.problem == _FOREIGN:
         return record
     told = ""
+    if state.keeps:
+        record = record._replace(problem=state.detail or state.keeps)
     if state.status is Status.DEAD:
         told = as_utf8(runs.last_error(record.run)) or state.detail
-    elif state.status in (Status.QUEUED, Status.UNKNOWN):
+    elif state.detail != STARTING:
         told = state.detail
     seconds = record.duration_s
     if state.status is Status.RUNNING:

@@ -30,9 +30,10 @@ def write(run: Run, value: Any) -> None:
     if is_whole:
         run.result_pickle.unlink(missing_ok=True)  # of an earlier start
     else:
-        files.write_whole(run.result_pickle, _pickle(value))
+        files.write_whole(run.result_pickle, _pickle(value), sync=True)
     # Last and whole: a reader that sees this file may trust every other one.
-    files.write_whole(run.result, text)
+    files.write_whole(run.result, text, sync=True)
+    files.sync_folder(run.folder)
 
 
 def read(run: Run) -> Any:

@@ -1,9 +1,10 @@
 """A run: its id, its folder, the name of every file in it, and its status as the folder tells it.
 
     <experiment root>/p/<config folder>/<config name>/<overrides tag>_<8 hex>/
+        heyhi.json       provenance, written first: the folder is HeyHi's
         config.prototxt  config_meta.prototxt     what is computed, frozen before the launch
-        heyhi.json       provenance               heyhi.jobid   who computes it
-        heyhi.lock       held while a job lives   ckpt.link     where the copy of the code is
+        heyhi.jobid      who computes it          ckpt.link     where the copy of the code is
+        heyhi.lock       held while a job lives   heyhi.owner   which process that is
         run.log  error.txt                        result.json   written last: the run is DONE
 
 The folder is the truth: any process on any host can read from it what the run is.
@@ -18,12 +19,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import claim, files
+from heyhi import claim, files, guard
+from heyhi.claim import NoLocksError
 from heyhi.errors import UsageError, shortened
+from heyhi.files import NotAFileError
+from heyhi.processes import this_host
 from heyhi.project import Project
 
 __all__ = [
     "EXP_ID_PATTERN",
+    "STARTING",
     "SUBMITTING",
     "JobId",
     "Queue",
@@ -39,6 +44,7 @@ __all__ = [
     "real_path",
     "relative_to_root",
     "remove_partials",
+    "state_at_rest",
     "this_host",
     "this_process",
 ]
@@ -46,7 +52,8 @@ __all__ = [
 EXP_ID_PATTERN = "%(prefix)s/%(cfg_folder)s/%(cfg)s/%(redefines)s_%(redefines_hash)s"
 
 # Of files that are looked at in thousands of folders: to make a Path takes as long as to open one.
-_JOBID, _LOCK = "heyhi.jobid", "heyhi.lock"
+_JOBID, _LOCK, _PROVENANCE, _RESULT = "heyhi.jobid", "heyhi.lock", "heyhi.json", "result.json"
+_RESULT_OF_ORIGINAL = "result.torch"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9@._+=-]")
 # How a value inside the experiment root starts in a canonical override, whatever the root is called.
@@ -83,7 +90,7 @@ class Run(NamedTuple):
     @property
     def provenance(self) -> Path:
         """Where everything came from, and each start."""
-        return self.folder / "heyhi.json"
+        return self.folder / _PROVENANCE
 
     @property
     def jobid(self) -> Path:
@@ -94,6 +101,11 @@ class Run(NamedTuple):
     def lock(self) -> Path:
         """Locked by the job's own process for as long as it lives."""
         return self.folder / _LOCK
+
+    @property
+    def owner(self) -> Path:
+        """Which process holds the lock, as far as it is known from the boot of its machine."""
+        return self.folder / "heyhi.owner"
 
     @property
     def snapshot_link(self) -> Path:
@@ -113,7 +125,7 @@ class Run(NamedTuple):
     @property
     def result(self) -> Path:
         """What the task returned. Its presence is DONE."""
-        return self.folder / "result.json"
+        return self.folder / _RESULT
 
     @property
     def result_pickle(self) -> Path:
@@ -128,6 +140,9 @@ class Run(NamedTuple):
         """Those that are there."""
         return list(self.folder.glob(".ranks.*"))
 
+
+#: What there is to say of a run whose process has not come to its task yet.
+STARTING = "starting"
 
 #: Before the name of a job that is being handed to Slurm, in place of an id that is not known yet.
 SUBMITTING = "submitting:"
@@ -155,6 +170,7 @@ class QueuedJob(NamedTuple):
     state: str
     name: str
     reason: str = ""
+    work_dir: str = ""
 
     @property
     def lives(self) -> bool:
@@ -258,11 +274,16 @@ def _safe(text: str) -> str:
 
 
 class RunState(NamedTuple):
-    """A status, and who or what it is about: the job if there is one."""
+    """A status, and who or what it is about: the job if there is one.
+
+    `keeps` says why what is in the folder may not be wiped or continued unasked: HeyHi did not make it, or
+    cannot read what it is. Empty for a run whose folder is as HeyHi leaves it.
+    """
 
     status: Status
     job: JobId | None = None
     detail: str = ""
+    keeps: str = ""
 
     @property
     def text(self) -> str:
@@ -277,22 +298,119 @@ def read_state(run: Run, queue: Queue | None = None) -> RunState:
 
     The order of the looks matters: a job that ends between two of them is seen as ended.
     """
-    job = read_job(run)
-    holder = claim.holder(f"{run.folder}/{_LOCK}")
-    if holder is not None:
-        return RunState(Status.RUNNING, JobId(holder), "" if job else "starting")
-    if run.result.exists():
+    try:
+        job = read_job(run)
+        holder = claim.holder(f"{run.folder}/{_LOCK}")
+        if holder is not None:
+            return RunState(Status.RUNNING, JobId(holder) if holder else None, "" if job else STARTING)
+        return state_at_rest(run, job, queue)
+    except NoLocksError as problem:
+        return _state_without_locks(run, job, queue, str(problem))
+    except NotAFileError as problem:
+        told = f"{os.path.basename(problem.filename)} {problem.strerror}"
+        return RunState(Status.UNKNOWN, None, told, keeps=told)
+
+
+def state_at_rest(run: Run, job: JobId | None, queue: Queue | None = None) -> RunState:
+    """What a run is whose lock no process holds, and whose heyhi.jobid says `job`. Raises NotAFileError."""
+    provenance = files.kind_of(f"{run.folder}/{_PROVENANCE}")
+    if provenance != "file" and job is not None:
+        return _state_of_foreign(run, job, queue, provenance)
+    result = files.kind_of(f"{run.folder}/{_RESULT}")
+    if result == "file" and provenance == "file":
         return RunState(Status.DONE, job)
+    if result not in ("", "file") and provenance == "file":
+        told = f"result.json is {result}"
+        return RunState(Status.UNKNOWN, job, told, keeps=told)
+    if job is not None and job.local is None:
+        return _state_in_slurm(run, job, queue)
+    if (alive := _state_by_process(run, job)) is not None:
+        return alive
     if job is None:
         return RunState(Status.NOT_STARTED)
-    if job.local is None:
-        return _state_in_slurm(run, job, queue)
-    host, _ = job.local
-    if host != this_host():
+    return RunState(Status.DEAD, job, keeps=_damage(run))
+
+
+def _damage(run: Run) -> str:
+    """Why a heyhi.json does not say that the folder is HeyHi's; empty if it does."""
+    import json
+
+    try:
+        is_whole = isinstance(json.loads(files.read(run.provenance)), dict)
+    except (OSError, ValueError, RecursionError):
+        is_whole = False
+    return "" if is_whole else "heyhi.json is damaged"
+
+
+def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
+    """What a local run without a result is if its process lives, or may live, though it holds no lock."""
+    known = guard.read(run.owner)
+    if known is not None and (alive := known.lives) is not False:
+        text = known.job or "a process"
+        if alive:
+            told = "its process lives and holds no lock: it has become another program, or locks fail here"
+            return RunState(Status.RUNNING, JobId(text), told)
+        where = known.process.host if known.process else "an unknown host"
+        told = f"it was started on {where}, and from here its process cannot be seen"
+        return RunState(Status.UNKNOWN, job, told)
+    if job is not None and job.local is not None and job.local[0] != this_host():
         return RunState(
-            Status.UNKNOWN, job, f"it was started on {host}, and from here its lock cannot be tested"
+            Status.UNKNOWN, job, f"it was started on {job.local[0]}, and from here its lock cannot be tested"
         )
-    return RunState(Status.DEAD, job)
+    pid = None
+    if job is None or not run.folder.exists():
+        pid = claim.holders_of_deleted().get(os.path.realpath(f"{run.folder}/{_LOCK}"))
+    if pid is None:
+        return None
+    alive_job = JobId(f"local:{this_host()}:{pid}")
+    return RunState(Status.RUNNING, alive_job, "its folder was deleted, and its process lives")
+
+
+def _state_without_locks(run: Run, job: JobId | None, queue: Queue | None, why: str) -> RunState:
+    """What a run is where the file system cannot say whether its lock is held."""
+    state = state_at_rest(run, job, queue)
+    if state.status in (Status.DEAD, Status.NOT_STARTED) and files.kind_of(run.lock):
+        return RunState(Status.UNKNOWN, job, why)
+    return state
+
+
+def _state_of_foreign(run: Run, job: JobId, queue: Queue | None, provenance: str) -> RunState:
+    """What a run is that has a job, and no heyhi.json that says that HeyHi made it.
+
+    The original HeyHi leaves such folders: its job id is a number, or the word `local`, and its result
+    result.torch.
+    """
+    if provenance:
+        keeps = f"heyhi.json is {provenance}"
+    elif job.local is not None or job.text.startswith(SUBMITTING):
+        keeps = "its heyhi.json is missing"
+    else:
+        keeps = "made by the original HeyHi"
+    if files.is_file(f"{run.folder}/{_RESULT}") or files.is_file(f"{run.folder}/{_RESULT_OF_ORIGINAL}"):
+        return RunState(Status.DONE, job, keeps, keeps)
+    if result := files.kind_of(f"{run.folder}/{_RESULT}"):
+        state = RunState(Status.UNKNOWN, job, f"result.json is {result}")
+    elif job.local is not None:
+        state = _state_by_process(run, job) or RunState(Status.DEAD, job)
+    elif queue is None and job.text != "local":
+        state = RunState(Status.UNKNOWN, job, f"Slurm cannot be asked about its job {job.text}")
+    else:
+        known = None if queue is None else queue.get(job.text)
+        fits = known is not None and known.lives and _looks_like_its_job(run, known)
+        status = _IN_SLURM[known.state] if known and fits else Status.UNKNOWN
+        told = "" if fits else f"whether its job {job.text} lives is not known"
+        state = RunState(status, job if fits else None, told)
+    return state._replace(detail="; ".join(filter(None, (keeps, state.detail))), keeps=keeps)
+
+
+def _looks_like_its_job(run: Run, known: QueuedJob) -> bool:
+    """Whether a job of Slurm is that of a run of the original, by its name or its work folder."""
+    # submitit names a job by the id, with _ for what it does not like, cut to 80 characters.
+    plain = re.compile(r"[^A-Za-z0-9]")
+    name, run_id = plain.sub("_", known.name), plain.sub("_", run.id)
+    is_named = len(name) >= 8 and run_id.startswith(name)
+    folder = real_path(run.folder)
+    return is_named or f"{known.work_dir}/".startswith((f"{run.folder}/", f"{folder}/"))
 
 
 # Slurm's states of a job that lives; in all others it has ended.
@@ -354,11 +472,6 @@ def is_at_work(meeting: Path) -> bool:
         claim.holder(lock) is not None and not lock.with_suffix("").exists()
         for lock in meeting.glob("*.lock")
     )
-
-
-def this_host() -> str:
-    """The name of this machine."""
-    return os.uname().nodename
 
 
 def this_process() -> JobId:

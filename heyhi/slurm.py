@@ -82,7 +82,7 @@ def ask_queue() -> Queue | None:
     Of all users: an experiment root may be shared, and a colleague's waiting job is not dead. Of all states:
     how a job ended is told for some minutes.
     """
-    command = ["squeue", "--all", "--states=all", "--array", "--noheader", "--format=%i|%T|%r|%j"]
+    command = ["squeue", "--all", "--states=all", "--array", "--noheader", "--format=%i|%T|%r|%j|%Z"]
     try:
         answer = _call(command)
     except (OSError, subprocess.SubprocessError):
@@ -91,9 +91,12 @@ def ask_queue() -> Queue | None:
     for line in answer.splitlines():
         job_id, _, rest = line.strip().partition("|")
         state, _, rest = rest.partition("|")
-        reason, _, name = rest.partition("|")
+        reason, _, rest = rest.partition("|")
+        name, _, work_dir = rest.rpartition("|")  # the name of a job may have a bar
+        if not work_dir.startswith("/"):
+            name, work_dir = rest, ""
         for one in _each_task(job_id):
-            job = QueuedJob(one, state, name, "" if reason == "None" else reason)
+            job = QueuedJob(one, state, name, "" if reason == "None" else reason, work_dir)
             found[one] = job
             _, is_array, index = one.partition("_")
             found[f"{SUBMITTING}{name}{is_array}{index}"] = job

@@ -15,9 +15,10 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import claim, files, job, launch, runs, slurm
+from heyhi import claim, files, job, launch, ownership, runs, slurm
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
 from heyhi.order import Order
 from heyhi.plan import Action, Plan
@@ -83,7 +84,12 @@ def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) ->
 
 def _kill(asks: Sequence[Ask]) -> None:
     """End the jobs that are to be replaced: those of Slurm all at once."""
-    killed = [ask for ask in asks if ask.plan.action is Action.KILL_RESTART]
+    killed = [
+        ask
+        for ask in asks
+        if ask.plan.action is Action.KILL_RESTART
+        and not ownership.find_link(ask.order.run.folder, Path(ask.order.experiment_root))
+    ]
     in_slurm = [ask.plan.state.job for ask in killed if ask.plan.state.job and not ask.plan.state.job.local]
     if in_slurm:
         slurm.end(*(job_id.text for job_id in in_slurm))
@@ -103,12 +109,17 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
     """Take a run's claim, and make its folder ready for its job. What stands against it harms no other."""
     order, run = ask.order, ask.order.run
     for_the_job = {"slurm_name": name, "log_level": order.log_level, "environment": order.environment}
+    name_of_it = f"{SUBMITTING}{task_name}"
     try:
-        if not claims.enter_context(job.claimed(run)) or not launch.still_as_planned(run, ask.plan):
+        launch.refuse_links(order, ask.plan)
+        launch.own(order, ask.plan)
+        claimed = job.claimed(run, job=name_of_it, ended=launch.jobs_of(ask.plan))
+        if not claims.enter_context(claimed) or not launch.still_as_planned(run, ask.plan):
             return None
-        mark = _Mark(f"{SUBMITTING}{task_name}", runs.read_job(run))
+        mark = _Mark(name_of_it, runs.read_job(run))
         launch.make_ready(order._replace(provenance={**order.provenance, **for_the_job}), ask.plan, say)
-        files.write_whole(run.jobid, mark.text)
+        files.write_whole(run.jobid, mark.text, sync=True)
+        files.sync_folder(run.folder)  # its job outlives this machine
     except HeyhiError as problem:
         return problem
     except OSError as problem:

@@ -22,7 +22,7 @@ from heyhi.logs import Follower, Watched
 from heyhi.overview import Look, Overview
 from heyhi.records import read_records
 from heyhi.replay import replay as find_replay
-from heyhi.runs import Run, RunState, Status, last_error
+from heyhi.runs import STARTING, Run, RunState, Status, last_error
 from heyhi.tails import tail
 
 __all__ = ["COMMANDS"]
@@ -143,7 +143,8 @@ def _follow(run: Run, count: int | None) -> RunState:
     screen, known = _LastLine(), ""
     while not watched.has_ended():
         screen.print(follower.read(), follower)
-        if not run.log.exists() and watched.state.text != known:
+        is_new = watched.state.text != known and watched.state.detail != STARTING
+        if is_new and not run.log.exists():
             known = watched.state.text
             say(f"{run.id}: {known}")
         watched.wait()

@@ -190,6 +190,8 @@ def batch_of(
 def end_as(run: Run, status: Status) -> None:
     """Leave in a run's folder what a run leaves that is DONE, DEAD or (elsewhere) UNKNOWN."""
     run.folder.mkdir(parents=True, exist_ok=True)
+    if not run.provenance.exists():
+        run.provenance.write_text("{}\n")
     host = "elsewhere" if status is Status.UNKNOWN else this_host()
     run.jobid.write_text(f"local:{host}:123")
     if status is Status.DONE:
@@ -200,10 +202,11 @@ def end_as(run: Run, status: Status) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A run that was not started; its folder is there."""
-    folder = tmp_path / "p" / "it"
-    folder.mkdir(parents=True)
-    return Run("p/it", folder)
+    """A run that was not started; its folder is there, and HeyHi's."""
+    run = Run("p/it", tmp_path / "p" / "it")
+    run.folder.mkdir(parents=True)
+    run.provenance.write_text("{}\n")
+    return run
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -130,6 +130,7 @@ def test_slurm_is_asked_once_and_only_if_a_job_may_be_there(
     assert asked == []
     for entry, job in zip(batch.entries, ["7", "8", "9"], strict=True):
         entry.run.folder.mkdir(parents=True)
+        entry.run.provenance.write_text("{}")
         entry.run.jobid.write_text(job)
     statuses = [state.status for state in read_states(batch).values()]
     assert statuses == [Status.QUEUED, Status.RUNNING, Status.DEAD]

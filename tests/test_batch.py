@@ -166,8 +166,8 @@ ERRORS: dict[tuple[str, ...], list[str]] = {
     ("--out ../conf/..",): ["it.sh:1: --out '../conf/..': a run needs a folder of its own below EXP"],
     ("--out ../conf/.. ", "--out full"): [
         "it.sh:1: --out '../conf/..': a run needs a folder of its own below EXP",
-        "it.sh:2: EXP/full: it has files, and is no run; name a folder that is new or empty; "
-        "--out names another folder",
+        "it.sh:2: EXP/full: result.json is in it, and HeyHi did not write it; name a folder that is "
+        "new or empty; --out names another folder",
     ],
 }
 
@@ -175,7 +175,7 @@ ERRORS: dict[tuple[str, ...], list[str]] = {
 @pytest.mark.parametrize("lines", ERRORS, ids=[" | ".join(lines) for lines in ERRORS])
 def test_all_errors_come_at_once_with_their_lines(lines: tuple[str, ...], batch_of: BatchOf) -> None:
     (batch_of.exp / "full").mkdir(parents=True)
-    (batch_of.exp / "full" / "file").touch()
+    (batch_of.exp / "full" / "result.json").touch()
     assert batch_of.errors(*lines) == ERRORS[lines]
 
 

@@ -1,10 +1,11 @@
 """What a job does with its task, in this process; what ends a process from outside is in test_end_to_end."""
 
+import gc
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from heyhi import files, job, runs
 from heyhi.job import Outcome
 from heyhi.log import copy_output_to, send_output_to
-from heyhi.runs import Run
+from heyhi.runs import Run, Status
 
 _Execute = Callable[..., Outcome]
 
@@ -128,10 +129,10 @@ def test_a_signal_while_the_result_is_written_waits(
 ) -> None:
     write = files.write_whole
 
-    def interrupted(path: Path, text: str | bytes) -> None:
+    def interrupted(path: Path, text: str | bytes, **how: Any) -> None:
         if path == run.result:
             signal.raise_signal(signal.SIGINT)
-        write(path, text)
+        write(path, text, **how)
 
     monkeypatch.setattr(files, "write_whole", interrupted)
     with pytest.raises(KeyboardInterrupt):  # afterwards
@@ -171,3 +172,75 @@ def test_of_two_claims_one_is_got(run: Run) -> None:
         assert (first, second) == (True, False)
     with job.claimed(run) as again:
         assert again
+
+
+# ---- Ends that only seem to be ones -------------------------------------------------------------
+
+
+async def _coroutine() -> int:
+    return 1
+
+
+async def _async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+def _generator() -> Iterator[int]:
+    yield 1
+
+
+class _Awaitable:
+    def __await__(self) -> Iterator[int]:
+        yield 1
+
+
+NOTHING_COMPUTED: dict[str, tuple[Callable[[], object], str]] = {
+    "coroutine": (_coroutine, "a coroutine, and nothing was computed: call asyncio.run(...)"),
+    "generator": (_generator, "a generator, and nothing was computed: return list(...)"),
+    "generator expression": (lambda: (x for x in [1]), "a generator"),
+    "async generator": (_async_generator, "an async generator"),
+    "awaitable": (_Awaitable, "an awaitable that nothing waits for"),
+}
+
+
+@pytest.mark.parametrize(("make", "told"), NOTHING_COMPUTED.values(), ids=NOTHING_COMPUTED)
+def test_a_task_that_has_computed_nothing_yet_is_not_done(
+    execute: _Execute, run: Run, make: Callable[[], object], told: str
+) -> None:
+    outcome = execute(lambda **_: make())
+    assert isinstance(outcome.failure, TypeError)
+    assert f"grow() returned {told}" in runs.last_error(run)
+    assert not run.result.exists()
+    gc.collect()  # a coroutine that was never awaited would warn, which fails a test
+
+
+def test_a_task_that_ends_its_process_says_so(run: Run, demo: Any) -> None:
+    run.config_meta.write_text("grow { }")
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(write, 2)
+        sys.stderr = os.fdopen(2, "w")
+
+        def main(**_: Any) -> None:
+            child = os.fork()
+            if child == 0:
+                os._exit(0)  # a forked one ends by it as ever
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            os._exit(0)
+
+        with job.claimed(run):
+            job.execute(run, main, demo.MetaCfg, "WARN", copy_output_to)
+        os._exit(55)
+    os.close(write)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    with os.fdopen(read) as said:
+        assert "DEAD: the task ended its process by os._exit(0), without a result" in said.read()
+    assert runs.read_state(run).status is Status.DEAD
+    assert "os._exit(0)" in runs.last_error(run)
+
+
+def test_the_exit_status_of_a_task_that_ends_its_process_stays(execute: _Execute) -> None:
+    before = os._exit
+    assert execute(lambda **_: os._exit is before).value is False
+    assert os._exit is before

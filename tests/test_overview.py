@@ -173,10 +173,10 @@ def links_in_a_circle(run: Run) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Run], None], tuple[str, str]]] = {
-    "half deleted": (half_deleted, ("DONE", "heyhi.json is missing: what it computed is not known")),
+    "half deleted": (half_deleted, ("DONE", "its heyhi.json is missing")),
     "a broken result": (broken_result, ("DONE", "result.json: no JSON: Expecting")),
     "foreign": (nothing_but_a_cat, ("NO_RUN", "no run: it has files, and none of a run's")),
-    "a circle": (links_in_a_circle, ("DONE", "heyhi.json: Too many levels of symbolic links")),
+    "a circle": (links_in_a_circle, ("DONE", "heyhi.json is a link to itself")),
 }
 
 

@@ -143,9 +143,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "invalid JSON": (lambda f: (f / "heyhi.json").write_text('{"id": '), "DONE", "heyhi.json: no JSON: "),
     "invalid UTF-8": (lambda f: (f / "result.json").write_bytes(b'"\xff"'), "DONE", "result.json: no JSON: "),
     "a list": (lambda f: (f / "heyhi.json").write_text("[1]"), "DONE", "heyhi.json: not what HeyHi writes"),
-    "links to nothing": (break_link, "DEAD", "heyhi.json: a link to nothing; result.json: a link to nothing"),
-    "a folder": (make_folder, "DONE", "result.json: is a folder"),
-    "half deleted": (half_delete, "DONE", "heyhi.json is missing: what it computed is not known"),
+    "links to nothing": (
+        break_link,
+        "UNKNOWN",
+        "heyhi.json is a link to nothing; result.json is a link to nothing",
+    ),
+    "a folder": (make_folder, "UNKNOWN", "result.json is a folder"),
+    "half deleted": (half_delete, "DONE", "its heyhi.json is missing"),
     "an empty result": (empty_result, "DONE", "result.json: no JSON: "),
     "nested too deeply": (deep, "DONE", "result.json: nested too deeply"),
     "a config nested too deeply": (deep_config, "DONE", "heyhi.json: nested too deeply"),
@@ -507,4 +511,4 @@ def test_runs_of_a_batch_have_records_before_they_start(batch_of: BatchOf) -> No
     assert (first.status, first.task, first.problem) == ("NOT_STARTED", "grow", "")
     assert (first.config["seed"], first.config["watering.can"]) == (1, "SELECT")
     assert (second.status, second.config["seed"]) == ("DEAD", 2)
-    assert second.problem == "heyhi.json is missing: what it computed is not known"
+    assert second.problem == "ValueError: too dry"

@@ -1,0 +1,97 @@
+"""Whose a folder is: HeyHi touches only what it made.
+
+heyhi.json                                  HeyHi's: it is written before any other file
+nothing; an unheld heyhi.lock               free: a start of the version before wrote its lock first
+the two configs, as they are composed now   HeyHi's: frozen by the version before
+regular files with names of others          free: they are noted in heyhi.json, and no wipe touches them
+any other file with one of HeyHi's names    not HeyHi's: nothing is written there
+"""
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from heyhi import files
+from heyhi.runs import Run, real_path
+
+__all__ = ["find_link", "find_obstacle", "find_strangers", "is_own_name", "noted_strangers"]
+
+_LOCKS = {"heyhi.lock", "heyhi.owner"}
+_CONFIGS = {"config.prototxt", "config_meta.prototxt"}
+_OWN = re.compile(
+    r"config(_meta)?\.prototxt|heyhi\.(json|jobid|lock|owner)|ckpt\.link|run\.log|error\.txt"
+    r"|result\.(json|pkl|json\.of-the-task)|ended\.\w+\.json|\.ranks\..*|\..+\.\w+\.partial"
+)
+
+
+def is_own_name(name: str) -> bool:
+    """Whether HeyHi itself writes a file of this name into a run folder."""
+    return _OWN.fullmatch(name) is not None
+
+
+def find_obstacle(run: Run, config: str, config_meta: str, *, mode_wipes: bool = False) -> str | None:
+    """Why a run must not be started in its folder, which no run's job has used yet; None if it may.
+
+    `config` and `config_meta` are the texts of the configs as they are composed now. `mode_wipes`: the mode
+    is one that wipes, which nobody wants where files of others are.
+    """
+    if not os.path.lexists(run.folder):
+        return None
+    if not run.folder.is_dir():
+        return "it is no folder"
+    if files.is_file(run.provenance):
+        return None
+    names = {name for name in os.listdir(run.folder) if not name.endswith(".partial")}
+    own = {name for name in names if is_own_name(name)} - _LOCKS
+    if own and not (own == _CONFIGS and names - _LOCKS == own and _are_equal(run, config, config_meta)):
+        return f"{min(own)} is in it, and HeyHi did not write it; name a folder that is new or empty"
+    for name in sorted(names - own - _LOCKS):
+        if not _is_regular(run.folder / name):
+            kind = files.kind_of(run.folder / name)
+            return f"{name} is in it ({kind}), and it is no run; name a folder that is new or empty"
+        if mode_wipes:
+            return f"{name} is in it, and HeyHi did not write it; start it by a mode that does not wipe"
+    return None
+
+
+def _are_equal(run: Run, config: str, config_meta: str) -> bool:
+    try:
+        found = [files.read(path) for path in (run.config, run.config_meta)]
+    except OSError:
+        return False
+    return found == [text.encode("utf-8", "surrogateescape") for text in (config, config_meta)]
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return True  # deleted meanwhile
+
+
+def find_strangers(folder: Path) -> list[str]:
+    """The names of files in a folder that HeyHi does not write."""
+    return sorted(name for name in os.listdir(folder) if not is_own_name(name))
+
+
+def noted_strangers(provenance: dict[str, object]) -> Sequence[str]:
+    """The names that a heyhi.json has noted of files that were in its folder before HeyHi."""
+    found = provenance.get("found")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def find_link(folder: Path, root: Path) -> str | None:
+    """The link by which a run folder is reached below the experiment root; None if there is none.
+
+    A run folder outside the root is looked at itself.
+    """
+    real_root, path = real_path(root), os.path.abspath(folder)
+    inner = os.path.relpath(path, root)
+    if inner.startswith(".."):
+        return path if os.path.islink(path) else None
+    if os.path.realpath(path) == os.path.normpath(os.path.join(real_root, inner)):
+        return None
+    above = [Path(root, *Path(inner).parts[: count + 1]) for count in range(len(Path(inner).parts))]
+    return next((str(place) for place in above if place.is_symlink()), path)

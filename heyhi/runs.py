@@ -5,6 +5,7 @@
         heyhi.json       provenance               heyhi.jobid   who computes it
         heyhi.lock       held while a job lives   ckpt.link     where the copy of the code is
         run.log  error.txt                        result.json   written last: the run is DONE
+        ended.<execution>.json                    what it died of, as others saw it (`deaths`)
 
 The folder is the truth: any process on any host can read from it what the run is.
 """
@@ -31,14 +32,16 @@ __all__ = [
     "Run",
     "RunState",
     "Status",
+    "execution_of",
+    "execution_of_job",
     "is_at_work",
-    "last_error",
     "make_id",
     "read_provenance",
     "read_state",
     "real_path",
     "relative_to_root",
     "remove_partials",
+    "starts_of",
     "this_host",
     "this_process",
 ]
@@ -107,8 +110,12 @@ class Run(NamedTuple):
 
     @property
     def error(self) -> Path:
-        """The traceback of the last failure."""
+        """The last failure: a line, and its traceback."""
         return self.folder / "error.txt"
+
+    def ended(self, execution: str) -> Path:
+        """What an execution ended of, as somebody else than its job saw it."""
+        return self.folder / f"ended.{execution}.json"
 
     @property
     def result(self) -> Path:
@@ -369,10 +376,29 @@ def this_process() -> JobId:
 # ---- What it wrote ------------------------------------------------------------------------------------
 
 
+# A regular expression for each file that HeyHi writes into a run folder beside its place: what a killed
+# process has left of one is known by it. A new file of ours needs its line here.
+_WRITTEN_BESIDE = (
+    r"config\.prototxt",
+    r"config_meta\.prototxt",
+    r"heyhi\.json",
+    r"heyhi\.jobid",
+    r"ckpt\.link",
+    r"error\.txt",
+    r"ended\.[0-9a-f]+\.json",
+    r"result\.json",
+    r"result\.pkl",
+)
+_PARTIAL = re.compile(rf"\.({'|'.join(_WRITTEN_BESIDE)})\.\w+\.partial")
+
+
 def remove_partials(run: Run) -> None:
-    """Remove what a killed process left half written; only for who holds the claim, the one writer."""
+    """Remove what a killed process left half written; only for who holds the claim, the one writer.
+
+    A record of a death is written without the claim; if its partial goes too early, it is not made.
+    """
     for path in run.folder.glob(".*.*.partial"):
-        if re.fullmatch(r"\.(config|config_meta|heyhi|ckpt|error|result)\.\w+\.\w+\.partial", path.name):
+        if _PARTIAL.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
@@ -387,13 +413,33 @@ def read_provenance(run: Run) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def last_error(run: Run) -> str:
-    """The last line of the last failure's traceback; empty if there is none."""
-    try:
-        lines = files.read_text(run.error, "replace").splitlines()
-    except OSError:
+def starts_of(known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The starts of a run as its heyhi.json has them, the oldest first, whatever somebody has made of it."""
+    starts = known.get("starts")
+    return [start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else []
+
+
+def execution_of(run: Run, job: JobId | None = None) -> str:
+    """The id of the last start of a run by a job (by default the one that heyhi.jobid names): 16 hex digits.
+
+    A job that has noted no start has one by its own id.
+    """
+    job = job or read_job(run)
+    if job is None:
         return ""
-    # The frame around a group of exceptions tells nothing.
-    told = [line.strip(" |+-") for line in lines if line.strip(" |+-")]
-    last = told[-1] if told else ""
-    return last if len(last) <= 300 else f"{last[:300]}..."
+    for start in reversed(starts_of(read_provenance(run))):
+        if start.get("job") == job.text:
+            own = start.get("id")
+            is_one = isinstance(own, str) and re.fullmatch(r"[0-9a-f]{16}", own)
+            # A start of before has none.
+            return own if is_one else _execution(f"{job.text} {start.get('started')}")
+    return execution_of_job(job)
+
+
+def execution_of_job(job: JobId) -> str:
+    """The id of an execution of which only the job is known."""
+    return _execution(job.text)
+
+
+def _execution(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ask_queue",
+    "await_end",
     "cancel",
     "end",
     "is_of_slurm",
@@ -184,9 +185,14 @@ def cancel(*jobs: str) -> None:
             raise LaunchError(f"job {told} cannot be cancelled: no answer in {_TIMEOUT} seconds") from None
 
 
-def end(*jobs: str, patience: float = 90) -> None:
+def end(*jobs: str) -> None:
     """Cancel jobs, and wait until Slurm has ended them. Raises LaunchError if it does not."""
     cancel(*jobs)
+    await_end(*jobs)
+
+
+def await_end(*jobs: str, patience: float = 90) -> None:
+    """Wait until Slurm has ended jobs that were cancelled. Raises LaunchError if it does not."""
     deadline = time.monotonic() + patience
     while True:
         queue = ask_queue()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.runs import Run, last_error
+from heyhi.deaths import cause
+from heyhi.runs import Run
 from tests.cluster import Cluster
 from tests.conftest import Done, Garden, wait_until
 from tests.small_tasks import SMALL, TRAIN, run_folder, run_py
@@ -238,7 +239,7 @@ def test_a_job_that_is_cancelled_while_it_runs_has_its_end_on_record(plot: MakeP
     done = carrot()
     assert done.status == 1
     assert "DEAD: Slurm: CANCELLED" in done.err
-    assert last_error(carrot.run) == "heyhi.job.Terminated: terminated by SIGTERM"
+    assert cause(carrot.run) == "ended by SIGTERM (Slurm: CANCELLED)"
     assert carrot.starts() == ["DEAD"]
     assert carrot("--mode", "start_restart", "--wait", GARDEN_FAST="1").status == 0
 
@@ -395,7 +396,7 @@ def test_of_local_starts_and_submissions_at_once_one_executes(plot: MakePlot, tm
 
 def test_each_rank_knows_its_place_and_the_master_alone_writes(plot: MakePlot) -> None:
     carrot = plot("fail=place", "launcher.slurm.num_gpus=16")
-    assert carrot("--wait").status == 0, last_error(carrot.run)
+    assert carrot("--wait").status == 0, cause(carrot.run)
     (job,) = carrot.jobs()
     places = [json.loads((carrot.folder / f"place.{rank}.json").read_text()) for rank in range(16)]
     master = places[0]["master"]
@@ -439,7 +440,7 @@ def test_a_rank_that_dies_fails_the_run(plot: MakePlot, death: str, error: str) 
     carrot(GARDEN_DEATH=death)
     carrot.ended()
     assert carrot().status == 1
-    assert error in last_error(carrot.run)
+    assert error in cause(carrot.run)
     assert (carrot.alive(), carrot.run.result.exists()) == ([], False)
     assert carrot.state() == "DEAD"
 
@@ -499,7 +500,7 @@ def test_a_requeued_job_goes_on_in_its_folder(
     wait_until(lambda: carrot.state() == "QUEUED")
     assert not carrot.run.error.exists()
     (carrot.folder / "go-on").touch()
-    assert carrot("--wait").status == 0, last_error(carrot.run)
+    assert carrot("--wait").status == 0, cause(carrot.run)
     assert list(carrot.jobs()) == [job]
     assert (carrot.folder / "end.txt").read_text() == "100"
     callback = carrot.folder / "callback.txt"

@@ -29,6 +29,7 @@ __all__ = [
     "cause",
     "end_of_process",
     "ended_by",
+    "is_said",
     "last_error",
     "reason_of",
     "record",
@@ -54,8 +55,7 @@ def record(run: Run, job: JobId, reason: str, by: str, status: int | None = None
     if status is not None:
         content["signal" if status < 0 else "exit"] = abs(status)
     try:
-        error = last_error(run)
-        if runs.read_job(run) != job or (error and not _is_of_signal(error)):
+        if runs.read_job(run) != job or is_said(run):
             return None
         path = run.ended(runs.execution_of(run, job))
         return path if files.write_new(path, json.dumps(content) + "\n") else None
@@ -108,6 +108,12 @@ def cause(run: Run, job: JobId | None = None) -> str:
         return error
     reason = reason_of(run, job or runs.read_job(run))
     return f"{error} ({reason})" if error and reason else error or reason
+
+
+def is_said(run: Run) -> bool:
+    """True if the job has written down itself what it ended of, and that was more than a signal."""
+    error = last_error(run)
+    return bool(error) and not _is_of_signal(error)
 
 
 def last_error(run: Run) -> str:

@@ -162,7 +162,8 @@ class ExperimentDir:
     def _state(self) -> runs.RunState:
         state = runs.read_state(self._run)
         if state.status is runs.Status.UNKNOWN and state.job is not None and state.job.local is None:
-            state = runs.read_state(self._run, _queue())
+            state = runs.read_state(self._run, queue := _queue())
+            state = slurm.with_ends({self._run: state}, queue)[self._run]
         return state
 
 

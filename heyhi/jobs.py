@@ -170,11 +170,12 @@ class Jobs:
         if queue is None:  # Slurm does not answer: they may live
             return alive
         asked = [state.job for state in states]
-        now = [self._unless_just_gone(job, _state_of(job.run, queue)) for job in jobs]
+        known = slurm.with_ends({job.run: _state_of(job.run, queue) for job in jobs}, queue)
+        now = [self._unless_just_gone(job, known[job.run]) for job in jobs]
         # What was submitted anew while Slurm was asked, its answer does not know.
         return [
-            new if runs.read_job(job.run) == known else old
-            for job, known, new, old in zip(jobs, asked, now, alive, strict=True)
+            new if runs.read_job(job.run) == before else old
+            for job, before, new, old in zip(jobs, asked, now, alive, strict=True)
         ]
 
     def _unless_just_gone(self, job: _Job, state: RunState) -> RunState:

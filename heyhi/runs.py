@@ -25,6 +25,7 @@ from heyhi.project import Project
 
 __all__ = [
     "EXP_ID_PATTERN",
+    "LEFT_QUEUE",
     "SUBMITTING",
     "JobId",
     "Queue",
@@ -35,6 +36,7 @@ __all__ = [
     "execution_of",
     "execution_of_job",
     "is_at_work",
+    "is_its_job",
     "make_id",
     "read_provenance",
     "read_state",
@@ -314,12 +316,16 @@ _IN_SLURM = {
 }
 
 
+#: What is said of a job that Slurm does not know any more, as it forgets them some minutes after their end.
+LEFT_QUEUE = "Slurm does not know it any more"
+
+
 def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
     """What a run is that has no result, and whose job Slurm has, or had."""
     if queue is None:
         return RunState(Status.UNKNOWN, job, f"Slurm cannot be asked about its job {job.text}")
     known = queue.get(job.text)
-    if known is not None and not _is_its_job(run, known):
+    if known is not None and not is_its_job(run, known):
         known = None  # Slurm has lost its memory, and given the id to another job
     if known is not None and known.lives:
         status = _IN_SLURM[known.state]
@@ -328,10 +334,11 @@ def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
     if job.text.startswith(SUBMITTING):
         # Had it begun, its job would have written down its id. So nothing of it ever ran.
         return RunState(Status.NOT_STARTED, job)
-    return RunState(Status.DEAD, job, f"Slurm: {known.state}" if known else "Slurm does not know it any more")
+    return RunState(Status.DEAD, job, f"Slurm: {known.state}" if known else LEFT_QUEUE)
 
 
-def _is_its_job(run: Run, known: QueuedJob) -> bool:
+def is_its_job(run: Run, known: QueuedJob) -> bool:
+    """False if Slurm has given the id of a run's job to another one."""
     name = read_provenance(run).get("slurm_name")
     return name in (None, known.name)
 

@@ -21,7 +21,7 @@ from heyhi import claim, files, job, launch, runs, slurm
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
 from heyhi.order import Order
 from heyhi.plan import Action, Plan
-from heyhi.runs import SUBMITTING, JobId
+from heyhi.runs import SUBMITTING, JobId, Run
 
 __all__ = ["Ask", "Outcome", "most_at_once", "submit"]
 
@@ -93,10 +93,11 @@ def _kill(asks: Sequence[Ask]) -> None:
 
 
 class _Mark(NamedTuple):
-    """The name that is in a run's folder until the id of its job is; what was there before."""
+    """The name that is in a run's folder until the id of its job is; the job and the error of before."""
 
     text: str
     before: JobId | None
+    error: bytes | None
 
 
 def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _Mark | HeyhiError | None:
@@ -106,8 +107,9 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
     try:
         if not claims.enter_context(job.claimed(run)) or not launch.still_as_planned(run, ask.plan):
             return None
-        mark = _Mark(f"{SUBMITTING}{task_name}", runs.read_job(run))
+        mark = _Mark(f"{SUBMITTING}{task_name}", runs.read_job(run), _error(run))
         launch.make_ready(order._replace(provenance={**order.provenance, **for_the_job}), ask.plan, say)
+        run.error.unlink(missing_ok=True)  # it is not the new job's, which may never start
         files.write_whole(run.jobid, mark.text)
     except HeyhiError as problem:
         return problem
@@ -116,6 +118,13 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
             f"{problem.filename or run.folder}: cannot be written: {problem.strerror or problem}"
         )
     return mark
+
+
+def _error(run: Run) -> bytes | None:
+    try:
+        return files.read(run.error)
+    except OSError:
+        return None
 
 
 def _submit(
@@ -144,6 +153,8 @@ def _unmark(asks: Sequence[Ask], marks: Sequence[_Mark | HeyhiError | None]) -> 
             continue
         if mark.before is not None and ask.plan.action is Action.CONTINUE:
             files.write_whole(ask.order.run.jobid, mark.before.text)
+            if mark.error is not None:
+                files.write_whole(ask.order.run.error, mark.error)
         else:
             ask.order.run.jobid.unlink(missing_ok=True)
 

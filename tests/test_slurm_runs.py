@@ -244,6 +244,56 @@ def test_a_job_that_is_cancelled_while_it_runs_has_its_end_on_record(plot: MakeP
     assert carrot("--mode", "start_restart", "--wait", GARDEN_FAST="1").status == 0
 
 
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_a_job_that_heyhi_kills_says_so(plot: MakePlot, is_waiting: bool) -> None:
+    carrot = plot("fail=slow", *([LATER] if is_waiting else []))
+    carrot()
+    if not is_waiting:
+        carrot.started()
+    done = carrot.garden.python("-m", "heyhi.commands", "kill", str(carrot.folder))
+    assert done.status == 0, done.err
+    assert "stopped by heyhi kill" in carrot().err
+    assert carrot.run.error.exists() is not is_waiting
+    assert cause(carrot.run) == "stopped by heyhi kill"
+
+
+def test_a_kill_that_slurm_refuses_leaves_no_word_of_it(
+    plot: MakePlot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrot = plot(LATER)
+    carrot()
+    (tmp_path / "scancel").write_text("#!/bin/sh\necho no >&2\nexit 1\n")
+    (tmp_path / "scancel").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = carrot.garden.python("-m", "heyhi.commands", "kill", str(carrot.folder))
+    assert (done.status, "cannot be cancelled: no" in done.err) == (1, True)
+    assert not list(carrot.folder.glob("ended.*"))
+    assert carrot.state() == "QUEUED"
+
+
+def test_a_job_that_was_killed_without_a_word_was_killed_as_slurm_says(plot: MakePlot) -> None:
+    carrot = plot("fail=kill")
+    told = "DEAD: Slurm: FAILED: ended by SIGKILL (out of memory?)"
+    assert told in carrot("--wait").err
+    (record,) = carrot.folder.glob("ended.*.json")
+    assert json.loads(record.read_text())["by"] == "Slurm"
+    (start,) = json.loads(carrot.run.provenance.read_text())["starts"]
+    assert record.name == f"ended.{start['id']}.json"
+    assert carrot("--mode", "start_continue", "--wait").status == 1
+    assert len(list(carrot.folder.glob("ended.*.json"))) == 2
+
+
+def test_an_error_of_before_is_not_that_of_a_job_that_was_never_started(plot: MakePlot) -> None:
+    carrot = plot("fail=once")
+    assert carrot("--wait").status == 1
+    assert cause(carrot.run) == "ValueError: too dry"
+    carrot("--mode", "start_continue", SBATCH_HOLD="1")
+    carrot.cluster.client("scancel", *carrot.alive())
+    carrot.ended()
+    assert "DEAD: Slurm: CANCELLED" in carrot().err
+    assert cause(carrot.run) == "Slurm: CANCELLED"
+
+
 def test_a_job_takes_all_from_its_folder(
     make_garden: Callable[[str], Garden], cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

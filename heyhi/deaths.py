@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from heyhi import files, runs
-from heyhi.failures import line_in, shown
+from heyhi.failures import has_line, line_in, shown
 from heyhi.runs import JobId, Run, RunState
 
 __all__ = [
@@ -42,6 +42,8 @@ __all__ = [
 KILL, DRIVER, INTERRUPTED = "stopped by heyhi kill", "stopped with its driver", "interrupted"
 #: In place of a reason, where there is none.
 UNSAID = "it left no error"
+
+_HEAD, _MOST = 4096, 10_000_000  # bytes of an error.txt that are read first, and then
 
 
 def record(run: Run, job: JobId, reason: str, by: str, status: int | None = None) -> Path | None:
@@ -119,9 +121,13 @@ def is_said(run: Run) -> bool:
 def last_error(run: Run) -> str:
     """The line of the last failure that the job wrote down itself; empty if there is none."""
     try:
-        return line_in(files.read_text(run.error, "replace"))
+        with open(files.open_regular(run.error), "rb") as file:
+            data = file.read(_HEAD)
+            if not has_line(data.decode(errors="replace")):  # of before: it is somewhere in the traceback
+                data += file.read(_MOST)
     except OSError:
         return ""
+    return line_in(data.decode(errors="replace"))
 
 
 def reason_of(run: Run, job: JobId | None, *, execution: str = "") -> str:

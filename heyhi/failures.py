@@ -13,10 +13,11 @@
 import re
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 
 from heyhi.texts import on_one_line
 
-__all__ = ["line_in", "line_of", "shown", "with_traceback"]
+__all__ = ["has_line", "line_in", "line_of", "show", "shown", "with_traceback"]
 
 _LONGEST = 300  # characters of the line
 
@@ -36,7 +37,7 @@ def line_of(failure: BaseException) -> str:
     name = name if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{name}"
     try:
         message = str(failure)
-    except Exception:  # as Python itself says it
+    except BaseException:  # as Python itself says it
         message = "<exception str() failed>"
     first = next((line for line in message.splitlines() if line.strip()), "")
     return shown(f"{name}: {first.strip()}" if first else name)
@@ -46,20 +47,28 @@ def with_traceback(line: str, failure: BaseException) -> str:
     """The line, and the traceback below it: the text of an error.txt."""
     try:
         trace = "".join(traceback.format_exception(failure))
-    except Exception as problem:  # of a strange exception; that the run failed is still written
+    except BaseException as problem:  # of a strange exception; that the run failed is still written
         trace = f"(its traceback cannot be shown: {type(problem).__name__})\n"
     return f"{line}\n\n{trace}"
+
+
+def show(failure: BaseException) -> None:
+    """Print the traceback to stderr, if that can be done."""
+    with suppress(Exception):  # nobody reads any more, or the exception is a strange one; it is on record
+        traceback.print_exception(failure)
 
 
 def line_in(text: str) -> str:
     """The line in the text of an error.txt; empty if it holds none."""
     lines = text.lstrip("\n").splitlines()
-    if not lines:
-        return ""
-    first, rest = lines[0], lines[1:3]
-    has_line = rest[:1] == [""] and rest[-1] not in _LINKS
+    return shown(lines[0] if has_line(text) else _line_in_traceback(lines))
+
+
+def has_line(text: str) -> bool:
+    """True if a text, or the beginning of one, starts with the line of a failure, not with a traceback."""
+    first, *rest = [*text.lstrip("\n").split("\n", 3), ""][:3]
     is_bare = _BEGINS_TRACEBACK.match(first) or _IS_BARE_TYPE.fullmatch(first.strip())
-    return shown(first if has_line and not is_bare else _line_in_traceback(lines))
+    return bool(first) and rest[:1] == [""] and rest[-1] not in _LINKS and not is_bare
 
 
 def _line_in_traceback(lines: Iterable[str]) -> str:

@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -111,7 +110,8 @@ def execute(
         outcome = _call(run, main, meta_class, level, task_is_over)
         outcome = _record(run, outcome, owner, start)
         _note_end(run, start, outcome, owner)
-        _show_failure(outcome)
+        if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
+            failures.show(outcome.failure)
         _join(set(threading.enumerate()) - before)
     return outcome
 
@@ -142,15 +142,6 @@ def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> An
     text = files.read_text(run.config_meta)
     meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
     return main(cfg=meta.task, task=meta.which_task, log_level=level)
-
-
-def _show_failure(outcome: Outcome) -> None:
-    if outcome.failure is None or isinstance(outcome.failure, _ASKED_TO_END):
-        return
-    try:
-        traceback.print_exception(outcome.failure)
-    except (OSError, ValueError):
-        pass  # nobody reads any more; it is on record
 
 
 def _join(threads: Iterable[threading.Thread]) -> None:

@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -206,7 +205,7 @@ def _call(rank: _Rank, main: job.Main, meta_class: type[Message], level: str) ->
     except job.Terminated:
         return "terminated"
     except BaseException as failure:  # whatever it is: the run has failed, and srun ends the other ranks
-        traceback.print_exc()
+        failures.show(failure)
         return f"{_FAILED}: {failures.line_of(failure)}"
     return _ENDED
 

@@ -204,18 +204,18 @@ def with_ends(states: Mapping[Run, RunState], queue: Queue | None) -> dict[Run, 
 def _ends_of(states: Mapping[Run, RunState], queue: Queue) -> dict[Run, str]:
     """What Slurm says of the ends of jobs; without those of which it may say more later."""
     jobs = {run: state.job.text for run, state in states.items() if state.job}
-    has_left = {run for run, state in states.items() if state.detail == runs.LEFT_QUEUE}
-    live = {run: queue[job] for run, job in jobs.items() if run not in has_left and job in queue}
-    statuses = _ask_statuses([job.id for job in live.values() if job.state == "FAILED"])
-    asked = [jobs[run] for run in jobs if run in has_left or (run in live and live[run].state == "CANCELLED")]
-    accounts = _ask_accounting(asked)
+    shown = {
+        run: queue[job] for run, job in jobs.items() if states[run].detail != runs.LEFT_QUEUE and job in queue
+    }
+    statuses = _ask_statuses([job.id for job in shown.values() if job.state == "FAILED"])
+    accounts = _ask_accounting(job for run, job in jobs.items() if run not in shown)
     found = {}
     for run, job in jobs.items():
         account = accounts.get(job)
-        if account and runs.is_its_job(run, account.job) and not account.job.lives:
+        if run in shown:
+            found[run] = _end_in_words(shown[run].state, statuses.get(job), shown[run].reason)
+        elif account and runs.is_its_job(run, account.job) and not account.job.lives:
             found[run] = _end_in_words(account.job.state, account.status)
-        elif run in live:
-            found[run] = _end_in_words(live[run].state, statuses.get(job), live[run].reason)
         elif job in accounts and _is_settled(run):
             found[run] = runs.LEFT_QUEUE  # it never will say more: it need not be asked again
     return found

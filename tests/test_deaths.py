@@ -60,6 +60,23 @@ def test_what_the_job_wrote_down_itself_wins(dead: Run) -> None:
     assert "ended.00112233445566ff.json" not in names(dead)
 
 
+def test_the_line_of_an_error_is_found_however_long_the_rest_is(dead: Run) -> None:
+    frames = '  File "a.py", line 1, in f\n' * 100_000
+    dead.error.write_text(f"Traceback (most recent call last):\n{frames}ValueError: too dry\nat all\n")
+    assert deaths.last_error(dead) == "ValueError: too dry"
+    dead.error.write_text("ValueError: too dry\n\nTraceback (most recent call last):\n")
+    os.truncate(dead.error, 10**9)
+    assert deaths.last_error(dead) == "ValueError: too dry"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link to nothing"])
+def test_an_error_that_is_no_file_is_none(dead: Run, kind: str) -> None:
+    {"fifo": os.mkfifo, "folder": os.mkdir, "link to nothing": lambda path: os.symlink("x", path)}[kind](
+        dead.error
+    )
+    assert deaths.cause(dead) == ""
+
+
 @pytest.mark.parametrize("line", ["ended by SIGTERM", "ended by SIGHUP"])
 def test_of_a_job_that_knows_no_more_than_a_signal_it_is_said_who_sent_it(dead: Run, line: str) -> None:
     dead.error.write_text(f"{line}\n\nTraceback (most recent call last):\n")

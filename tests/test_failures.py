@@ -20,6 +20,11 @@ class MuteError(Exception):
         raise ValueError("no words")
 
 
+class LeavingError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(0)
+
+
 class StrangeError(Exception):
     @property
     def __notes__(self) -> list[str]:  # type: ignore[override]
@@ -85,6 +90,10 @@ LINES = {
         "RuntimeError: -- Process 0 ended:",
     ),
     "a text that cannot be had": (MuteError(), "tests.test_failures.MuteError: <exception str() failed>"),
+    "a text that ends the program": (
+        LeavingError(),
+        "tests.test_failures.LeavingError: <exception str() failed>",
+    ),
     "the end of a program": (SystemExit(3), "SystemExit: 3"),
     "an assertion of several lines": (
         AssertionError("assert 1 == 2\n +  where"),

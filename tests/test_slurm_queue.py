@@ -262,13 +262,6 @@ def test_of_runs_that_left_squeue_silently_the_accounting_is_asked_once_for_all(
     assert [line.rpartition("=")[2] for line in ended.questions("sacct")] == ["5,6,7,8", "7"]
 
 
-def test_who_cancelled_a_job_is_asked_while_squeue_still_knows_it(ended: Ended) -> None:
-    ended.squeue("5|CANCELLED|None|it", "6|CANCELLED|None|it")
-    ended.sacct("5|CANCELLED by 0|0:0|0:0|it", "6|RUNNING|0:0|0:0|it")
-    assert slurm.read_state(ended.run("5")).detail == "Slurm: CANCELLED by root"
-    assert slurm.read_state(ended.run("6")).detail == "Slurm: CANCELLED", "the accounting lags behind"
-
-
 NO_ACCOUNTING = {
     "absent": None,
     "disabled": "echo 'Slurm accounting storage is disabled' >&2; exit 1",

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import slurm
+from heyhi import deaths, slurm
 from heyhi.batch import Batch, Entry
 from heyhi.invocation import Mode
 from heyhi.plan import Action, Plan, make_plan
-from heyhi.runs import Run, RunState, Status, last_error
+from heyhi.runs import Run, RunState, Status
 
 __all__ = ["Agenda", "Item", "Kind", "make_agenda", "read_states"]
 
@@ -145,6 +145,4 @@ def _why_left(run: Run, state: RunState) -> str:
         return ": left, by mode=dryrun"
     if state.status is Status.UNKNOWN:
         return f": left: {state.detail}; once it has surely ended, delete {run.jobid}"
-    error = last_error(run)
-    told = f" ({error})" if error else ""
-    return f"{told}: left; mode=start_continue goes on, mode=start_restart starts anew"
+    return f" ({deaths.why(run, state)}): left; mode=start_continue goes on, mode=start_restart starts anew"

@@ -412,7 +412,7 @@ def _finish(invocation: Invocation, report: Report) -> int:
 def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> None:
     from heyhi.runs import Status
 
-    _say_last_error(run)
+    _say_last_error(run, state)
     if state.status is Status.UNKNOWN:
         say(f"  once it has surely ended, delete {run.jobid} and start again")
         return
@@ -420,12 +420,15 @@ def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> 
         say(f"  {purpose}{shlex.join(['python', sys.argv[0], *invocation.again(mode, run.folder)])}")
 
 
-def _say_last_error(run: "Run") -> None:
-    from heyhi.runs import last_error
+def _say_last_error(run: "Run", state: "RunState") -> None:
+    from heyhi import deaths
+    from heyhi.runs import Status
 
-    error = last_error(run)
-    if error:
-        say(f"  last error: {error}  (all of it: {run.error})")
+    error = deaths.cause(run, state.job)
+    if error and error != state.detail:
+        say(f"  last error: {error}{f'  (all of it: {run.error})' if run.error.exists() else ''}")
+    elif not error and not state.detail and state.status is Status.DEAD:
+        say(f"  {deaths.UNSAID}")
 
 
 def _print_result(run: "Run") -> bool:

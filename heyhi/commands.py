@@ -204,7 +204,7 @@ def stop(words: Sequence[str]) -> int:
 
 def kill(words: Sequence[str]) -> int:
     """End the jobs of runs; status 1 if one cannot be ended."""
-    from heyhi import launch, slurm
+    from heyhi import deaths, launch, slurm
     from heyhi.finding import find_run
     from heyhi.runs import Status
 
@@ -220,7 +220,7 @@ def kill(words: Sequence[str]) -> int:
             problems += state.status is Status.UNKNOWN
             continue
         try:
-            launch.kill(run, state)
+            launch.kill(run, state, deaths.KILL)
             print(f"{run.id}: ended: {state.job.text if state.job else '?'}", flush=True)
         except HeyhiError as problem:
             print(f"error: {problem}", file=sys.stderr)

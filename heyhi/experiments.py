@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import cli, files, guard, html, launch, ownership, results, runs, slurm
+from heyhi import cli, deaths, files, guard, html, launch, ownership, results, runs, slurm
 from heyhi.compose import compose
 from heyhi.draft import Draft, make_draft
 from heyhi.errors import RefusedError, UsageError
@@ -90,9 +90,11 @@ class ExperimentDir:
 
     def _repr_html_(self) -> str:
         """Its status, folder and result, for a notebook."""
-        rows: list[tuple[object, ...]] = [("status", self.get_status().name), ("folder", self._run.folder)]
-        if error := runs.last_error(self._run):
-            rows.append(("last error", error))
+        state = self._state()
+        status = _STATUS[state.status]
+        rows: list[tuple[object, ...]] = [("status", status.name), ("folder", self._run.folder)]
+        if status is Status.DEAD:
+            rows.append(("last error", deaths.why(self._run, state)))
         try:
             rows += results.scalars(results.read(self._run)).items()
         except (OSError, ValueError):
@@ -168,7 +170,8 @@ class ExperimentDir:
     def _state(self) -> runs.RunState:
         state = runs.read_state(self._run)
         if state.status is runs.Status.UNKNOWN and state.job is not None and state.job.local is None:
-            state = runs.read_state(self._run, _queue())
+            state = runs.read_state(self._run, queue := _queue())
+            state = slurm.with_ends({self._run: state}, queue)[self._run]
         return state
 
 

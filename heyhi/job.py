@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf.message import Message
 
-from heyhi import claim, files, guard, prototxt, results, runs
+from heyhi import claim, deaths, failures, files, guard, prototxt, results, runs
 from heyhi.config import freeze
 from heyhi.environment import Requeued
 from heyhi.log import say
@@ -92,6 +91,7 @@ def claimed(
             got = False
         if got:
             runs.remove_partials(run)
+            _end_old_starts(run)
         yield got
     finally:
         if got:
@@ -120,9 +120,10 @@ def execute(
     with signals_end_the_task() as task_is_over, _inside(run, output):
         outcome = _call(run, main, meta_class, level, task_is_over)
         _restore_proof(run, provenance, owner)
-        outcome = _record(run, outcome, owner)
+        outcome = _record(run, outcome, owner, start)
         _note_end(run, start, outcome, owner)
-        _show_failure(outcome)
+        if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
+            failures.show(outcome.failure)
         _join(set(threading.enumerate()) - before)
     return outcome
 
@@ -193,15 +194,6 @@ def _exit_is_an_error(run: Run) -> Iterator[None]:
         os._exit = really_exit
 
 
-def _show_failure(outcome: Outcome) -> None:
-    if outcome.failure is None or isinstance(outcome.failure, _ASKED_TO_END):
-        return
-    try:
-        traceback.print_exception(outcome.failure)
-    except (OSError, ValueError):
-        pass  # nobody reads any more; it is on record
-
-
 def _join(threads: Iterable[threading.Thread]) -> None:
     """Wait for the threads that the task leaves behind: as long as they work, the run is claimed."""
     for thread in threads:
@@ -231,19 +223,29 @@ def _restore_proof(run: Run, provenance: dict[str, Any], owner: JobId) -> None:
         pass  # the folder is gone, or another process's: that is said where the result is written
 
 
-def _record(run: Run, outcome: Outcome, owner: JobId) -> Outcome:
+def _record(run: Run, outcome: Outcome, owner: JobId, start: dict[str, Any]) -> Outcome:
     """Write what the task returned, or why it returned nothing. A result is never dropped."""
     failure = outcome.failure or _write_result(run, outcome.value, owner)
     if failure is not None and not isinstance(failure, Requeued):
-        text = "".join(traceback.format_exception(failure)).encode(errors="backslashreplace")
+        line = _line_of(failure, run, owner, start)
+        text = failures.with_traceback(line, failure).encode(errors="backslashreplace")
         try:
             _refuse_if_lost(run, owner)
             files.write_whole(run.error, text)
             if run.result.exists():  # written by the task itself: it would make the run DONE
                 os.replace(run.result, run.folder / "result.json.of-the-task")
         except OSError as problem:
-            say(f"{run.error}: cannot be written: {problem.strerror}. {failure}")
+            say(f"{run.error}: cannot be written: {problem.strerror}. {line}")
     return Outcome(outcome.value, failure)
+
+
+def _line_of(failure: BaseException, run: Run, owner: JobId, start: dict[str, Any]) -> str:
+    """The line of a failure; of a signal, who has sent it, if they said so beforehand."""
+    if isinstance(failure, KeyboardInterrupt):
+        return deaths.INTERRUPTED
+    if isinstance(failure, Terminated):
+        return deaths.reason_of(run, owner, execution=start["id"]) or deaths.ended_by(failure.signal)
+    return failures.line_of(failure)
 
 
 def _write_result(run: Run, value: Any, owner: JobId) -> BaseException | None:
@@ -357,13 +359,14 @@ os.register_at_fork(
 
 def _note_start(run: Run, owner: JobId) -> dict[str, Any]:
     start: dict[str, Any] = {
+        "id": os.urandom(8).hex(),
         "job": owner.text,
         "host": runs.this_host(),
         "started": _now(),
         "ended": None,
         "status": "RUNNING",
     }
-    _note(run, lambda content: {**content, "starts": [*_starts(content), start]})
+    _note(run, lambda content: {**content, "starts": [*runs.starts_of(content), start]})
     return start
 
 
@@ -373,14 +376,25 @@ def _note_end(run: Run, start: dict[str, Any], outcome: Outcome, owner: JobId) -
     end = {**start, "ended": _now(), "status": status}
     try:
         _refuse_if_lost(run, owner)
-        _note(run, lambda content: {**_with_versions(content), "starts": [*_starts(content)[:-1], end]})
+        _note(
+            run, lambda content: {**_with_versions(content), "starts": [*runs.starts_of(content)[:-1], end]}
+        )
     except OSError as problem:
         say(f"{run.provenance}: cannot be updated: {problem.strerror}")
 
 
-def _starts(content: dict[str, Any]) -> list[Any]:
-    starts = content.get("starts")
-    return starts if isinstance(starts, list) else []  # somebody has edited it
+def _end_old_starts(run: Run) -> None:
+    """Mark as ended the starts that were killed before they could do so. The claim says that none runs."""
+    starts = runs.starts_of(runs.read_provenance(run))
+    killed = [start for start in starts if start.get("status") == "RUNNING"]
+    for start in killed:
+        # Killed between result.json and its note.
+        start["status"] = "DONE" if start is starts[-1] and run.result.exists() else "DEAD"
+    if killed:
+        try:
+            _note(run, lambda content: {**content, "starts": starts})
+        except OSError:
+            pass  # no more than a note: readers know it without
 
 
 def _with_versions(content: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from heyhi import runs, slurm
+from heyhi import deaths, runs, slurm
 from heyhi.errors import HeyhiError
 from heyhi.runs import Queue, Run, RunState, Status
 
@@ -103,19 +103,20 @@ class Jobs:
         """
         with self._lock:
             jobs, self._jobs = self._jobs, []
-        own = [job.process for job in jobs if job.process is not None]
-        for process in own:
+        own = [(job, job.process) for job in jobs if job.process is not None]
+        stopped = [(job, process) for job, process in own if not _has_ended(process)]
+        for job, process in stopped:
+            _record(job, deaths.DRIVER)  # before the signal: the job looks for it
             process.terminate()
         try:
             end = time.monotonic() + _PATIENCE
-            while not all(map(_has_ended, own)) and time.monotonic() < end:
+            while not all(_has_ended(process) for _, process in own) and time.monotonic() < end:
                 time.sleep(_PAUSE)
         except KeyboardInterrupt:
             pass
-        for process in own:
+        for job, process in own:
             _kill_group(process)
-            process.wait()
-        for job in jobs:
+            _note_end(job, process.wait(), deaths.DRIVER if (job, process) in stopped else "")
             if job.output is not None:
                 job.output.close()
         return len(own)
@@ -169,11 +170,12 @@ class Jobs:
         if queue is None:  # Slurm does not answer: they may live
             return alive
         asked = [state.job for state in states]
-        now = [self._unless_just_gone(job, _state_of(job.run, queue)) for job in jobs]
+        known = slurm.with_ends({job.run: _state_of(job.run, queue) for job in jobs}, queue)
+        now = [self._unless_just_gone(job, known[job.run]) for job in jobs]
         # What was submitted anew while Slurm was asked, its answer does not know.
         return [
-            new if runs.read_job(job.run) == known else old
-            for job, known, new, old in zip(jobs, asked, now, alive, strict=True)
+            new if runs.read_job(job.run) == before else old
+            for job, before, new, old in zip(jobs, asked, now, alive, strict=True)
         ]
 
     def _unless_just_gone(self, job: _Job, state: RunState) -> RunState:
@@ -273,23 +275,31 @@ def _end_of(job: _Job) -> JobEnd:
         state = slurm.read_state(job.run)
     except (OSError, HeyhiError) as problem:
         return JobEnd(False, f"{job.run.id}: its folder cannot be read: {problem}")
+    status = job.process.returncode
     words = [line.strip().removeprefix("error: ") for line in printed if line.strip()]
-    why = _signal_name(job.process.returncode) or (words[-1] if words else "")
-    if job.process.returncode and job.old_result and job.old_result == _which(job.run.result):
+    why = deaths.ended_by(-status) if status < 0 else words[-1] if words else ""
+    if status and job.old_result and job.old_result == _which(job.run.result):
         # It was to be done anew: an old result is no success.
         return JobEnd(False, f"{job.run.id}: not done anew, its old result stays: {why} ({job.run.folder})")
+    _note_end(job, status, why)
     return _end(job.run, state, why)
 
 
-def _signal_name(status: int) -> str:
-    try:
-        return f"its process was ended by {signal.Signals(-status).name}" if status < 0 else ""
-    except ValueError:
-        return f"its process was ended by signal {-status}"
+def _note_end(job: _Job, status: int, why: str = "") -> None:
+    """Keep of what a process has died, if its run is DEAD by it and the process could not say that itself."""
+    if _state_of(job.run).status is Status.DEAD and not deaths.last_error(job.run):
+        _record(job, why or deaths.end_of_process(status), status)
+
+
+def _record(job: _Job, reason: str, status: int | None = None) -> None:
+    """Keep it, if the run is in the hands of the very process that was started for it."""
+    known = runs.read_job(job.run)
+    if known and job.process and known.local == (runs.this_host(), job.process.pid):
+        deaths.record(job.run, known, reason, "its driver", status)
 
 
 def _end(run: Run, state: RunState, otherwise: str = "") -> JobEnd:
     if state.status is Status.DONE:
         return JobEnd(True)
-    error = runs.last_error(run) or otherwise or state.detail or "it left no error"
+    error = deaths.cause(run, state.job) or otherwise or state.detail or deaths.UNSAID
     return JobEnd(False, f"{run.id}: {state.status.value}: {error} ({run.folder})")

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, files, fingerprints, guard, job, ownership, runs, slurm, snapshot
+from heyhi import claim, deaths, files, fingerprints, guard, job, ownership, runs, slurm, snapshot
 from heyhi.errors import LaunchError, RefusedError
 from heyhi.invocation import Mode
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.order import Order
 from heyhi.plan import Action, Plan, make_plan
 from heyhi.project import Project
-from heyhi.runs import Run, RunState, Status
+from heyhi.runs import JobId, Run, RunState, Status
 
 if TYPE_CHECKING:
     import psutil
@@ -195,11 +195,11 @@ def still_as_planned(run: Run, plan: Plan) -> bool:
 # ---- Ending and wiping --------------------------------------------------------------------------
 
 
-def kill(run: Run, state: RunState) -> None:
+def kill(run: Run, state: RunState, reason: str = "") -> None:
     """End the job of a run, and wait until it has. Only the very job that the plan saw.
 
-    Raises RefusedError if it cannot be ended from here, LaunchError if Slurm does not cancel it, or if it
-    lives on.
+    `reason` is what the run is to have died of, if it stays. Raises RefusedError if the job cannot be ended
+    from here, LaunchError if Slurm does not cancel it, or if it lives on.
     """
     if state.job is None:
         raise LaunchError(f"{run.id}: its process is only starting, and has not said who it is; try again")
@@ -207,15 +207,17 @@ def kill(run: Run, state: RunState) -> None:
         raise RefusedError(f"{run.id}: {state.keeps}: its job {state.job.text} is not HeyHi's to end")
     job = state.job.text
     if state.job.local is None:
-        slurm.end(job)
+        with deaths.recorded(run, state.job, reason):
+            slurm.cancel(job)
+        slurm.await_end(job)
         if not _wait(lambda: claim.holder(run.lock) is None):
             raise LaunchError(f"{run.id}: Slurm has ended its job {job}, but one of its processes lives on")
         return
-    host, pid = state.job.local
+    host, _ = state.job.local
     if host != runs.this_host():
         raise RefusedError(f"{run.id}: its job {job} runs on {host}; end it there")
-    _end_process(run, pid)
-    if claim.holder(run.lock) == job or _is_its_process(run, pid):
+    _end_process(run, state.job, reason)
+    if claim.holder(run.lock) == job or _is_its_process(run, state.job.local[1]):
         raise RefusedError(f"{run.id}: its job {job} could not be ended")
 
 
@@ -230,16 +232,19 @@ def _is_its_process(run: Run, pid: int) -> bool:
         return False
 
 
-def _end_process(run: Run, pid: int) -> None:
+def _end_process(run: Run, job: JobId, reason: str) -> None:
     """SIGTERM, later SIGKILL, for the job and what it started; nothing, if the pid is no longer the job's."""
     import psutil  # knows a process from a later one with its number
 
+    assert job.local is not None, "it is a process of this machine"
+    pid = job.local[1]
     try:
         process = psutil.Process(pid)
         if not _is_its_process(run, pid):
             return
         children = process.children(recursive=True)
-        process.terminate()
+        with deaths.recorded(run, job, reason):
+            process.terminate()
         _wait(lambda: not _lives(process))
         left = [one for one in (process, *children) if _lives(one)]
         for one in left:

@@ -8,27 +8,17 @@ any other file with one of HeyHi's names    not HeyHi's: nothing is written ther
 """
 
 import os
-import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from heyhi import files
-from heyhi.runs import Run, real_path
+from heyhi.runs import Run, is_own_name, real_path
 
-__all__ = ["find_link", "find_obstacle", "find_strangers", "is_own_name", "noted_strangers"]
+__all__ = ["find_link", "find_obstacle", "find_strangers", "noted_strangers"]
 
 _LOCKS = {"heyhi.lock", "heyhi.owner"}
 _CONFIGS = {"config.prototxt", "config_meta.prototxt"}
-_OWN = re.compile(
-    r"config(_meta)?\.prototxt|heyhi\.(json|jobid|lock|owner)|ckpt\.link|run\.log|error\.txt"
-    r"|result\.(json|pkl|json\.of-the-task)|ended\.\w+\.json|\.ranks\..*|\..+\.\w+\.partial"
-)
-
-
-def is_own_name(name: str) -> bool:
-    """Whether HeyHi itself writes a file of this name into a run folder."""
-    return _OWN.fullmatch(name) is not None
 
 
 def find_obstacle(run: Run, config: str, config_meta: str, *, mode_wipes: bool = False) -> str | None:

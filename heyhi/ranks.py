@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, files, job, runs
+from heyhi import claim, failures, files, job, runs
 from heyhi.environment import Requeued, get_slurm_job_id
 from heyhi.errors import LaunchError
 from heyhi.runs import SUBMITTING, JobId, Run
@@ -206,9 +205,8 @@ def _call(rank: _Rank, main: job.Main, meta_class: type[Message], level: str) ->
     except job.Terminated:
         return "terminated"
     except BaseException as failure:  # whatever it is: the run has failed, and srun ends the other ranks
-        traceback.print_exc()
-        told = traceback.format_exception_only(failure)[-1].strip()
-        return f"{_FAILED}: {told}".encode(errors="backslashreplace").decode()
+        failures.show(failure)
+        return f"{_FAILED}: {failures.line_of(failure)}"
     return _ENDED
 
 

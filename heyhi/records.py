@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heyhi import files, results, runs
+from heyhi import deaths, files, results, runs
 from heyhi.finding import Found, is_run_folder
 from heyhi.kept import Kept, stamp_of
 from heyhi.overrides import SELECT, join_key
@@ -213,8 +213,7 @@ _FOREIGN = "no run: it has files, and none of a run's"
 
 
 def _from_provenance(record: Record, known: dict[str, Any]) -> Record:
-    starts = known.get("starts")
-    last = starts[-1] if isinstance(starts, list) and starts and isinstance(starts[-1], dict) else {}
+    last: dict[str, Any] = next(reversed(runs.starts_of(known)), {})
     config = known.get("config")
     return record._replace(
         task=_text(known.get("task")),
@@ -299,7 +298,7 @@ def _in_state(record: Record, state: RunState | None) -> Record:
     if state.keeps:
         record = record._replace(problem=state.detail or state.keeps)
     if state.status is Status.DEAD:
-        told = as_utf8(runs.last_error(record.run)) or state.detail
+        told = as_utf8(deaths.why(record.run, state))
     elif state.detail != STARTING:
         told = state.detail
     seconds = record.duration_s

@@ -383,15 +383,22 @@ def _about(record: Record) -> list[tuple[str, str]]:
         ),
         ("copy of the code", record.snapshot),
         *((name.replace("_", " "), known.get(name)) for name in ("cwd", "user", "fingerprint", "versions")),
-        *(("start", start) for start in _starts(known)),
+        *(("start", start) for start in _starts(known, record.status)),
         ("drift", record.drift),
     ]
     return [(name, _told(value)) for name, value in told if value]
 
 
-def _starts(known: Mapping[str, Any]) -> list[Any]:
-    starts = known.get("starts")
-    return starts[-5:] if isinstance(starts, list) else []
+def _starts(known: Mapping[str, Any], status: str) -> list[dict[str, Any]]:
+    """The last starts. One that was killed before it could note its end has no status."""
+    starts = runs.starts_of(known)[-5:]
+    lives = [start for start in starts[-1:] if status == Status.RUNNING.value]
+    return [
+        {**start, "status": None}
+        if start.get("status") == Status.RUNNING.value and start not in lives
+        else start
+        for start in starts
+    ]
 
 
 def _told(value: Any) -> str:

@@ -6,6 +6,7 @@
         heyhi.jobid      who computes it          ckpt.link     where the copy of the code is
         heyhi.lock       held while a job lives   heyhi.owner   which process that is
         run.log  error.txt                        result.json   written last: the run is DONE
+        ended.<execution>.json                    what it died of, as others saw it (`deaths`)
 
 The folder is the truth: any process on any host can read from it what the run is.
 """
@@ -28,6 +29,7 @@ from heyhi.project import Project
 
 __all__ = [
     "EXP_ID_PATTERN",
+    "LEFT_QUEUE",
     "STARTING",
     "SUBMITTING",
     "JobId",
@@ -36,14 +38,18 @@ __all__ = [
     "Run",
     "RunState",
     "Status",
+    "execution_of",
+    "execution_of_job",
     "is_at_work",
-    "last_error",
+    "is_its_job",
+    "is_own_name",
     "make_id",
     "read_provenance",
     "read_state",
     "real_path",
     "relative_to_root",
     "remove_partials",
+    "starts_of",
     "state_at_rest",
     "this_host",
     "this_process",
@@ -119,8 +125,12 @@ class Run(NamedTuple):
 
     @property
     def error(self) -> Path:
-        """The traceback of the last failure."""
+        """The last failure: a line, and its traceback."""
         return self.folder / "error.txt"
+
+    def ended(self, execution: str) -> Path:
+        """What an execution ended of, as somebody else than its job saw it."""
+        return self.folder / f"ended.{execution}.json"
 
     @property
     def result(self) -> Path:
@@ -425,12 +435,16 @@ _IN_SLURM = {
 }
 
 
+#: What is said of a job that Slurm does not know any more, as it forgets them some minutes after their end.
+LEFT_QUEUE = "Slurm does not know it any more"
+
+
 def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
     """What a run is that has no result, and whose job Slurm has, or had."""
     if queue is None:
         return RunState(Status.UNKNOWN, job, f"Slurm cannot be asked about its job {job.text}")
     known = queue.get(job.text)
-    if known is not None and not _is_its_job(run, known):
+    if known is not None and not is_its_job(run, known):
         known = None  # Slurm has lost its memory, and given the id to another job
     if known is not None and known.lives:
         status = _IN_SLURM[known.state]
@@ -439,10 +453,11 @@ def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
     if job.text.startswith(SUBMITTING):
         # Had it begun, its job would have written down its id. So nothing of it ever ran.
         return RunState(Status.NOT_STARTED, job)
-    return RunState(Status.DEAD, job, f"Slurm: {known.state}" if known else "Slurm does not know it any more")
+    return RunState(Status.DEAD, job, f"Slurm: {known.state}" if known else LEFT_QUEUE)
 
 
-def _is_its_job(run: Run, known: QueuedJob) -> bool:
+def is_its_job(run: Run, known: QueuedJob) -> bool:
+    """False if Slurm has given the id of a run's job to another one."""
     name = read_provenance(run).get("slurm_name")
     return name in (None, known.name)
 
@@ -482,10 +497,40 @@ def this_process() -> JobId:
 # ---- What it wrote ------------------------------------------------------------------------------------
 
 
+# The name of each file that HeyHi itself writes into a run folder, as a regular expression: by it, a file is known
+# from a task's or a user's, and what a killed process has left of one is removed. A new file of ours needs
+# its line here.
+_OWN_FILES = (
+    r"config\.prototxt",
+    r"config_meta\.prototxt",
+    r"heyhi\.json",
+    r"heyhi\.jobid",
+    r"heyhi\.lock",
+    r"heyhi\.owner",
+    r"ckpt\.link",
+    r"run\.log",
+    r"error\.txt",
+    r"ended\.[0-9a-f]+\.json",
+    r"result\.json",
+    r"result\.json\.of-the-task",
+    r"result\.pkl",
+)
+_OWN = re.compile("|".join(_OWN_FILES))
+_PARTIAL = re.compile(rf"\.({_OWN.pattern})\.\w+\.partial")
+
+
+def is_own_name(name: str) -> bool:
+    """Whether HeyHi itself writes a file of this name into a run folder."""
+    return any(pattern.fullmatch(name) for pattern in (_OWN, _PARTIAL)) or name.startswith(".ranks.")
+
+
 def remove_partials(run: Run) -> None:
-    """Remove what a killed process left half written; only for who holds the claim, the one writer."""
+    """Remove what a killed process left half written; only for who holds the claim, the one writer.
+
+    A record of a death is written without the claim; if its partial goes too early, it is not made.
+    """
     for path in run.folder.glob(".*.*.partial"):
-        if re.fullmatch(r"\.(config|config_meta|heyhi|ckpt|error|result)\.\w+\.\w+\.partial", path.name):
+        if _PARTIAL.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
@@ -500,13 +545,33 @@ def read_provenance(run: Run) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def last_error(run: Run) -> str:
-    """The last line of the last failure's traceback; empty if there is none."""
-    try:
-        lines = files.read_text(run.error, "replace").splitlines()
-    except OSError:
+def starts_of(known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The starts of a run as its heyhi.json has them, the oldest first, whatever somebody has made of it."""
+    starts = known.get("starts")
+    return [start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else []
+
+
+def execution_of(run: Run, job: JobId | None = None) -> str:
+    """The id of the last start of a run by a job (by default the one that heyhi.jobid names): 16 hex digits.
+
+    A job that has noted no start has one by its own id.
+    """
+    job = job or read_job(run)
+    if job is None:
         return ""
-    # The frame around a group of exceptions tells nothing.
-    told = [line.strip(" |+-") for line in lines if line.strip(" |+-")]
-    last = told[-1] if told else ""
-    return last if len(last) <= 300 else f"{last[:300]}..."
+    for start in reversed(starts_of(read_provenance(run))):
+        if start.get("job") == job.text:
+            own = start.get("id")
+            is_one = isinstance(own, str) and re.fullmatch(r"[0-9a-f]{16}", own)
+            # A start of before has none.
+            return own if is_one else _execution(f"{job.text} {start.get('started')}")
+    return execution_of_job(job)
+
+
+def execution_of_job(job: JobId) -> str:
+    """The id of an execution of which only the job is known."""
+    return _execution(job.text)
+
+
+def _execution(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

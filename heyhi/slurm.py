@@ -5,12 +5,12 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from heyhi import runs
+from heyhi import deaths, runs
 from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError
 from heyhi.resources import Resources, read_resources
 from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ask_queue",
+    "await_end",
     "cancel",
     "end",
     "is_of_slurm",
@@ -32,10 +33,13 @@ __all__ = [
     "submit",
     "wants_local",
     "wants_slurm",
+    "with_ends",
 ]
 
 _MOST_WORDS = 1000  # of a command line
+_MOST_ASKED = 5000  # jobs in one question about their ends
 _PAUSE = 0.5  # seconds between two looks at the queue, when jobs are being cancelled
+_PATIENCE = 10  # seconds for an answer that only tells more
 _TIMEOUT = 30  # seconds after which a command that hangs counts as no answer
 
 
@@ -133,13 +137,14 @@ _needs: dict[tuple[str, bytes], Resources] = {}
 
 def read_state(run: Run) -> RunState:
     """What a run is now; Slurm is asked only if the run is one of its jobs."""
-    state = runs.read_state(run)
+    state, queue = runs.read_state(run), None
     while is_of_slurm(state):
-        asked, state = state.job, runs.read_state(run, queue := ask_queue())
+        asked, queue = state.job, ask_queue()
+        state = runs.read_state(run, queue)
         if queue is None or runs.read_job(run) == asked:
             break
         state = runs.read_state(run)  # it was submitted anew meanwhile: that answer knows nothing of it
-    return state
+    return with_ends({run: state}, queue)[run]
 
 
 def read_states(several: Sequence[Run]) -> dict[Path, RunState]:
@@ -147,16 +152,16 @@ def read_states(several: Sequence[Run]) -> dict[Path, RunState]:
 
     One whose folder cannot be read is UNKNOWN, and its detail says why.
     """
-    states = {run.folder: _look(run) for run in several}
+    states = {run: _look(run) for run in several}
     if any(map(is_of_slurm, states.values())):
         queue = ask_queue()
-        for run in several:
-            asked = states[run.folder]
+        for run, asked in states.items():
             if is_of_slurm(asked):
                 state = _look(run, queue)
                 # What was submitted anew while Slurm was asked, its answer does not know.
-                states[run.folder] = state if runs.read_job(run) == asked.job else _look(run)
-    return states
+                states[run] = state if runs.read_job(run) == asked.job else _look(run)
+        states = with_ends(states, queue)
+    return {run.folder: state for run, state in states.items()}
 
 
 def _look(run: Run, queue: Queue | None = None) -> RunState:
@@ -170,6 +175,144 @@ def _look(run: Run, queue: Queue | None = None) -> RunState:
 def is_of_slurm(state: RunState) -> bool:
     """Whether only Slurm can tell what this run is."""
     return state.status is Status.UNKNOWN and state.job is not None and state.job.local is None
+
+
+# ---- How jobs ended -----------------------------------------------------------------------------
+
+_SETTLED = 3600  # seconds without a sign of a job, after which its end has reached the accounting
+_asked_accounting: set[str] = set()  # jobs: no more than once in a process
+
+
+def with_ends(states: Mapping[Run, RunState], queue: Queue | None) -> dict[Run, RunState]:
+    """The states that follow from an answer of squeue, with what jobs ended of that could not say so.
+
+    What Slurm says of an end now is recorded in the run's folder, as it forgets it in some minutes. About
+    what it has forgotten the accounting is asked, where there is one: once for all.
+    """
+    silent = {
+        run: state
+        for run, state in states.items()
+        if state.status is Status.DEAD and state.job and not state.job.local and not deaths.is_said(run)
+    }
+    known = {run: reason for run, state in silent.items() if (reason := deaths.reason_of(run, state.job))}
+    new = {run: state for run, state in silent.items() if run not in known}
+    for run, reason in _ends_of(new, queue or {}).items():
+        job = new[run].job
+        assert job is not None, "it is a job's end"
+        deaths.record(run, job, reason, "Slurm")
+        known[run] = reason
+    return {run: state._replace(detail=known.get(run, state.detail)) for run, state in states.items()}
+
+
+def _ends_of(states: Mapping[Run, RunState], queue: Queue) -> dict[Run, str]:
+    """What Slurm says of the ends of jobs; without those of which it may say more later."""
+    jobs = {run: state.job.text for run, state in states.items() if state.job}
+    shown = {
+        run: queue[job] for run, job in jobs.items() if states[run].detail != runs.LEFT_QUEUE and job in queue
+    }
+    statuses = _ask_statuses([job.id for job in shown.values() if job.state == "FAILED"])
+    accounts = _ask_accounting(job for run, job in jobs.items() if run not in shown)
+    found = {}
+    for run, job in jobs.items():
+        account = accounts.get(job)
+        if run in shown:
+            found[run] = _end_in_words(shown[run].state, statuses.get(job), shown[run].reason)
+        elif account and runs.is_its_job(run, account.job) and not account.job.lives:
+            found[run] = _end_in_words(account.job.state, account.status)
+        elif job in accounts and _is_settled(run):
+            found[run] = runs.LEFT_QUEUE  # it never will say more: it need not be asked again
+    return found
+
+
+def _end_in_words(state: str, status: int | None = None, reason: str = "") -> str:
+    """`Slurm: TIMEOUT`; of a job that failed also how, by its exit status (-n: signal n)."""
+    if state == "FAILED" and status:
+        how = deaths.ended_by(-status) if status < 0 else f"exit status {status}"
+        return f"Slurm: FAILED: {how}"
+    return f"Slurm: {state}{f': {reason}' if state == 'FAILED' and reason else ''}"
+
+
+def _is_settled(run: Run) -> bool:
+    """True if the run's job gave its last sign long ago."""
+    signs = []
+    for path in (run.jobid, run.provenance, run.log):
+        try:
+            signs.append(path.stat().st_mtime)
+        except OSError:
+            pass
+    return time.time() - max(signs, default=0.0) > _SETTLED
+
+
+def _ask_statuses(jobs: Sequence[str]) -> dict[str, int]:
+    """The exit statuses of jobs that squeue has just shown; -n: ended by signal n."""
+    words = ["--noheader", "--states=all", "--array", "--Format=JobArrayID:80,exit_code:20"]
+    answer = _answer(["squeue", *words, f"--jobs={','.join(jobs[:_MOST_ASKED])}"]) if jobs else None
+    cells = [line.split() for line in (answer or "").splitlines()]
+    return {cell[0]: _exit_status(int(cell[1])) for cell in cells if len(cell) == 2 and cell[1].isdecimal()}
+
+
+def _exit_status(status: int) -> int:
+    """By the number that wait(2) gives; a shell makes 128 + n of signal n."""
+    ended = os.waitstatus_to_exitcode(status & 0xFFFF)
+    return 128 - ended if ended > 128 else ended
+
+
+class _Account(NamedTuple):
+    """A job as the accounting has it, and its exit status."""
+
+    job: QueuedJob
+    status: int
+
+
+def _ask_accounting(jobs: Iterable[str]) -> dict[str, _Account | None]:
+    """What the accounting says of jobs, each asked about once in a process; None: it knows none of that id.
+
+    Those of which it has said nothing are left out; all, where there is no accounting.
+    """
+    new = [job for job in jobs if job not in _asked_accounting][:_MOST_ASKED]
+    _asked_accounting.update(new)
+    columns = "--format=JobID,State,ExitCode,DerivedExitCode,JobName"
+    words = ["--allusers", "--allocations", "--noheader", "--parsable2", columns]
+    # Of an array all tasks are told by its id.
+    ids = ",".join(dict.fromkeys(job.partition("_")[0] for job in new))
+    answer = _answer(["sacct", *words, f"--jobs={ids}"]) if new else None
+    if answer is None:
+        return {}
+    found: dict[str, _Account | None] = dict.fromkeys(new)
+    for line in answer.splitlines():
+        job_id, state, code, derived, name = [*line.split("|", 4), "", "", "", ""][:5]
+        for job in _each_task(job_id):
+            known = QueuedJob(job, _with_name_of_user(state), name)
+            found[job] = _Account(known, _code(derived) or _code(code))
+    return found
+
+
+def _code(text: str) -> int:
+    """`3:0` is exit status 3, `0:9` signal 9."""
+    status, _, number = text.partition(":")
+    return -int(number) if number.isdecimal() and int(number) else int(status) if status.isdecimal() else 0
+
+
+def _with_name_of_user(state: str) -> str:
+    """`CANCELLED by 1000` as `CANCELLED by anna`."""
+    import pwd
+
+    match = re.fullmatch(r"(\w+ by )(\d+)", state)
+    try:
+        return f"{match[1]}{pwd.getpwuid(int(match[2])).pw_name}" if match else state
+    except (KeyError, OverflowError):
+        return state
+
+
+def _answer(command: list[str]) -> str | None:
+    """What a command prints; None if it fails: what it would say is no more than welcome."""
+    try:
+        return _call(command, timeout=_PATIENCE)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+# ---- Ending jobs --------------------------------------------------------------------------------
 
 
 def cancel(*jobs: str) -> None:
@@ -187,9 +330,14 @@ def cancel(*jobs: str) -> None:
             raise LaunchError(f"job {told} cannot be cancelled: no answer in {_TIMEOUT} seconds") from None
 
 
-def end(*jobs: str, patience: float = 90) -> None:
+def end(*jobs: str) -> None:
     """Cancel jobs, and wait until Slurm has ended them. Raises LaunchError if it does not."""
     cancel(*jobs)
+    await_end(*jobs)
+
+
+def await_end(*jobs: str, patience: float = 90) -> None:
+    """Wait until Slurm has ended jobs that were cancelled. Raises LaunchError if it does not."""
     deadline = time.monotonic() + patience
     while True:
         queue = ask_queue()
@@ -250,7 +398,7 @@ def max_array_size() -> int:
     return int(match[1]) if match else 1001
 
 
-def _call(command: list[str], stdin: str = "", held: Sequence[int] = ()) -> str:
+def _call(command: list[str], stdin: str = "", held: Sequence[int] = (), timeout: float | None = None) -> str:
     done = subprocess.run(
         command,
         env=_environment(),
@@ -258,7 +406,7 @@ def _call(command: list[str], stdin: str = "", held: Sequence[int] = ()) -> str:
         text=True,
         errors="replace",
         check=True,
-        timeout=_TIMEOUT,
+        timeout=timeout or _TIMEOUT,
         input=stdin,
         pass_fds=held,
     )
@@ -271,6 +419,8 @@ def _environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SQUEUE_", "SCANCEL_", "SLURM_", "SRUN_", "SBATCH_WAIT", "SBATCH_ARRAY_INX"))
+        if not name.startswith(
+            ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_", "SRUN_", "SBATCH_WAIT", "SBATCH_ARRAY_INX")
+        )
         or name == "SLURM_CONF"
     }

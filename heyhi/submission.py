@@ -22,7 +22,7 @@ from heyhi import claim, files, job, launch, ownership, runs, slurm
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
 from heyhi.order import Order
 from heyhi.plan import Action, Plan
-from heyhi.runs import SUBMITTING, JobId
+from heyhi.runs import SUBMITTING, JobId, Run
 
 __all__ = ["Ask", "Outcome", "most_at_once", "submit"]
 
@@ -99,10 +99,11 @@ def _kill(asks: Sequence[Ask]) -> None:
 
 
 class _Mark(NamedTuple):
-    """The name that is in a run's folder until the id of its job is; what was there before."""
+    """The name that is in a run's folder until the id of its job is; the job and the error of before."""
 
     text: str
     before: JobId | None
+    error: bytes | None
 
 
 def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _Mark | HeyhiError | None:
@@ -116,8 +117,9 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
         claimed = job.claimed(run, job=name_of_it, ended=launch.jobs_of(ask.plan))
         if not claims.enter_context(claimed) or not launch.still_as_planned(run, ask.plan):
             return None
-        mark = _Mark(name_of_it, runs.read_job(run))
+        mark = _Mark(name_of_it, runs.read_job(run), _error(run))
         launch.make_ready(order._replace(provenance={**order.provenance, **for_the_job}), ask.plan, say)
+        run.error.unlink(missing_ok=True)  # it is not the new job's, which may never start
         files.write_whole(run.jobid, mark.text, sync=True)
         files.sync_folder(run.folder)  # its job outlives this machine
     except HeyhiError as problem:
@@ -127,6 +129,13 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
             f"{problem.filename or run.folder}: cannot be written: {problem.strerror or problem}"
         )
     return mark
+
+
+def _error(run: Run) -> bytes | None:
+    try:
+        return files.read(run.error)
+    except OSError:
+        return None
 
 
 def _submit(
@@ -155,6 +164,8 @@ def _unmark(asks: Sequence[Ask], marks: Sequence[_Mark | HeyhiError | None]) -> 
             continue
         if mark.before is not None and ask.plan.action is Action.CONTINUE:
             files.write_whole(ask.order.run.jobid, mark.before.text)
+            if mark.error is not None:
+                files.write_whole(ask.order.run.error, mark.error)
         else:
             ask.order.run.jobid.unlink(missing_ok=True)
 

@@ -7,20 +7,21 @@ If Slurm does not answer, it says so once and tries again until it does.
 
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from heyhi import runs, submission
+from heyhi import deaths, runs, slurm, submission
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
 from heyhi.invocation import Mode
 from heyhi.jobs import JobEnd, Jobs
 from heyhi.order import Order
 from heyhi.plan import Action, Plan, make_plan
 from heyhi.resources import Resources
-from heyhi.runs import Run, RunState, Status
+from heyhi.runs import JobId, Run, RunState, Status
 from heyhi.submission import Ask
 
-__all__ = ["Request", "Submitter"]
+__all__ = ["Request", "Submitter", "cancel_stopped"]
 
 _GATHER = 0.2  # seconds that more may come in before what is there is submitted
 _PAUSE = 10.0  # seconds until the next try, if Slurm does not answer
@@ -55,7 +56,7 @@ class Submitter:
         self._on_problem = on_problem
         self._tell = tell
         self._entries: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
-        self._submitted: dict[Run, str] = {}
+        self._submitted: dict[Run, JobId] = {}
         self._complaint = ""  # that was told, and still holds
         self._is_over = threading.Event()
         self._is_submitting = threading.Lock()
@@ -68,12 +69,12 @@ class Submitter:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
 
-    def stop(self) -> list[str]:
-        """Submit no more. Returns the Slurm ids of the runs that were submitted here and have not ended."""
+    def stop(self) -> dict[Run, JobId]:
+        """Submit no more. Returns the runs that were submitted here and have not ended, with their jobs."""
         self._is_over.set()
         with self._is_submitting:
             living = self._jobs.runs()
-            return [job for run, job in self._submitted.items() if run in living]
+            return {run: job for run, job in self._submitted.items() if run in living}
 
     def _work(self) -> None:
         try:
@@ -135,7 +136,7 @@ class Submitter:
                     self._give_up([entry], str(outcome))
                     continue
                 if outcome is not None:
-                    self._submitted[entry.request.order.run] = outcome.text
+                    self._submitted[entry.request.order.run] = outcome
                 self._adopt(entry)
 
     def _give_up(self, entries: list[_Entry], why: str) -> None:
@@ -179,6 +180,14 @@ class Submitter:
                 self._complaint = complaint
                 self._is_over.wait(_PAUSE)
         return None
+
+
+def cancel_stopped(jobs: Mapping[Run, JobId]) -> None:
+    """Cancel the jobs of runs that are stopped with their driver, which is recorded. Raises LaunchError."""
+    with ExitStack() as records:
+        for run, job in jobs.items():
+            records.enter_context(deaths.recorded(run, job, deaths.DRIVER))
+        slurm.cancel(*(job.text for job in jobs.values()))
 
 
 def plan_now(request: Request) -> Plan:

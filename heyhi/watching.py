@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from heyhi import board, comparison
+from heyhi import board, comparison, deaths
 from heyhi.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.finding import find_run, some_project
@@ -22,7 +22,7 @@ from heyhi.logs import Follower, Watched
 from heyhi.overview import Look, Overview
 from heyhi.records import read_records
 from heyhi.replay import replay as find_replay
-from heyhi.runs import STARTING, Run, RunState, Status, last_error
+from heyhi.runs import STARTING, Run, RunState, Status
 from heyhi.tails import tail
 
 __all__ = ["COMMANDS"]
@@ -182,9 +182,8 @@ def _write(line: str) -> None:
 
 def _say_how_it_is(run: Run, state: RunState, *, ended: bool) -> None:
     if state.status is Status.DEAD:
-        error = last_error(run) or state.detail
         more = f"\n  all of it: {run.error}" if run.error.exists() else ""
-        say(f"{run.id}: DEAD{f': {error}' if error else ''}{more}")
+        say(f"{run.id}: DEAD: {deaths.why(run, state)}{more}")
     elif ended:
         say(f"{run.id}: {state.status.value}")
 

@@ -15,10 +15,9 @@ from snakemake_executor_plugin_slurm import common_settings as slurm_settings
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
-from heyhi import slurm
 from heyhi.errors import LaunchError
 from heyhi.runs import RunState
-from heyhi.submitter import Submitter
+from heyhi.submitter import Submitter, cancel_stopped
 from snakemake_executor_plugin_heyhi import RunExecutor, is_of_a_run
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]
@@ -76,7 +75,7 @@ class Executor(RunExecutor, SlurmExecutor):  # type: ignore[misc]  # Snakemake h
             self._tell(f"interrupted: {ended} runs were ended")
         if submitted and self._are_to_be_cancelled(len(submitted)):
             try:
-                slurm.cancel(*submitted)
+                cancel_stopped(submitted)
                 self._tell(f"interrupted: {len(submitted)} runs were cancelled in Slurm")
             except LaunchError as problem:
                 self.logger.error(str(problem))

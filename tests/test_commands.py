@@ -1,11 +1,16 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from heyhi import deaths, launch
+from heyhi.errors import RefusedError
+from heyhi.job import claimed
+from heyhi.runs import Run, read_state, this_process
 from tests.conftest import Done, Garden, wait_until
 
 HERE = Path(__file__).resolve().parent.parent
@@ -197,8 +202,40 @@ def test_kill_ends_the_jobs_of_runs_by_id_or_folder(garden: Garden) -> None:
         run_id,
         str(folders[1].relative_to(garden.exp)),
     ]
-    assert all("SIGTERM" in (folder / "error.txt").read_text() for folder in folders)
+    assert {(folder / "error.txt").read_text().partition("\n")[0] for folder in folders} == {
+        "stopped by heyhi kill"
+    }
     again = heyhi(garden, "kill", run_id)
     assert (again.status, again.out) == (0, f"{run_id}: DEAD: no job to end\n")
+    assert heyhi(garden, "status", run_id).out.count("stopped by heyhi kill") == 1
     assert heyhi(garden, "kill", "p/no/such").err.startswith("error: no run 'p/no/such'")
     assert heyhi(garden, "kill").status == 2
+
+
+def test_a_job_that_does_not_listen_is_killed_and_was_stopped_by_the_user(garden: Garden) -> None:
+    words = ("-c", "conf/beds/carrot.prototxt", "fail=deaf")
+    process = garden.popen(*words)
+    folder = garden.folder(*words)
+    wait_until((folder / "deaf.txt").exists)
+    assert heyhi(garden, "kill", str(folder)).status == 0
+    assert process.wait(20) == -signal.SIGKILL
+    assert not (folder / "error.txt").exists()
+    assert heyhi(garden, "logs", str(folder)).err.endswith(": DEAD: stopped by heyhi kill\n")
+    assert "last error: stopped by heyhi kill\n" in garden(*words).err
+
+
+def test_a_job_that_is_not_ours_to_kill_was_not_stopped_by_us(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    psutil = pytest.importorskip("psutil")
+
+    def refuse(_: object) -> None:
+        raise psutil.AccessDenied
+
+    run.jobid.write_text(this_process().text)
+    with claimed(run):
+        monkeypatch.setattr(psutil.Process, "terminate", refuse)
+        with pytest.raises(RefusedError, match="another user's"):
+            launch.kill(run, read_state(run), deaths.KILL)
+    assert deaths.cause(run) == ""
+    assert not list(run.folder.glob("ended.*"))

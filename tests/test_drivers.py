@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_a_detached_driver_needs_no_terminal_and_stop_ends_it_and_its_jobs(garde
     assert living(garden) == []
     assert processes_of(garden) == []
     error = (folder(garden, "fail=slow") / "error.txt").read_text()
-    assert "terminated by SIGTERM" in error
+    assert error.startswith("stopped with its driver\n")
     log = Path(tail.split(maxsplit=2)[2].strip("'"))
     assert "interrupted: 1 runs were ended" in log.read_text()
     assert heyhi(garden, "stop").out == "no driver lives\n"
@@ -262,7 +263,12 @@ def test_ctrl_c_ends_the_jobs_and_they_are_dead(garden: Garden, number: int) -> 
     assert processes_of(garden) == []
     assert set(statuses(garden).values()) == {Status.DEAD}
     assert "interrupted: 2 runs were ended" in out
-    assert out.count("DEAD (heyhi.job.Terminated: terminated by SIGTERM)") == 2
+    assert out.count("DEAD (stopped with its driver)") == 2
+    told = heyhi(garden, "status").out
+    assert (
+        re.findall(r"^DEAD .*(stopped with its driver)$", told, re.MULTILINE)
+        == ["stopped with its driver"] * 2
+    )
     # Nor does what they started live on.
     wait_until(lambda: not Path(f"/proc/{child.read_text()}/cmdline").exists(), 5)
 
@@ -278,6 +284,7 @@ def test_another_ctrl_c_kills_a_job_that_does_not_listen(garden: Garden) -> None
     out, _ = driver.communicate(timeout=20)
     assert driver.returncode == 130, out
     assert set(statuses(garden).values()) == {Status.DEAD}
+    assert "DEAD (stopped with its driver)" in out
 
 
 def test_sigterm_waits_for_what_runs_and_starts_no_more(garden: Garden) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from heyhi import files, job, runs
+from heyhi import deaths, files, job, runs
 from heyhi.job import Outcome
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.runs import Run, Status
@@ -84,13 +84,14 @@ def test_an_edited_provenance_stops_nothing(edited: str, execute: _Execute, run:
     assert known["versions"]["pytest"] == pytest.__version__
 
 
-# What the task raises -> exit status, the last line of its error.
+# What the task raises -> exit status, the line of its error.
 FAILURES: list[tuple[BaseException, int, str]] = [
     (ValueError("too dry"), 1, "ValueError: too dry"),
     (SystemExit(0), 1, "SystemExit: 0"),
-    (KeyboardInterrupt(), 130, "KeyboardInterrupt"),
+    (KeyboardInterrupt(), 130, "interrupted"),
     (MemoryError(), 1, "MemoryError"),
-    (ExceptionGroup("both", [ValueError("a"), OSError("b")]), 1, "OSError: b"),
+    (ExceptionGroup("both", [ValueError("a"), OSError("b")]), 1, "ExceptionGroup: both (2 sub-exceptions)"),
+    (RuntimeError("CUDA error: assert\nFor debugging\n"), 1, "RuntimeError: CUDA error: assert"),
 ]
 
 
@@ -104,7 +105,7 @@ def test_what_it_raises_is_the_error(
     outcome = execute(main)
     assert outcome.failure is failure
     assert outcome.exit_status == status
-    assert runs.last_error(run) == last
+    assert deaths.last_error(run) == last
     assert not run.result.exists()
     assert [start["status"] for start in json.loads(run.provenance.read_text())["starts"]] == ["DEAD"]
 
@@ -121,7 +122,63 @@ def test_it_runs_in_its_folder_and_all_is_as_before_afterwards(execute: _Execute
 def test_a_signal_ends_it(execute: _Execute, run: Run, number: signal.Signals) -> None:
     outcome = execute(lambda **_: signal.raise_signal(number))
     assert outcome.exit_status == 128 + number
-    assert number.name in runs.last_error(run)
+    assert deaths.last_error(run) == f"ended by {number.name}"
+    assert run.error.read_text().endswith(f"heyhi.job.Terminated: terminated by {number.name}\n")
+
+
+def test_who_sends_a_signal_can_say_why_beforehand(execute: _Execute, run: Run) -> None:
+    def main(**_: Any) -> None:
+        assert deaths.record(run, runs.this_process(), deaths.KILL, "somebody")
+        signal.raise_signal(signal.SIGTERM)
+
+    execute(main)
+    assert deaths.last_error(run) == deaths.cause(run) == "stopped by heyhi kill"
+
+
+def test_what_was_said_of_an_earlier_execution_is_not_said_of_this_one(execute: _Execute, run: Run) -> None:
+    def stopped(**_: Any) -> None:
+        deaths.record(run, runs.this_process(), deaths.KILL, "somebody")
+        signal.raise_signal(signal.SIGTERM)
+
+    execute(stopped)
+    execute(lambda **_: signal.raise_signal(signal.SIGTERM))
+    assert deaths.cause(run) == "ended by SIGTERM"
+    first, second = (start["id"] for start in runs.read_provenance(run)["starts"])
+    assert first != second
+    assert runs.execution_of(run) == second
+
+
+def test_a_start_that_was_killed_before_it_could_note_its_end_has_ended(run: Run) -> None:
+    def starts() -> list[tuple[str, str | None]]:
+        return [
+            (start["status"], start["ended"]) for start in json.loads(run.provenance.read_text())["starts"]
+        ]
+
+    killed = {
+        "job": "local:here:1",
+        "started": "2026-01-01T00:00:00+0000",
+        "ended": None,
+        "status": "RUNNING",
+    }
+    ended = {**killed, "ended": "2026-01-01T00:00:01+0000", "status": "REQUEUED"}
+    run.provenance.write_text(json.dumps({"id": "p/it", "starts": [killed, ended, killed]}))
+    with job.claimed(run), job.claimed(run) as second:
+        assert not second
+        assert starts() == [("DEAD", None), ("REQUEUED", ended["ended"]), ("DEAD", None)]
+    run.provenance.write_text(json.dumps({"id": "p/it", "starts": [killed]}))
+    run.result.write_text("null")
+    with job.claimed(run):
+        assert starts() == [("DONE", None)]
+
+
+def test_who_does_not_get_the_claim_leaves_the_starts_alone(execute: _Execute, run: Run) -> None:
+    def main(**_: Any) -> None:
+        before = run.provenance.read_bytes()
+        with job.claimed(run) as got:
+            assert not got
+        assert run.provenance.read_bytes() == before
+
+    assert execute(main).failure is None
 
 
 def test_a_signal_while_the_result_is_written_waits(
@@ -209,7 +266,7 @@ def test_a_task_that_has_computed_nothing_yet_is_not_done(
 ) -> None:
     outcome = execute(lambda **_: make())
     assert isinstance(outcome.failure, TypeError)
-    assert f"grow() returned {told}" in runs.last_error(run)
+    assert f"grow() returned {told}" in deaths.last_error(run)
     assert not run.result.exists()
     gc.collect()  # a coroutine that was never awaited would warn, which fails a test
 
@@ -237,7 +294,7 @@ def test_a_task_that_ends_its_process_says_so(run: Run, demo: Any) -> None:
     with os.fdopen(read) as said:
         assert "DEAD: the task ended its process by os._exit(0), without a result" in said.read()
     assert runs.read_state(run).status is Status.DEAD
-    assert "os._exit(0)" in runs.last_error(run)
+    assert "os._exit(0)" in deaths.last_error(run)
 
 
 def test_the_exit_status_of_a_task_that_ends_its_process_stays(execute: _Execute) -> None:

@@ -1,3 +1,4 @@
+import json
 import shlex
 import sys
 import threading
@@ -7,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from heyhi import claim, runs
-from heyhi.jobs import JobEnd, Jobs, pause_after
+from heyhi import claim, deaths, runs
+from heyhi.jobs import JobEnd, Jobs, _has_ended, _Job, _started, pause_after
 from heyhi.runs import Run
 from tests.conftest import wait_until
 
@@ -45,10 +46,10 @@ def test_a_job_that_leaves_a_result_is_done(ends: Ends, run: Run) -> None:
 ENDS = {
     "says something": ("print('error: no order')", "NOT_STARTED: no order"),
     "says nothing": ("", "NOT_STARTED: it left no error"),
-    "is killed": ("import os; os.kill(os.getpid(), 9)", "NOT_STARTED: its process was ended by SIGKILL"),
+    "is killed": ("import os; os.kill(os.getpid(), 9)", "NOT_STARTED: ended by SIGKILL (out of memory?)"),
     "by real time": (
         "import os; os.kill(os.getpid(), 40)",
-        "NOT_STARTED: its process was ended by signal 40",
+        "NOT_STARTED: ended by signal 40",
     ),
 }
 
@@ -64,6 +65,62 @@ def test_the_last_error_of_the_run_tells_more_than_what_was_printed(ends: Ends, 
     run.jobid.write_text(f"local:{runs.this_host()}:1")
     ends.jobs.start("it", run, python("print('hello')"))
     assert ends.of("it").message == f"p/it: DEAD: ValueError: too dry ({run.folder})"
+
+
+def begin(run: Run, then: str) -> str:
+    """The command of a job that has begun the run, and does that then."""
+    host = runs.this_host()
+    return python(
+        f"import os, time, sys; open({str(run.jobid)!r}, 'w').write(f'local:{host}:{{os.getpid()}}'); {then}"
+    )
+
+
+DEATHS = {
+    "is killed": ("os.kill(os.getpid(), 9)", "ended by SIGKILL (out of memory?)", {"signal": 9}),
+    "crashes": ("os.kill(os.getpid(), 11)", "ended by SIGSEGV", {"signal": 11}),
+    "leaves": ("os._exit(3)", "ended with exit status 3, without an error", {"exit": 3}),
+    "leaves well": ("os._exit(0)", "ended with exit status 0, without an error", {"exit": 0}),
+    "says something": ("sys.exit('error: no room')", "no room", {"exit": 1}),
+}
+
+
+@pytest.mark.parametrize(("then", "told", "status"), DEATHS.values(), ids=DEATHS)
+def test_what_a_job_died_of_is_kept_by_who_has_seen_it(
+    ends: Ends, run: Run, then: str, told: str, status: dict[str, int]
+) -> None:
+    ends.jobs.start("it", run, begin(run, then))
+    assert ends.of("it") == JobEnd(False, f"p/it: DEAD: {told} ({run.folder})")
+    assert deaths.cause(run) == told
+    (path,) = run.folder.glob("ended.*.json")
+    known = json.loads(path.read_text())
+    assert known == {"job": run.jobid.read_text(), "reason": told, "by": "its driver", **status} | {
+        "time": known["time"]
+    }
+
+
+def test_of_a_run_that_another_process_has_started_meanwhile_nothing_is_kept(ends: Ends, run: Run) -> None:
+    run.jobid.write_text(f"local:{runs.this_host()}:1")
+    ends.jobs.start("it", run, python("import os; os.kill(os.getpid(), 9)"))
+    assert ends.of("it").message == f"p/it: DEAD: ended by SIGKILL (out of memory?) ({run.folder})"
+    assert not list(run.folder.glob("ended.*"))
+
+
+def test_a_job_that_is_stopped_with_its_driver_says_so_also_if_it_is_killed(ends: Ends, run: Run) -> None:
+    ends.jobs.start("it", run, begin(run, "time.sleep(60)"))
+    wait_until(run.jobid.exists)
+    wait_until(lambda: bool(run.jobid.read_text()))
+    assert ends.jobs.cancel() == 1
+    assert deaths.cause(run) == "stopped with its driver"
+
+
+def test_a_job_that_was_killed_just_before_its_driver_was_stopped_was_killed(run: Run) -> None:
+    started = _started(_Job("it", run, begin(run, "os.kill(os.getpid(), 9)")))
+    assert started.process is not None
+    wait_until(lambda: _has_ended(started.process))  # type: ignore[arg-type]
+    jobs = Jobs(lambda *_: None, lambda _: None)
+    jobs._jobs = [started]
+    jobs.cancel()
+    assert deaths.cause(run) == "ended by SIGKILL (out of memory?)"
 
 
 def test_an_adopted_run_is_waited_for(ends: Ends, run: Run) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from heyhi import ownership
-from heyhi.runs import QueuedJob, Run, Status, read_state
+from heyhi.runs import QueuedJob, Run, Status, is_own_name, read_state
 from tests.conftest import Garden, wait_until
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")
@@ -67,7 +67,7 @@ def test_every_file_of_a_run_has_a_name_of_ours(garden: Garden) -> None:
     garden(*CARROT, "fail=once", "--mode", "start_continue")
     for words in (["fail=raise"], ["fail=once"]):
         names = set(os.listdir(garden.folder(*CARROT, *words)))
-        assert {name for name in names if not ownership.is_own_name(name)} == {"mine.txt"}
+        assert {name for name in names if not is_own_name(name)} == {"mine.txt"}
 
 
 def test_the_link_by_which_a_folder_is_reached(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from heyhi import records
+from heyhi import deaths, records, runs
 from heyhi.finding import find_runs
 from heyhi.project import Project
 from heyhi.records import Record, batch_records, read_records
@@ -222,6 +222,32 @@ def test_a_dead_run_says_its_last_error_and_one_elsewhere_why_it_is_unknown(tree
         "UNKNOWN",
         "it was started on elsewhere",
     )
+
+
+def test_a_death_that_is_learnt_of_later_is_seen_at_the_next_look(tree: Tree) -> None:
+    folder = tree.make()
+    (folder / "result.json").unlink()
+    run = find_runs(tree.exp, tree.project)[0].run
+    assert (tree.read_one().status, tree.read_one().problem) == ("DEAD", "it left no error")
+    job = runs.read_job(run)
+    assert job is not None
+    assert deaths.record(run, job, "ended by SIGKILL (out of memory?)", "its driver", -9)
+    assert tree.read_one().problem == "ended by SIGKILL (out of memory?)"
+    (folder / "error.txt").write_text("ValueError: too dry\n\nTraceback\n")
+    assert tree.read_one().problem == "ValueError: too dry"
+    (folder / "result.json").write_text("{}")
+    assert (tree.read_one().status, tree.read_one().problem) == ("DONE", "")
+
+
+def test_a_done_run_that_was_killed_before_it_could_note_its_end_does_not_run(tree: Tree) -> None:
+    folder = tree.make()
+    known = json.loads((folder / "heyhi.json").read_text())
+    start = {"job": "local:here:1", "started": "2026-01-01T00:00:00+0000", "ended": None, "status": "RUNNING"}
+    (folder / "heyhi.json").write_text(json.dumps({**known, "starts": [start]}))
+    (folder / ".heyhi.json.0123abcd.partial").write_text("{")
+    (folder / ".result.json.0123abcd.partial").write_text("{")
+    record = tree.read_one()
+    assert (record.status, record.duration_s, record.problem) == ("DONE", None, "")
 
 
 def test_numbers_that_are_none_and_long_texts_are_kept_as_they_can_be(tree: Tree) -> None:

@@ -116,7 +116,7 @@ def test_a_run_has_the_ends_of_its_files_and_where_it_came_from(project: Project
     known = {
         "argv": ["-c", "a b"],
         "git_dirty": True,
-        "starts": [{"host": "n1", "ended": None}],
+        "starts": [{"host": "n1", "ended": None, "status": "RUNNING"}],  # killed before it could note its end
         "user": ["odd"],
     }
     one = run_folder(

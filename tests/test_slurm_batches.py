@@ -473,6 +473,8 @@ def test_a_driver_that_is_stopped_cancels_what_it_submitted_and_nothing_else(
     states = {task.id: task.state for task in field.tasks()}
     assert {job for job, state in states.items() if state == "PENDING"} == adopted
     assert set(states.values()) == {"PENDING", "CANCELLED"}
+    assert out.count("DEAD (stopped with its driver)") == 3
+    assert field.heyhi("status").out.count("stopped with its driver") == 3
 
 
 ANSWERS = {
@@ -617,9 +619,9 @@ def test_a_job_that_has_got_the_id_of_a_lost_one_is_a_strangers(
 
 @pytest.fixture(scope="module")
 def accounts() -> Iterator[Cluster]:
-    """A cluster with accounting, where the QOS `tiny` lets a user have one job."""
+    """A cluster with accounting, where the QOS `tiny` lets a user have one job; squeue soon forgets ends."""
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="heyhi-own-", dir="/tmp")))
-    cluster.up(accounting=True)
+    cluster.up(accounting=True, settings={"MinJobAge": "5"})
     yield cluster
     cluster.down()
 
@@ -645,3 +647,29 @@ def test_an_account_that_there_is_not_is_refused_in_slurms_words(
     assert refused.status == 1
     assert "Invalid account" in refused.err
     assert field.states() == {"NOT_STARTED": 1}
+
+
+def test_of_runs_that_left_the_queue_unseen_the_accounting_tells_what_they_died_of(
+    accounts: Cluster, make_field: MakeField
+) -> None:
+    field = make_field(accounts)
+    field.write("fail=kill", "fail=slow", f"seed=1 {HELD}")
+    driver = field.start()
+    wait_until(lambda: len(field.executions()) == 2 and field.is_submitted(3))
+    driver.kill()
+    driver.communicate()
+    accounts.client("scancel", run_of(field.garden, field.folder(f"seed=1 {HELD}")).jobid.read_text().strip())
+    accounts.client("scancel", run_of(field.garden, field.folder("fail=slow")).jobid.read_text().strip())
+    wait_until(lambda: not field.tasks(), 300)
+    (field.programs / "sacct.calls").unlink(missing_ok=True)
+    reasons = [
+        "CANCELLED by root",
+        "FAILED: ended by SIGKILL (out of memory?)",
+        "SIGTERM (Slurm: CANCELLED by root)",
+    ]
+    told = [field.heyhi("status").out for _ in range(2)]
+    assert [[told[n].count(reason) for reason in reasons] for n in (0, 1)] == [[2, 1, 1], [2, 1, 1]], told
+    assert len(field.calls("sacct")) == 1
+    accounts.kill_daemon("slurmdbd")
+    assert field.plan().count("Slurm: ") == 3
+    accounts.start_daemon("slurmdbd")

@@ -1,14 +1,15 @@
 """What HeyHi asks of Slurm. Small scripts, first on the PATH, stand for Slurm's own programs."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from heyhi import slurm
+from heyhi import deaths, slurm
 from heyhi.errors import LaunchError, UsageError
-from heyhi.runs import QueuedJob
+from heyhi.runs import JobId, QueuedJob, Run, RunState, Status
 from tests.conftest import ComposeText
 
 Program = Callable[[str, str], None]
@@ -133,6 +134,188 @@ def test_a_job_is_cancelled_by_its_id(program: Program, tmp_path: Path) -> None:
     program("scancel", f'echo "$@" > {tmp_path}/asked')
     slurm.cancel("12_3")
     assert (tmp_path / "asked").read_text() == "12_3\n"
+
+
+# ---- How jobs ended -----------------------------------------------------------------------------
+
+
+class Ended:
+    """Runs whose jobs squeue and sacct have been told about; how often they were asked."""
+
+    def __init__(self, folder: Path, program: Program) -> None:
+        self.folder = folder
+        self.program = program
+        self.calls = folder / "calls"
+        self.squeue()
+
+    def run(self, job: str, name: str = "it") -> Run:
+        run = Run(f"p/{job}", self.folder / "p" / job)
+        run.folder.mkdir(parents=True)
+        run.jobid.write_text(job)
+        run.provenance.write_text(json.dumps({"slurm_name": name}))
+        return run
+
+    def squeue(self, *lines: str, statuses: str = "") -> None:
+        self._answer("squeue", "\n".join(lines), f"case $* in *exit_code*) echo '{statuses}'; exit;; esac")
+
+    def sacct(self, *lines: str) -> None:
+        self._answer("sacct", "\n".join(lines), "")
+
+    def _answer(self, name: str, text: str, before: str) -> None:
+        self.program(name, f"echo {name} $* >> {self.calls}\n{before}\ncat <<'END'\n{text}\nEND")
+
+    def questions(self, name: str) -> list[str]:
+        """How a program was called."""
+        return [line for line in self.calls.read_text().splitlines() if line.startswith(name)]
+
+    def anew(self) -> None:
+        """As in the next process."""
+        slurm._asked_accounting.clear()
+
+
+@pytest.fixture
+def ended(tmp_path: Path, program: Program) -> Iterator[Ended]:
+    made = Ended(tmp_path, program)
+    made.anew()
+    yield made
+    made.anew()
+
+
+ENDS_IN_SQUEUE = {
+    "TIMEOUT|TimeLimit": "Slurm: TIMEOUT",
+    "OUT_OF_MEMORY|OutOfMemory": "Slurm: OUT_OF_MEMORY",
+    "NODE_FAIL|None": "Slurm: NODE_FAIL",
+    "COMPLETED|None": "Slurm: COMPLETED",
+    "CANCELLED|JobHeldUser": "Slurm: CANCELLED",
+    "FAILED|JobLaunchFailure": "Slurm: FAILED: JobLaunchFailure",
+}
+
+
+@pytest.mark.parametrize(("told", "reason"), ENDS_IN_SQUEUE.items())
+def test_what_squeue_says_of_an_end_is_kept_when_it_has_forgotten_it(
+    ended: Ended, told: str, reason: str
+) -> None:
+    run = ended.run("5")
+    ended.squeue(f"5|{told}|it")
+    assert slurm.read_state(run) == RunState(Status.DEAD, JobId("5"), reason)
+    ended.squeue()
+    assert slurm.read_state(run) == RunState(Status.DEAD, JobId("5"), reason)
+    assert slurm.read_states([run])[run.folder].detail == deaths.cause(run) == reason
+    assert ended.questions("sacct") == []
+
+
+FAILED = {
+    "768": "Slurm: FAILED: exit status 3",
+    "9": "Slurm: FAILED: ended by SIGKILL (out of memory?)",
+    "35072": "Slurm: FAILED: ended by SIGKILL (out of memory?)",
+    "139": "Slurm: FAILED: ended by SIGSEGV",  # and a core was dumped
+    "0": "Slurm: FAILED: NonZeroExitCode",
+    "?": "Slurm: FAILED: NonZeroExitCode",
+}
+
+
+@pytest.mark.parametrize(("status", "reason"), FAILED.items())
+def test_of_a_job_that_failed_without_a_word_squeue_is_asked_how(
+    ended: Ended, status: str, reason: str
+) -> None:
+    runs = [ended.run(job) for job in ("5_0", "5_1", "6")]
+    runs[2].error.write_text("ValueError: too dry\n\nTraceback\n")
+    ended.squeue(
+        *(f"{job}|FAILED|NonZeroExitCode|it" for job in ("5_0", "5_1", "6")), statuses=f"5_0 {status}"
+    )
+    found = slurm.read_states(runs)
+    assert [found[run.folder].detail for run in runs] == [
+        reason,
+        "Slurm: FAILED: NonZeroExitCode",
+        "Slurm: FAILED",
+    ]
+    assert next(q for q in ended.questions("squeue") if "exit_code" in q).endswith("--jobs=5_0,5_1")
+    assert not list(runs[2].folder.glob("ended.*")), "its job has said it itself"
+    slurm.read_states(runs)
+    assert len([line for line in ended.questions("squeue") if "exit_code" in line]) == 1
+
+
+def test_of_runs_that_left_squeue_silently_the_accounting_is_asked_once_for_all(ended: Ended) -> None:
+    runs = [ended.run(job) for job in ("5_0", "5_7", "6", "7", "8")]
+    ended.sacct(
+        "5_0|OUT_OF_MEMORY|0:125|0:0|it",
+        "5_[6-9]|CANCELLED by 0|0:0|0:0|it",
+        "6|FAILED|9:0|0:9|it",
+        "7|TIMEOUT|0:0|0:0|a stranger|s",
+        "8|FAILED|3:0|0:0|it",
+    )
+    found = slurm.read_states(runs)
+    reasons = [
+        "Slurm: OUT_OF_MEMORY",
+        "Slurm: CANCELLED by root",
+        "Slurm: FAILED: ended by SIGKILL (out of memory?)",
+        "Slurm does not know it any more",
+        "Slurm: FAILED: exit status 3",
+    ]
+    assert [found[run.folder].detail for run in runs] == reasons
+    assert ended.questions("sacct")[0].endswith("--jobs=5,6,7,8")
+    slurm.read_states(runs)
+    assert len(ended.questions("sacct")) == 1
+    ended.anew()
+    found = slurm.read_states(runs)
+    assert [found[run.folder].detail for run in runs] == reasons
+    assert [line.rpartition("=")[2] for line in ended.questions("sacct")] == ["5,6,7,8", "7"]
+
+
+NO_ACCOUNTING = {
+    "absent": None,
+    "disabled": "echo 'Slurm accounting storage is disabled' >&2; exit 1",
+    "down": "echo 'sacct: error: Problem talking to the database' >&2; exit 1",
+    "hangs": "sleep 20",
+}
+
+
+@pytest.mark.parametrize("text", NO_ACCOUNTING.values(), ids=NO_ACCOUNTING)
+def test_without_an_answer_of_the_accounting_nothing_is_said_and_nothing_kept(
+    ended: Ended, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    monkeypatch.setattr(slurm, "_PATIENCE", 0.3)
+    run = ended.run("5")
+    if text is not None:
+        ended.program("sacct", f"echo sacct >> {ended.calls}; {text}")
+    for path in run.folder.iterdir():
+        os.utime(path, (0, 0))
+    for _ in range(2):
+        assert slurm.read_state(run) == RunState(Status.DEAD, JobId("5"), "Slurm does not know it any more")
+    assert capfd.readouterr() == ("", "")
+    assert not list(run.folder.glob("ended.*"))
+    assert len(ended.questions("sacct")) == (text is not None), "once in a process"
+
+
+@pytest.mark.parametrize("line", ["5|RUNNING|0:0|0:0|it", ""])
+def test_an_accounting_that_lags_behind_is_asked_again_later(ended: Ended, line: str) -> None:
+    run = ended.run("5")
+    ended.sacct(line)
+    assert slurm.read_state(run).detail == "Slurm does not know it any more"
+    assert not list(run.folder.glob("ended.*"))
+    ended.anew()
+    ended.sacct("5|NODE_FAIL|0:0|0:0|it")
+    assert slurm.read_state(run).detail == "Slurm: NODE_FAIL"
+
+
+@pytest.mark.parametrize("line", ["5|RUNNING|0:0|0:0|it", ""])
+def test_an_accounting_that_knows_nothing_an_hour_later_is_asked_no_more(ended: Ended, line: str) -> None:
+    run = ended.run("5")
+    ended.sacct(line)
+    for path in run.folder.iterdir():
+        os.utime(path, (0, 0))
+    for _ in range(2):
+        assert slurm.read_state(run).detail == "Slurm does not know it any more"
+        ended.anew()
+    assert len(ended.questions("sacct")) == 1
+
+
+def test_a_run_that_was_submitted_anew_meanwhile_has_not_ended(ended: Ended) -> None:
+    run = ended.run("5")
+    ended.program("squeue", f"echo '5|TIMEOUT|None|it'; echo 6 > {run.jobid}; echo '6|RUNNING|None|it'")
+    assert slurm.read_states([run])[run.folder].status is Status.UNKNOWN
+    assert slurm.read_state(run).status is Status.RUNNING
+    assert not list(run.folder.glob("ended.*"))
 
 
 # ---- Who asks for Slurm -------------------------------------------------------------------------

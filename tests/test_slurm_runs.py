@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.runs import Run, last_error
+from heyhi.deaths import cause
+from heyhi.runs import Run
 from tests.cluster import Cluster
 from tests.conftest import Done, Garden, wait_until
 from tests.small_tasks import SMALL, TRAIN, run_folder, run_py
@@ -238,9 +239,59 @@ def test_a_job_that_is_cancelled_while_it_runs_has_its_end_on_record(plot: MakeP
     done = carrot()
     assert done.status == 1
     assert "DEAD: Slurm: CANCELLED" in done.err
-    assert last_error(carrot.run) == "heyhi.job.Terminated: terminated by SIGTERM"
+    assert cause(carrot.run) == "ended by SIGTERM (Slurm: CANCELLED)"
     assert carrot.starts() == ["DEAD"]
     assert carrot("--mode", "start_restart", "--wait", GARDEN_FAST="1").status == 0
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_a_job_that_heyhi_kills_says_so(plot: MakePlot, is_waiting: bool) -> None:
+    carrot = plot("fail=slow", *([LATER] if is_waiting else []))
+    carrot()
+    if not is_waiting:
+        carrot.started()
+    done = carrot.garden.python("-m", "heyhi.commands", "kill", str(carrot.folder))
+    assert done.status == 0, done.err
+    assert "stopped by heyhi kill" in carrot().err
+    assert carrot.run.error.exists() is not is_waiting
+    assert cause(carrot.run) == "stopped by heyhi kill"
+
+
+def test_a_kill_that_slurm_refuses_leaves_no_word_of_it(
+    plot: MakePlot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrot = plot(LATER)
+    carrot()
+    (tmp_path / "scancel").write_text("#!/bin/sh\necho no >&2\nexit 1\n")
+    (tmp_path / "scancel").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = carrot.garden.python("-m", "heyhi.commands", "kill", str(carrot.folder))
+    assert (done.status, "cannot be cancelled: no" in done.err) == (1, True)
+    assert not list(carrot.folder.glob("ended.*"))
+    assert carrot.state() == "QUEUED"
+
+
+def test_a_job_that_was_killed_without_a_word_was_killed_as_slurm_says(plot: MakePlot) -> None:
+    carrot = plot("fail=kill")
+    told = "DEAD: Slurm: FAILED: ended by SIGKILL (out of memory?)"
+    assert told in carrot("--wait").err
+    (record,) = carrot.folder.glob("ended.*.json")
+    assert json.loads(record.read_text())["by"] == "Slurm"
+    (start,) = json.loads(carrot.run.provenance.read_text())["starts"]
+    assert record.name == f"ended.{start['id']}.json"
+    assert carrot("--mode", "start_continue", "--wait").status == 1
+    assert len(list(carrot.folder.glob("ended.*.json"))) == 2
+
+
+def test_an_error_of_before_is_not_that_of_a_job_that_was_never_started(plot: MakePlot) -> None:
+    carrot = plot("fail=once")
+    assert carrot("--wait").status == 1
+    assert cause(carrot.run) == "ValueError: too dry"
+    carrot("--mode", "start_continue", SBATCH_HOLD="1")
+    carrot.cluster.client("scancel", *carrot.alive())
+    carrot.ended()
+    assert "DEAD: Slurm: CANCELLED" in carrot().err
+    assert cause(carrot.run) == "Slurm: CANCELLED"
 
 
 def test_a_job_takes_all_from_its_folder(
@@ -395,7 +446,7 @@ def test_of_local_starts_and_submissions_at_once_one_executes(plot: MakePlot, tm
 
 def test_each_rank_knows_its_place_and_the_master_alone_writes(plot: MakePlot) -> None:
     carrot = plot("fail=place", "launcher.slurm.num_gpus=16")
-    assert carrot("--wait").status == 0, last_error(carrot.run)
+    assert carrot("--wait").status == 0, cause(carrot.run)
     (job,) = carrot.jobs()
     places = [json.loads((carrot.folder / f"place.{rank}.json").read_text()) for rank in range(16)]
     master = places[0]["master"]
@@ -439,7 +490,7 @@ def test_a_rank_that_dies_fails_the_run(plot: MakePlot, death: str, error: str) 
     carrot(GARDEN_DEATH=death)
     carrot.ended()
     assert carrot().status == 1
-    assert error in last_error(carrot.run)
+    assert error in cause(carrot.run)
     assert (carrot.alive(), carrot.run.result.exists()) == ([], False)
     assert carrot.state() == "DEAD"
 
@@ -499,7 +550,7 @@ def test_a_requeued_job_goes_on_in_its_folder(
     wait_until(lambda: carrot.state() == "QUEUED")
     assert not carrot.run.error.exists()
     (carrot.folder / "go-on").touch()
-    assert carrot("--wait").status == 0, last_error(carrot.run)
+    assert carrot("--wait").status == 0, cause(carrot.run)
     assert list(carrot.jobs()) == [job]
     assert (carrot.folder / "end.txt").read_text() == "100"
     callback = carrot.folder / "callback.txt"

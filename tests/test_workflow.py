@@ -436,6 +436,30 @@ def test_one_of_many_fails_and_the_others_finish(garden: Garden) -> None:
     assert "WorkflowError" not in done.err
 
 
+def test_what_killed_a_run_is_said_by_all_that_show_it_then_and_later(garden: Garden) -> None:
+    write_batch(garden, "fail=kill", "seed=1")
+    cause = "ended by SIGKILL (out of memory?)"
+    at_first = snakemake(garden).err
+    killed = folder(garden, "fail=kill")
+    assert f"p/beds/carrot/{killed.name}: DEAD: {cause} ({killed})" in at_first
+    assert f"  p/beds/carrot/{killed.name}: DEAD ({cause})" in at_first, "in the list at the end"
+    assert f"DEAD ({cause}): left" in snakemake(garden).err
+    assert garden(*CARROT, "fail=kill").err.count(f"  last error: {cause}\n") == 1
+    for words in (
+        ("status",),
+        ("plan", "batch.sh"),
+        ("summary", "batch.sh", "--csv", "-"),
+        ("logs", str(killed)),
+    ):
+        done = garden.python("-m", "heyhi.commands", *words)
+        assert (done.out + done.err).count(cause) == 1, words
+    assert (
+        cause in garden.python("-m", "heyhi.commands", "diff", str(killed), str(folder(garden, "seed=1"))).out
+    )
+    garden.python("-m", "heyhi.commands", "report", "batch.sh", "-o", "page.html")
+    assert cause in (garden.root / "page.html").read_text()
+
+
 def test_a_dead_run_that_is_left_costs_no_process_and_is_named(garden: Garden) -> None:
     write_batch(garden, "fail=raise")
     assert snakemake(garden).status == 1

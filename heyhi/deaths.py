@@ -1,0 +1,170 @@
+"""What a run died of, where its job could not write that down itself.
+
+    the job itself                      error.txt               wins, whatever else is known
+    its driver, by its exit status      ended.<execution>.json  } whoever learns it first; it stays
+    Slurm, as long as it knows it       ended.<execution>.json  } when they have forgotten it
+    who sends the signal, beforehand    ended.<execution>.json  } the job has it in its error.txt then
+
+A record needs no claim: it is a file of its own for each execution (`starts[].id` in heyhi.json), made with
+`link`, so that the first one stays. Nothing else in the folder is touched.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from heyhi import files, runs
+from heyhi.failures import has_line, line_in, shown
+from heyhi.runs import JobId, Run, RunState
+
+__all__ = [
+    "DRIVER",
+    "INTERRUPTED",
+    "KILL",
+    "UNSAID",
+    "cause",
+    "end_of_process",
+    "ended_by",
+    "is_said",
+    "last_error",
+    "reason_of",
+    "record",
+    "recorded",
+    "take_back",
+    "why",
+]
+
+#: Reasons of runs that the user has stopped.
+KILL, DRIVER, INTERRUPTED = "stopped by heyhi kill", "stopped with its driver", "interrupted"
+#: In place of a reason, where there is none.
+UNSAID = "it left no error"
+
+_HEAD, _MOST = 4096, 10_000_000  # bytes of an error.txt that are read first, and then
+
+
+def record(run: Run, job: JobId, reason: str, by: str, status: int | None = None) -> Path | None:
+    """Keep what the execution of a run by a job ended of, or is about to end of.
+
+    `by` is who says so; `status` the exit status of its process, -n for signal n. Returns the file if it was
+    made. None: there is one, the job has written down its end itself, another job has the run now, or the
+    folder cannot be written to, which is no failure of whoever has learnt it.
+    """
+    content: dict[str, Any] = {"job": job.text, "reason": reason, "by": by, "time": _now()}
+    if status is not None:
+        content["signal" if status < 0 else "exit"] = abs(status)
+    try:
+        if runs.read_job(run) != job or is_said(run):
+            return None
+        path = run.ended(runs.execution_of(run, job))
+        return path if files.write_new(path, json.dumps(content) + "\n") else None
+    except OSError:
+        return None
+
+
+@contextmanager
+def recorded(run: Run, job: JobId, reason: str) -> Iterator[None]:
+    """Record what a run is to die of by a signal that is sent inside; taken back if it cannot be sent.
+
+    Nothing is recorded without a reason.
+    """
+    path = record(run, job, reason, "who ended it") if reason else None
+    try:
+        yield
+    except Exception:
+        take_back(path)
+        raise
+
+
+def take_back(path: Path | None) -> None:
+    """Remove a record that was made by the caller, if it was."""
+    try:
+        if path is not None:
+            path.unlink(missing_ok=True)
+    except OSError:
+        pass
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+# ---- Reading ------------------------------------------------------------------------------------
+
+
+def why(run: Run, state: RunState) -> str:
+    """What a run that is DEAD died of, in a line; never empty."""
+    return cause(run, state.job) or state.detail or UNSAID
+
+
+def cause(run: Run, job: JobId | None = None) -> str:
+    """What the last execution of a run ended of, as its folder says; empty if that is not known.
+
+    `job` is who computed it, if the caller has read that already.
+    """
+    error = last_error(run)
+    if error and not _is_of_signal(error):
+        return error
+    reason = reason_of(run, job or runs.read_job(run))
+    return f"{error} ({reason})" if error and reason else error or reason
+
+
+def is_said(run: Run) -> bool:
+    """True if the job has written down itself what it ended of, and that was more than a signal."""
+    error = last_error(run)
+    return bool(error) and not _is_of_signal(error)
+
+
+def last_error(run: Run) -> str:
+    """The line of the last failure that the job wrote down itself; empty if there is none."""
+    try:
+        with open(files.open_regular(run.error), "rb") as file:
+            data = file.read(_HEAD)
+            if not has_line(data.decode(errors="replace")):  # of before: it is somewhere in the traceback
+                data += file.read(_MOST)
+    except OSError:
+        return ""
+    return line_in(data.decode(errors="replace"))
+
+
+def reason_of(run: Run, job: JobId | None, *, execution: str = "") -> str:
+    """What was recorded of an execution by someone else than its job; empty if nothing was.
+
+    `execution` is its id; or else it is the last one by this job.
+    """
+    if job is None:
+        return ""
+    # A node may have noted its start where the one who made the record could not see that yet.
+    for known in (execution or runs.execution_of(run, job), runs.execution_of_job(job)):
+        try:
+            content: Any = json.loads(files.read_text(run.ended(known)))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(content, dict) and isinstance(content.get("reason"), str):
+            return shown(content["reason"])
+    return ""
+
+
+# ---- Words --------------------------------------------------------------------------------------
+
+
+def ended_by(number: int) -> str:
+    """What is said of a process that a signal has ended."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return f"ended by {name}{' (out of memory?)' if number == signal.SIGKILL else ''}"
+
+
+def end_of_process(status: int) -> str:
+    """What is said of a process that has ended without a word, by its exit status (-n: signal n)."""
+    return ended_by(-status) if status < 0 else f"ended with exit status {status}, without an error"
+
+
+def _is_of_signal(error: str) -> bool:
+    """Whether a job knew no more than the signal that ended it: who sent that may be on record."""
+    return error in (ended_by(signal.SIGTERM), ended_by(signal.SIGHUP))

@@ -144,5 +144,5 @@ def _why_left(run: Run, state: RunState) -> str:
     if state.status is Status.NOT_STARTED:
         return ": left, by mode=dryrun"
     if state.status is Status.UNKNOWN:
-        return f": left: {state.detail}; once it has surely ended, delete {run.jobid}"
+        return f": left: {state.detail}; {state.way_on(run)}"
     return f" ({deaths.why(run, state)}): left; mode=start_continue goes on, mode=start_restart starts anew"

@@ -342,7 +342,7 @@ def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft"
 def _why_refused(draft: "Draft", state: "RunState") -> str:
     return (
         f"{draft.run.id}: {state.status.value}: {state.detail}; it is not wiped on a guess. "
-        f"Once it has surely ended, delete {draft.run.jobid}"
+        f"{state.way_on(draft.run).capitalize()}"
     )
 
 
@@ -414,7 +414,7 @@ def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> 
 
     _say_last_error(run, state)
     if state.status is Status.UNKNOWN:
-        say(f"  once it has surely ended, delete {run.jobid} and start again")
+        say(f"  {state.way_on(run)}")
         return
     for purpose, mode in [("to go on:      ", Mode.START_CONTINUE), ("to start anew: ", Mode.START_RESTART)]:
         say(f"  {purpose}{shlex.join(['python', sys.argv[0], *invocation.again(mode, run.folder)])}")

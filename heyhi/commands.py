@@ -10,7 +10,9 @@ heyhi plan BATCH [--mode MODE] [--all] [--json]
 heyhi start BATCH [--mode MODE] [--profile NAME] [--force] [--detach]
                           carry it out; detached, without a living terminal
 heyhi stop                end the drivers of this experiment root, and the jobs that they started
-heyhi kill RUN ...        end the jobs of runs, here or in Slurm; what they have written stays
+heyhi kill RUN ... [--force]
+                          end the jobs of runs, here or in Slurm; what they have written stays. Of one that
+                          is UNKNOWN, show what is known; yes, or --force, says that it has ended
 
 heyhi summary [BATCH | FOLDER | RUN ...] [--all] [--where "lr < 0.1 and status == 'DONE'"] [--sort [-]COLUMN]
               [--over FIELD] [--csv FILE] [--json FILE] [--html FILE] [--parquet FILE]
@@ -40,6 +42,7 @@ import importlib
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -53,6 +56,7 @@ from heyhi.project import Project, find_project
 
 if TYPE_CHECKING:
     from heyhi.compose import Composer
+    from heyhi.runs import Run, RunState
     from heyhi.shells import Shell
 
 # What is heavy is imported where it is used: a key press (tab completion) comes through here.
@@ -203,21 +207,22 @@ def stop(words: Sequence[str]) -> int:
 
 
 def kill(words: Sequence[str]) -> int:
-    """End the jobs of runs; status 1 if one cannot be ended."""
+    """End the jobs of runs; status 1 if one cannot be ended, or may live where it cannot be seen."""
     from heyhi import deaths, launch, slurm
     from heyhi.finding import find_run
     from heyhi.runs import Status
 
-    if not words or words[0].startswith("-"):
-        raise UsageError("usage: heyhi kill RUN ...")
+    asked = _kill_parser().parse_args(list(words))
     project = find_project()
-    runs = [find_run(word, project) for word in words]
+    runs = [find_run(word, project) for word in asked.runs]
     problems = 0
     for run in runs:
         state = slurm.read_state(run)
+        if state.status is Status.UNKNOWN:
+            problems += not _settle(run, state, force=asked.force)
+            continue
         if state.status not in (Status.QUEUED, Status.RUNNING):
             print(f"{run.id}: {state.status.value}: no job to end")
-            problems += state.status is Status.UNKNOWN
             continue
         try:
             launch.kill(run, state, deaths.KILL)
@@ -226,6 +231,41 @@ def kill(words: Sequence[str]) -> int:
             print(f"error: {problem}", file=sys.stderr)
             problems += 1
     return 1 if problems else 0
+
+
+def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
+    """Show what is known of a run whose job cannot be seen, and note that it has ended if so told."""
+    from heyhi import deaths
+    from heyhi.launch import user_name
+    from heyhi.runs import read_provenance, starts_of
+
+    print(f"{run.id}: {state.text}")
+    if state.job is None or state.keeps:
+        print(f"  no job of HeyHi's to end; {state.way_on(run)}")
+        return False
+    last = (starts_of(read_provenance(run)) or [{}])[-1]
+    print(f"  its job: {state.job.text}, started {last.get('started') or 'at a time that is not known'}")
+    for path in (run.log, run.folder / "metrics.jsonl"):
+        if path.exists():
+            seen = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(path.stat().st_mtime))
+            print(f"  it last wrote to {path.name} at {seen}")
+    if not force and not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        print("  if it has surely ended, say so: the same with --force")
+        return False
+    if not force:
+        print("Has it surely ended? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            return False
+    deaths.settle(run, state.job, user_name())
+    print("  noted: it has ended. --mode start_continue goes on, --mode start_restart starts anew")
+    return True
+
+
+def _kill_parser() -> Parser:
+    parser = Parser(prog="heyhi kill")
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("--force", action="store_true", help="say that what is UNKNOWN has ended")
+    return parser
 
 
 # ---- Tab completion -----------------------------------------------------------------------------
@@ -388,7 +428,7 @@ _COMMANDS = {
     "plan": Command(plan, partial(_batch_parser, "plan")),
     "start": Command(start, partial(_batch_parser, "start")),
     "stop": Command(stop),
-    "kill": Command(kill, "RUN..."),
+    "kill": Command(kill, _kill_parser),
     "completion": Command(completion, _completion_parser),
     "summary": _later("looking", "summary", "Show what came of runs, a row a run."),
     "report": _later("looking", "report", "Make the page of a batch, or of other runs."),

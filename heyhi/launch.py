@@ -41,6 +41,7 @@ __all__ = [
     "own",
     "refuse_links",
     "still_as_planned",
+    "user_name",
     "wipe",
     "with_code_state",
 ]
@@ -368,7 +369,7 @@ def _circumstances(order: Order, say: Say) -> dict[str, Any]:
         **({} if "snapshot" in order.provenance else code_state(order, say)),
         "cwd": os.getcwd(),
         "host": runs.this_host(),
-        "user": _user(),
+        "user": user_name(),
         "versions": {"python": platform.python_version(), "protobuf": google.protobuf.__version__},
         **({"environment": order.environment} if order.environment else {}),
     }
@@ -400,7 +401,8 @@ def with_code_state(orders: Iterable[Order], say: Say) -> list[Order]:
     return changed
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name of the user whose process this is."""
     import getpass
 
     try:

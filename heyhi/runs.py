@@ -15,6 +15,7 @@ import enum
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -295,6 +296,12 @@ class RunState(NamedTuple):
     detail: str = ""
     keeps: str = ""
 
+    def way_on(self, run: Run) -> str:
+        """What to do about a run that is UNKNOWN: what is known of it has to be looked at by a person."""
+        if self.keeps:
+            return "--mode restart --force wipes what is there"
+        return f"once it has surely ended, say so: heyhi kill {shlex.quote(run.id)}"
+
     @property
     def text(self) -> str:
         """In a line: `QUEUED (62): PENDING: Priority`."""
@@ -355,15 +362,18 @@ def _damage(run: Run) -> str:
 def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
     """What a local run without a result is if its process lives, or may live, though it holds no lock."""
     known = guard.read(run.owner)
-    if known is not None and (alive := known.lives) is not False:
-        text = known.job or "a process"
+    if known is not None and known.job and (alive := known.lives) is not False:
+        job = job or JobId(known.job)
         if alive:
             told = "its process lives and holds no lock: it has become another program, or locks fail here"
-            return RunState(Status.RUNNING, JobId(text), told)
+            return RunState(Status.RUNNING, JobId(known.job), told)
+        if _is_settled(run, job):
+            return None
         where = known.process.host if known.process else "an unknown host"
         told = f"it was started on {where}, and from here its process cannot be seen"
         return RunState(Status.UNKNOWN, job, told)
-    if job is not None and job.local is not None and job.local[0] != this_host():
+    is_elsewhere = job is not None and job.local is not None and job.local[0] != this_host()
+    if job is not None and job.local is not None and is_elsewhere and not _is_settled(run, job):
         return RunState(
             Status.UNKNOWN, job, f"it was started on {job.local[0]}, and from here its lock cannot be tested"
         )
@@ -376,10 +386,22 @@ def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
     return RunState(Status.RUNNING, alive_job, "its folder was deleted, and its process lives")
 
 
+def _is_settled(run: Run, job: JobId) -> bool:
+    """Whether an execution is known to have ended: its process was waited for, or the user has said so."""
+    import json
+
+    try:
+        content = json.loads(files.read_text(run.ended(execution_of(run, job))))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and not {"settled", "signal", "exit"}.isdisjoint(content)
+
+
 def _state_without_locks(run: Run, job: JobId | None, queue: Queue | None, why: str) -> RunState:
     """What a run is where the file system cannot say whether its lock is held."""
     state = state_at_rest(run, job, queue)
-    if state.status in (Status.DEAD, Status.NOT_STARTED) and files.kind_of(run.lock):
+    is_open = state.status in (Status.DEAD, Status.NOT_STARTED) and files.kind_of(run.lock)
+    if is_open and not (job is not None and _is_settled(run, job)):
         return RunState(Status.UNKNOWN, job, why)
     return state
 
@@ -442,6 +464,8 @@ LEFT_QUEUE = "Slurm does not know it any more"
 def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
     """What a run is that has no result, and whose job Slurm has, or had."""
     if queue is None:
+        if _is_settled(run, job):
+            return RunState(Status.DEAD, job)
         return RunState(Status.UNKNOWN, job, f"Slurm cannot be asked about its job {job.text}")
     known = queue.get(job.text)
     if known is not None and not is_its_job(run, known):
@@ -497,9 +521,9 @@ def this_process() -> JobId:
 # ---- What it wrote ------------------------------------------------------------------------------------
 
 
-# The name of each file that HeyHi itself writes into a run folder, as a regular expression: by it, a file is known
-# from a task's or a user's, and what a killed process has left of one is removed. A new file of ours needs
-# its line here.
+# The name of each file that HeyHi itself writes into a run folder, as a regular expression. By it, a file is
+# known from a task's or a user's, and what a killed process has left of one is removed. A new one needs its
+# line here.
 _OWN_FILES = (
     r"config\.prototxt",
     r"config_meta\.prototxt",

@@ -90,7 +90,7 @@ def test_reasons_tell_what_happened(batch_of: BatchOf) -> None:
     )
     assert items[1].reason == (
         "UNKNOWN (local:elsewhere:123): left: it was started on elsewhere, and from here its lock cannot be "
-        f"tested; once it has surely ended, delete {batch_of.exp}/far/heyhi.jobid"
+        "tested; once it has surely ended, say so: heyhi kill far"
     )
     assert items[2].reason == "DONE: skip"
     assert items[3].reason == "NOT_STARTED: start"

@@ -10,6 +10,7 @@ from heyhi import claim, guard, job, runs
 from heyhi.files import NotAFileError
 from heyhi.processes import this_process
 from heyhi.runs import Run, Status
+from tests.conftest import Garden
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_a_lock_that_lies_starts_nothing_twice(run: Run, monkeypatch: pytest.Mon
         assert not got
     assert claim.holder(run.lock) is None, "the lock is given back"
     state = runs.read_state(run)
-    assert (state.status, state.job) == (Status.UNKNOWN, None)
+    assert (state.status, state.job and state.job.text) == (Status.UNKNOWN, "local:elsewhere:1")
     assert "it was started on elsewhere" in state.detail
 
 
@@ -152,3 +153,26 @@ def test_where_locks_cannot_be_asked_a_result_is_done(run: Run, monkeypatch: pyt
     run.jobid.write_text(f"local:{runs.this_host()}:1")
     run.result.write_text("1")
     assert runs.read_state(run).status is Status.DONE
+
+
+def test_a_run_of_another_host_is_settled_by_the_users_word(garden: Garden) -> None:
+    words = ("-c", "conf/beds/carrot.prototxt", "fail=raise")
+    assert garden(*words).status == 1
+    folder = garden.folder(*words)
+    (folder / "error.txt").unlink()
+    (folder / "heyhi.jobid").write_text("local:elsewhere:1")
+    leave_of(folder / "heyhi.owner", "local:elsewhere:1", host="elsewhere")
+    told = garden(*words, "--mode", "start_restart")
+    assert (told.status, garden.executions()) == (1, 1)
+    assert f"once it has surely ended, say so: heyhi kill p/beds/carrot/{folder.name}" in told.err
+    shown = garden.python("-m", "heyhi.commands", "kill", folder.name)
+    assert shown.status == 1
+    assert "its job: local:elsewhere:1" in shown.out
+    assert "it last wrote to run.log at " in shown.out
+    assert "UNKNOWN" in garden(*words, "--mode", "dryrun").err, "it was only shown"
+    assert garden.python("-m", "heyhi.commands", "kill", folder.name, "--force").status == 0
+    dead = garden(*words)
+    assert "DEAD" in dead.err
+    assert "has ended, as " in dead.err
+    assert garden(*words, "--mode", "start_continue").status == 1, "it fails once more"
+    assert garden.executions() == 2

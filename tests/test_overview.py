@@ -61,7 +61,7 @@ def test_counts_and_each_run_that_is_not_done(project: Project) -> None:
     assert list(overview.hints) == [
         "to go on with the first that is DEAD: python /here/run.py -c it lr=1 --mode start_continue",
         "what it printed: heyhi logs p/dead",
-        f"once one that is UNKNOWN has surely ended, delete its heyhi.jobid: {lost.jobid}",
+        f"once one that is UNKNOWN has surely ended, say so: heyhi kill {lost.id}",
     ]
 
 

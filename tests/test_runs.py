@@ -271,4 +271,4 @@ def test_what_a_killed_process_left_half_written_is_removed_whatever_file_of_our
     for path in others:
         path.touch()
     runs.remove_partials(run)
-    assert sorted(run.folder.iterdir()) == sorted(others)
+    assert sorted(run.folder.iterdir()) == sorted([*others, run.provenance])

@@ -5,6 +5,7 @@
     write_whole(path, ...)   beside its place, and moved over: readers see the old file or the new one
     write_new(path, ...)     the same, unless the file is there already
     sync_folder(path)        let a new name survive a power cut
+    sync_all(path)           the same for all that was written to the folder's file system
 
 Anything may lie under any name, put there by a task, a user or another program. To open a fifo waits for
 ever, to read /dev/zero fills the memory, and to open some devices has effects: so a file is looked at before
@@ -24,6 +25,7 @@ __all__ = [
     "open_regular",
     "read",
     "read_text",
+    "sync_all",
     "sync_folder",
     "write_new",
     "write_out",
@@ -192,6 +194,23 @@ def write_out(path: Path, text: str | bytes) -> None:
         path.write_bytes(_as_bytes(text))
     else:
         write_whole(Path(os.path.realpath(path)), text)
+
+
+def sync_all(path: Path) -> None:
+    """Wait until all that was written to the file system of a folder is on the disk. Raises OSError.
+
+    One call for any number of files: a thousand of `fsync` take seconds.
+    """
+    import ctypes  # Python has no syncfs(2)
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:

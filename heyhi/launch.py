@@ -157,10 +157,10 @@ def _as_text(provenance: dict[str, Any]) -> str:
     return json.dumps(provenance, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
-def make_ready(order: Order, plan: Plan, say: Say) -> None:
+def make_ready(order: Order, plan: Plan, say: Say, *, sync: bool = True) -> None:
     """Under the claim: all that the plan does to the folder, and all that is in it before the job id.
 
-    Raises OSError.
+    `sync` waits until heyhi.json is on the disk. Raises OSError.
     """
     run = order.run
     if plan.action in (Action.RESTART, Action.KILL_RESTART):
@@ -168,7 +168,7 @@ def make_ready(order: Order, plan: Plan, say: Say) -> None:
     continues = plan.action is Action.CONTINUE and run.config_meta.exists()
     if not continues:
         freeze(order)
-    _prepare(order, say, keep_frozen=continues)
+    _prepare(order, say, keep_frozen=continues, sync=sync)
 
 
 def still_as_planned(run: Run, plan: Plan) -> bool:
@@ -341,7 +341,7 @@ def freeze_new(order: Order) -> None:
 _OF_THE_CONFIG = ("base_config", "overrides", "canonical_overrides", "config", "unset", "fingerprint")
 
 
-def _prepare(order: Order, say: Say, *, keep_frozen: bool) -> None:
+def _prepare(order: Order, say: Say, *, keep_frozen: bool, sync: bool) -> None:
     """The snapshot, the provenance, and the note by which runs of one config find each other."""
     run = order.run
     content = {**_circumstances(order, say), **order.provenance}
@@ -355,7 +355,7 @@ def _prepare(order: Order, say: Say, *, keep_frozen: bool) -> None:
         run.snapshot_link.unlink(missing_ok=True)
     else:
         files.write_whole(run.snapshot_link, content["snapshot"])
-    files.write_whole(run.provenance, _as_text(content), sync=True)
+    files.write_whole(run.provenance, _as_text(content), sync=sync)
     fingerprints.note(Path(order.experiment_root), content["fingerprint"], run.id)
 
 

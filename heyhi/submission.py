@@ -9,6 +9,7 @@ or there is none.
 """
 
 import itertools
+import os
 import resource
 import secrets
 import shlex
@@ -70,6 +71,7 @@ def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) ->
             return [None if isinstance(mark, _Mark) else mark for mark in marks]
         array = [f"--array={_ranges(ready)}"] if len(asks) > 1 else []
         words = [*options, *array, f"--job-name={name}", "--chdir=/", "--output=/dev/null", "--export=ALL"]
+        _sync([asks[number] for number in ready])
         held = [claim.descriptor(asks[number].order.run.lock) for number in ready]
         job_id = _submit(_script(asks), words, held, lambda: _unmark(asks, marks), name)
         outcomes = [
@@ -80,6 +82,14 @@ def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) ->
             if isinstance(outcome, JobId):
                 files.write_whole(ask.order.run.jobid, outcome.text)
         return outcomes
+
+
+def _sync(asks: Sequence[Ask]) -> None:
+    """Wait until all that the jobs will read is on the disk: they outlive this machine."""
+    folders = [Path(ask.order.folder) for ask in asks]
+    folders += [Path(copy) for ask in asks if (copy := ask.order.provenance.get("snapshot"))]
+    for folder in {os.stat(folder).st_dev: folder for folder in folders}.values():
+        files.sync_all(folder)
 
 
 def _kill(asks: Sequence[Ask]) -> None:
@@ -118,10 +128,10 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
         if not claims.enter_context(claimed) or not launch.still_as_planned(run, ask.plan):
             return None
         mark = _Mark(name_of_it, runs.read_job(run), _error(run))
-        launch.make_ready(order._replace(provenance={**order.provenance, **for_the_job}), ask.plan, say)
+        ordered = order._replace(provenance={**order.provenance, **for_the_job})
+        launch.make_ready(ordered, ask.plan, say, sync=False)
         run.error.unlink(missing_ok=True)  # it is not the new job's, which may never start
-        files.write_whole(run.jobid, mark.text, sync=True)
-        files.sync_folder(run.folder)  # its job outlives this machine
+        files.write_whole(run.jobid, mark.text)
     except HeyhiError as problem:
         return problem
     except OSError as problem:

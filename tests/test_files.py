@@ -158,3 +158,12 @@ def test_a_file_of_ones_own_is_private_from_the_first_moment(tmp_path: Path) -> 
     path = tmp_path / "it"
     write_whole(path, "secret", mode=0o600)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_written_is_put_on_the_disk(tmp_path: Path) -> None:
+    """That it is there after a power cut cannot be tried here: only that the calls are good ones."""
+    write_whole(tmp_path / "it", "text", sync=True)
+    files.sync_folder(tmp_path)
+    files.sync_all(tmp_path)
+    with pytest.raises(NotADirectoryError):
+        files.sync_all(tmp_path / "it")

@@ -214,11 +214,11 @@ def kill(run: Run, state: RunState, reason: str = "") -> None:
         if not _wait(lambda: claim.holder(run.lock) is None):
             raise LaunchError(f"{run.id}: Slurm has ended its job {job}, but one of its processes lives on")
         return
-    host, _ = state.job.local
+    host, pid = state.job.local
     if host != runs.this_host():
         raise RefusedError(f"{run.id}: its job {job} runs on {host}; end it there")
     _end_process(run, state.job, reason)
-    if claim.holder(run.lock) == job or _is_its_process(run, state.job.local[1]):
+    if claim.holder(run.lock) == job or _is_its_process(run, pid):
         raise RefusedError(f"{run.id}: its job {job} could not be ended")
 
 

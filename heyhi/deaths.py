@@ -146,17 +146,11 @@ def last_error(run: Run) -> str:
     return line_in(data.decode(errors="replace"))
 
 
-def reason_of(run: Run, job: JobId | None, *, execution: str = "") -> str:
-    """What was recorded of an execution by someone else than its job; empty if nothing was.
-
-    `execution` is its id; or else it is the last one by this job.
-    """
-    if job is None:
-        return ""
-    # A node may have noted its start where the one who made the record could not see that yet.
-    for known in (execution or runs.execution_of(run, job), runs.execution_of_job(job)):
+def reason_of(run: Run, job: JobId | None) -> str:
+    """What was recorded of the last execution by a job, by someone else than it; empty if nothing was."""
+    for execution in runs.executions_of(run, job) if job else ():
         try:
-            content: Any = json.loads(files.read_text(run.ended(known)))
+            content: Any = json.loads(files.read_text(run.ended(execution)))
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(content, dict) and isinstance(content.get("reason"), str):

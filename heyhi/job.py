@@ -120,7 +120,7 @@ def execute(
     with signals_end_the_task() as task_is_over, _inside(run, output):
         outcome = _call(run, main, meta_class, level, task_is_over)
         _restore_proof(run, provenance, owner)
-        outcome = _record(run, outcome, owner, start)
+        outcome = _record(run, outcome, owner)
         _note_end(run, start, outcome, owner)
         if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
             failures.show(outcome.failure)
@@ -223,11 +223,11 @@ def _restore_proof(run: Run, provenance: dict[str, Any], owner: JobId) -> None:
         pass  # the folder is gone, or another process's: that is said where the result is written
 
 
-def _record(run: Run, outcome: Outcome, owner: JobId, start: dict[str, Any]) -> Outcome:
+def _record(run: Run, outcome: Outcome, owner: JobId) -> Outcome:
     """Write what the task returned, or why it returned nothing. A result is never dropped."""
     failure = outcome.failure or _write_result(run, outcome.value, owner)
     if failure is not None and not isinstance(failure, Requeued):
-        line = _line_of(failure, run, owner, start)
+        line = _line_of(failure, run, owner)
         text = failures.with_traceback(line, failure).encode(errors="backslashreplace")
         try:
             _refuse_if_lost(run, owner)
@@ -239,12 +239,12 @@ def _record(run: Run, outcome: Outcome, owner: JobId, start: dict[str, Any]) -> 
     return Outcome(outcome.value, failure)
 
 
-def _line_of(failure: BaseException, run: Run, owner: JobId, start: dict[str, Any]) -> str:
+def _line_of(failure: BaseException, run: Run, owner: JobId) -> str:
     """The line of a failure; of a signal, who has sent it, if they said so beforehand."""
     if isinstance(failure, KeyboardInterrupt):
         return deaths.INTERRUPTED
     if isinstance(failure, Terminated):
-        return deaths.reason_of(run, owner, execution=start["id"]) or deaths.ended_by(failure.signal)
+        return deaths.reason_of(run, owner) or deaths.ended_by(failure.signal)
     return failures.line_of(failure)
 
 

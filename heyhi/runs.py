@@ -40,7 +40,7 @@ __all__ = [
     "RunState",
     "Status",
     "execution_of",
-    "execution_of_job",
+    "executions_of",
     "is_at_work",
     "is_its_job",
     "is_own_name",
@@ -576,25 +576,24 @@ def starts_of(known: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def execution_of(run: Run, job: JobId | None = None) -> str:
-    """The id of the last start of a run by a job (by default the one that heyhi.jobid names): 16 hex digits.
-
-    A job that has noted no start has one by its own id.
-    """
+    """The id of the last start of a run by a job (by default that of heyhi.jobid); empty if it has none."""
     job = job or read_job(run)
-    if job is None:
-        return ""
-    for start in reversed(starts_of(read_provenance(run))):
-        if start.get("job") == job.text:
-            own = start.get("id")
-            is_one = isinstance(own, str) and re.fullmatch(r"[0-9a-f]{16}", own)
-            # A start of before has none.
-            return own if is_one else _execution(f"{job.text} {start.get('started')}")
-    return execution_of_job(job)
+    return executions_of(run, job)[0] if job else ""
 
 
-def execution_of_job(job: JobId) -> str:
-    """The id of an execution of which only the job is known."""
-    return _execution(job.text)
+def executions_of(run: Run, job: JobId) -> list[str]:
+    """What the last start of a run by a job is known by, in records of its end: 16 hex digits, its id first.
+
+    Who made a record may not have seen yet that the job has noted its start. Then it knew the job alone.
+    """
+    starts = [start for start in starts_of(read_provenance(run)) if start.get("job") == job.text]
+    by_job = _execution(job.text)
+    if not starts:
+        return [by_job]
+    own = starts[-1].get("id")
+    if not isinstance(own, str) or not re.fullmatch(r"[0-9a-f]{16}", own):  # of before
+        own = _execution(f"{job.text} {starts[-1].get('started')}")
+    return [own, by_job] if len(starts) == 1 else [own]  # of several by one job (requeued), which one it was
 
 
 def _execution(text: str) -> str:

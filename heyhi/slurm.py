@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -218,7 +219,7 @@ def _ends_of(states: Mapping[Run, RunState], queue: Queue) -> dict[Run, str]:
         if run in shown:
             found[run] = _end_in_words(shown[run].state, statuses.get(job), shown[run].reason)
         elif account and runs.is_its_job(run, account.job) and not account.job.lives:
-            found[run] = _end_in_words(account.job.state, account.status)
+            found[run] = account.end
         elif job in accounts and _is_settled(run):
             found[run] = runs.LEFT_QUEUE  # it never will say more: it need not be asked again
     return found
@@ -258,10 +259,34 @@ def _exit_status(status: int) -> int:
 
 
 class _Account(NamedTuple):
-    """A job as the accounting has it, and its exit status."""
+    """A job as the accounting has it, and its exit code: `3:0` is exit status 3, `0:9` signal 9.
+
+    `derived` is the code of its srun; it may be missing. The one of the job is less 128, if it is more.
+    """
 
     job: QueuedJob
-    status: int
+    code: str
+    derived: str
+
+    @property
+    def end(self) -> str:
+        """How it ended, in words."""
+        derived, status = _code(self.derived), _code(self.code)
+        words = _end_in_words(self.job.state, derived or status)
+        may_be_signal = self.job.state == "FAILED" and not derived and status in _FATAL
+        return f"{words}, or {deaths.ended_by(status)}" if may_be_signal else words
+
+
+# Signals that end a process which has made a mistake, or was in the way.
+_FATAL = (
+    signal.SIGILL,
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGKILL,
+    signal.SIGSEGV,
+    signal.SIGTERM,
+)
 
 
 def _ask_accounting(jobs: Iterable[str]) -> dict[str, _Account | None]:
@@ -283,12 +308,12 @@ def _ask_accounting(jobs: Iterable[str]) -> dict[str, _Account | None]:
         job_id, state, code, derived, name = [*line.split("|", 4), "", "", "", ""][:5]
         for job in _each_task(job_id):
             known = QueuedJob(job, _with_name_of_user(state), name)
-            found[job] = _Account(known, _code(derived) or _code(code))
+            found[job] = _Account(known, code, derived)
     return found
 
 
 def _code(text: str) -> int:
-    """`3:0` is exit status 3, `0:9` signal 9."""
+    """An exit status; -n for signal n."""
     status, _, number = text.partition(":")
     return -int(number) if number.isdecimal() and int(number) else int(status) if status.isdecimal() else 0
 

@@ -145,7 +145,7 @@ def test_what_was_said_of_an_earlier_execution_is_not_said_of_this_one(execute: 
     assert deaths.cause(run) == "ended by SIGTERM"
     first, second = (start["id"] for start in runs.read_provenance(run)["starts"])
     assert first != second
-    assert runs.execution_of(run) == second
+    assert runs.executions_of(run, runs.this_process()) == [second]
 
 
 def test_a_start_that_was_killed_before_it_could_note_its_end_has_ended(run: Run) -> None:

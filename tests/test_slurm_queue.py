@@ -236,13 +236,14 @@ def test_of_a_job_that_failed_without_a_word_squeue_is_asked_how(
 
 
 def test_of_runs_that_left_squeue_silently_the_accounting_is_asked_once_for_all(ended: Ended) -> None:
-    runs = [ended.run(job) for job in ("5_0", "5_7", "6", "7", "8")]
+    runs = [ended.run(job) for job in ("5_0", "5_7", "6", "7", "8", "9")]
     ended.sacct(
         "5_0|OUT_OF_MEMORY|0:125|0:0|it",
         "5_[6-9]|CANCELLED by 0|0:0|0:0|it",
         "6|FAILED|9:0|0:9|it",
         "7|TIMEOUT|0:0|0:0|a stranger|s",
         "8|FAILED|3:0|0:0|it",
+        "9|FAILED|9:0|0:0|it",
     )
     found = slurm.read_states(runs)
     reasons = [
@@ -251,15 +252,16 @@ def test_of_runs_that_left_squeue_silently_the_accounting_is_asked_once_for_all(
         "Slurm: FAILED: ended by SIGKILL (out of memory?)",
         "Slurm does not know it any more",
         "Slurm: FAILED: exit status 3",
+        "Slurm: FAILED: exit status 9, or ended by SIGKILL (out of memory?)",
     ]
     assert [found[run.folder].detail for run in runs] == reasons
-    assert ended.questions("sacct")[0].endswith("--jobs=5,6,7,8")
+    assert ended.questions("sacct")[0].endswith("--jobs=5,6,7,8,9")
     slurm.read_states(runs)
     assert len(ended.questions("sacct")) == 1
     ended.anew()
     found = slurm.read_states(runs)
     assert [found[run.folder].detail for run in runs] == reasons
-    assert [line.rpartition("=")[2] for line in ended.questions("sacct")] == ["5,6,7,8", "7"]
+    assert [line.rpartition("=")[2] for line in ended.questions("sacct")] == ["5,6,7,8,9", "7"]
 
 
 NO_ACCOUNTING = {

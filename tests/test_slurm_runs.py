@@ -533,7 +533,7 @@ REQUEUES = {
     "USR1": (by_usr1, True, "REQUEUED"),
     "time limit": (by_its_time_limit, True, "REQUEUED"),
     "preemption": (by_preemption, True, "REQUEUED"),
-    "by hand": (by_hand, False, "RUNNING"),
+    "by hand": (by_hand, False, "DEAD"),
 }
 
 

@@ -255,7 +255,7 @@ EXECUTIONS = {
 def test_each_start_is_an_execution(run: Run, starts: str, execution: str) -> None:
     run.jobid.write_text("7")
     run.provenance.write_text(f'{{"starts": {starts}}}')
-    assert runs.execution_of(run) == execution
+    assert runs.execution_of(run) == runs.execution_of(run, JobId("7")) == execution
 
 
 def test_what_a_killed_process_left_half_written_is_removed_whatever_file_of_ours_it_was(run: Run) -> None:

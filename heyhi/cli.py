@@ -38,10 +38,25 @@ def parse_args_and_maybe_launch(main: "Main") -> None:
     `main` is called as main(cfg=<frozen config of the task>, task=<its name>, log_level=<text>).
     Leaves with the exit status if it is not 0.
     """
-    script = sys.modules["__main__"].__file__ if main.__module__ == "__main__" else None
-    status = run(main, sys.argv[1:], script)
+    status = run(main, sys.argv[1:], _program_of(main))
     if status:
         sys.exit(status)
+
+
+def _program_of(main: "Main") -> str | None:
+    """The path of the program that `main` is written in; None if it has none, or is a module's.
+
+    Under `python -m cProfile` or `trace`, `sys.modules["__main__"]` is the profiler, and not the program.
+    """
+    if getattr(main, "__module__", None) != "__main__":
+        return None
+    function: object = main
+    while function is not None:
+        names = getattr(function, "__globals__", {})
+        if names.get("__name__") == "__main__":
+            return names.get("__file__")  # none: `python < run.py`, exec
+        function = getattr(function, "__wrapped__", None)
+    return getattr(sys.modules["__main__"], "__file__", None)
 
 
 # ---- The path -----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from heyhi.errors import ProjectError
 
-__all__ = ["ROOT_DIR", "Project", "display", "find_project"]
+__all__ = ["ROOT_DIR", "Project", "display", "find_project", "running_programs"]
 
 #: What stands in configs for the project's root, or for that of which it is a copy: `Project.origin`.
 ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
@@ -95,18 +95,27 @@ class Project(NamedTuple):
 def find_project(script: str | None = None) -> Project:
     """The project of the running `run.py`, or of `$HEYHI_PROJECT`, or the nearest one above the cwd.
 
-    `script` is the path of that run.py; without it, the running program's main module is tried.
-    Raises ProjectError if there is none.
+    `script` is the path of that run.py; without it, the running program is tried. Raises ProjectError if
+    there is none.
     """
     if script is None:
-        main = getattr(sys.modules.get("__main__"), "__file__", None)
-        found = _project_of_script(main) if main else None
-        return found or _project_of_environment() or _project_above_cwd()
+        of_program = next(filter(None, map(_project_of_script, running_programs())), None)
+        return of_program or _project_of_environment() or _project_above_cwd()
     found = _project_of_script(script)
     if found is None:
         folder = os.path.dirname(os.path.abspath(script))
         raise ProjectError(f"{folder}: no conf/conf.proto here; a project keeps its schemas in conf/")
     return found
+
+
+def running_programs() -> list[str]:
+    """The paths that the running program may have: of the main module, and the first word of its command.
+
+    They differ under `python -m cProfile run.py`, whose main module is the profiler.
+    """
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    typed = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else None
+    return [path for path in (main, typed) if path]
 
 
 def _project_of_script(script: str) -> Project | None:

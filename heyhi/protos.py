@@ -23,7 +23,7 @@ import google.protobuf
 
 from heyhi.errors import ConfigError, HeyhiError, ProjectError
 from heyhi.outline import OUTLINE
-from heyhi.project import Project, display, find_project
+from heyhi.project import Project, display, find_project, running_programs
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -86,7 +86,7 @@ def conf_spec() -> "ModuleSpec | None":
     try:
         ensure_fresh(project)
     except HeyhiError as problem:
-        if Path(getattr(sys.modules["__main__"], "__file__", "")).name != "run.py":
+        if "run.py" not in map(os.path.basename, running_programs()):
             raise
         # At the top of run.py, where nothing of ours is there to catch it.
         print(f"error: {problem}", file=sys.stderr)

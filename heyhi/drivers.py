@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -26,8 +25,10 @@ from typing import Any, NamedTuple
 from heyhi import claim, files
 from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
+from heyhi.log import say, show
 from heyhi.project import Project
 from heyhi.runs import JobId, this_host, this_process
+from heyhi.texts import NOT_UTF8, line_of, quoted
 
 __all__ = [
     "PAGE",
@@ -186,14 +187,30 @@ def sweep(place: Path) -> None:
 
 def command(project: Project, batch: str, profile: str, mode: str, *, force: bool) -> list[str]:
     """The command line that carries a batch out. Raises UsageError if it has no such profile."""
-    if not (project.root / "Snakefile").is_file():
+    snakefile = project.root / "Snakefile"
+    if not os.path.isfile(snakefile):
         raise UsageError(
             f"{project.root}: no Snakefile; `heyhi init DIR` makes a project that has one: copy it"
         )
-    words = [sys.executable, "-m", "snakemake", "--snakefile", str(project.root / "Snakefile")]
+    try:
+        files.read_text(snakefile)
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{snakefile}:{line_of(problem)}: {NOT_UTF8}") from None
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)]
     words += ["--profile", str(_profile(project, profile)), "--directory", str(project.root)]
-    words += ["--config", f"batch={batch}", f"mode={mode}"]
+    words += ["--config", f"batch={_as_yaml(batch)}", f"mode={mode}"]
     return [*words, "force=1"] if force else words
+
+
+_PLAIN = re.compile(r"/[\w/.@+-]+")
+
+
+def _as_yaml(text: str) -> str:
+    """A text as a value of Snakemake's --config, which is read as YAML: `: ` makes a map, ` #` a comment."""
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return f' "{"".join(escaped)}" '  # Snakemake takes quotes away from the ends
 
 
 def _profile(project: Project, name: str) -> Path:
@@ -257,11 +274,11 @@ def _leave_behind(project: Project, words: Sequence[str]) -> int:
     # What is wrong with the batch is said here, where it is read.
     while process.poll() is None:
         if any(driver.log == str(log) for driver in alive(project)):
-            print(f"started, process {process.pid}; it needs no terminal\n  tail -F {shlex.quote(str(log))}")
+            show(f"started, process {process.pid}; it needs no terminal\n  tail -F {quoted(str(log))}")
             print("  heyhi stop ends it")
             return 0
         time.sleep(0.05)
-    print(log.read_text(errors="replace"), end="", file=sys.stderr)
+    say(log.read_text(errors="replace").removesuffix("\n"))
     return process.returncode
 
 

@@ -37,8 +37,8 @@ _ADVICE = re.compile(r"git config --global --add safe\.directory (.+)$", re.MULT
 def git(folder: Path, *words: str, trusted: bool = False) -> str:
     """What git prints, bytes that are no text as surrogates. Raises GitError.
 
-    Git does not read a repository that belongs to another user, as its settings may name programs. One that is
-    `trusted` is read all the same: a project whose code is run anyway.
+    Git does not read a repository that belongs to another user, as its settings may name programs. With
+    `trusted` it does: for a project whose code is run anyway.
     """
     safe: list[str] = []
     while True:

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from heyhi import files
 from heyhi.errors import ProjectError
+from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = ["ROOT_DIR", "Project", "display", "find_project", "running_programs"]
 
@@ -51,16 +53,20 @@ class Project(NamedTuple):
         path = self.root / "pyproject.toml"
         folder = Path(os.path.realpath(self.origin)).name  # the same one through a link
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = tomllib.loads(files.read(path).decode("utf-8-sig"))
         except FileNotFoundError:
             return folder
+        except UnicodeDecodeError as problem:
+            raise ProjectError(f"{path}:{line_of(problem)}: {NOT_UTF8}") from None
         except (OSError, ValueError) as problem:
-            raise ProjectError(f"{path}: cannot be read: {problem}") from None
+            raise ProjectError(f"{path}: cannot be read: {getattr(problem, 'strerror', problem)}") from None
+        except RecursionError:
+            raise ProjectError(f"{path}: cannot be read: it is nested too deeply") from None
         try:
             name = settings.get("tool", {}).get("heyhi", {}).get("project", folder)
         except AttributeError:  # no table
             name = None
-        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name:
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
             raise ProjectError(f'{path}: [tool.heyhi] needs project = "a name", not {name!r}')
         return name
 
@@ -128,7 +134,7 @@ def _project_of_script(script: str) -> Project | None:
 
 
 def _is_project(folder: Path) -> bool:
-    return (folder / "conf" / "conf.proto").is_file()
+    return os.path.isfile(folder / "conf" / "conf.proto")  # false, too, where one may not look
 
 
 def _project_of_environment() -> Project | None:

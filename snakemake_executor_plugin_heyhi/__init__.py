@@ -14,6 +14,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from heyhi.jobs import JobEnd, Jobs
 from heyhi.runs import RunState
+from heyhi.texts import shown
 
 __all__ = ["Executor", "RunExecutor", "common_settings"]
 
@@ -58,14 +59,14 @@ class RunExecutor:
         if end.is_done:
             self.workflow.scheduler.finish_callback(job)
         else:
-            self.logger.error(end.message)
+            self.logger.error(shown(end.message))
             self.workflow.scheduler.error_callback(job)
 
     def _failed(self, problem: BaseException) -> None:
         self.workflow.scheduler.executor_error_callback(problem)
 
     def _tell(self, text: str) -> None:
-        self.logger.info(text, extra={"heyhi": True})
+        self.logger.info(shown(text), extra={"heyhi": True})
 
 
 class Executor(RunExecutor, LocalExecutor):  # type: ignore[misc]  # Snakemake has no types

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from heyhi import claim, files
+from heyhi.caches import work_folder
 from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
 from heyhi.log import say, show
@@ -197,7 +198,7 @@ def command(project: Project, batch: str, profile: str, mode: str, *, force: boo
     except UnicodeDecodeError as problem:
         raise UsageError(f"{snakefile}:{line_of(problem)}: {NOT_UTF8}") from None
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)]
-    words += ["--profile", str(_profile(project, profile)), "--directory", str(project.root)]
+    words += ["--profile", str(_profile(project, profile)), "--directory", str(work_folder(project))]
     words += ["--config", f"batch={_as_yaml(batch)}", f"mode={mode}"]
     return [*words, "force=1"] if force else words
 

@@ -76,10 +76,10 @@ class Project(NamedTuple):
         chosen = os.environ.get("HH_EXP_DIR")
         if chosen:
             return Path(os.path.abspath(os.path.expanduser(chosen)))
-        try:
-            return Path.home() / "results" / self.name
-        except RuntimeError:
-            raise ProjectError("no home folder: set HH_EXP_DIR to where results shall be") from None
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            raise ProjectError("no home folder: set HH_EXP_DIR to where results shall be")
+        return Path(home) / "results" / self.name
 
     def put_on_path(self) -> None:
         """Make `import conf...` and `import run` find this project, whatever else is installed."""

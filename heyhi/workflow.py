@@ -21,6 +21,7 @@ from heyhi import drivers, gpus, listing, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
 from heyhi.aliases import Aliases
 from heyhi.batch import read_batch
+from heyhi.caches import leave_readonly_folder
 from heyhi.child import Child, ToldRun, tell_children
 from heyhi.draft import make_order
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
@@ -34,7 +35,7 @@ from heyhi.project import Project, find_project
 from heyhi.resources import resources_from_defaults
 from heyhi.runs import Run, RunState, Status
 from heyhi.submitter import Request
-from heyhi.texts import joined, quoted, shown
+from heyhi.texts import joined, on_one_line, quoted, shown
 
 __all__ = ["RULES", "Workflow", "load"]
 
@@ -63,17 +64,21 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
         if not snakemake.is_main_process:
             return Child(project)
         batch = read_batch(str(config.get("batch", project.root / default_batch)), project)
+        summary_file = os.path.abspath(str(config["summary"])) if "summary" in config else None
+        leave_readonly_folder(project)
         workflow = Workflow(
             make_agenda(batch, mode, read_states(batch)),
             snakemake,
             bool(config.get("force")),
-            os.path.abspath(str(config["summary"])) if "summary" in config else None,
+            summary_file,
         )
         snakemake.register_resource(_LOCAL_RUNS, snakemake.resource_settings.local_cores or 1)
         any_gpus = any(map(_gpus_of, workflow.agenda.items))  # to look for them takes a while
         snakemake.register_resource(_GPUS, len(gpus.names()) if any_gpus else 0)
     except HeyhiError as problem:
         _leave(problem)
+    except OSError as problem:
+        _leave(HeyhiError(f"{on_one_line(str(problem.filename))}: {problem.strerror}"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         os._exit(130)

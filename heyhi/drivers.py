@@ -29,7 +29,7 @@ from heyhi.files import write_whole
 from heyhi.log import say, show
 from heyhi.project import Project
 from heyhi.runs import JobId, this_host, this_process
-from heyhi.texts import NOT_UTF8, line_of, quoted
+from heyhi.texts import NOT_UTF8, from_json, line_of, quoted
 
 __all__ = [
     "PAGE",
@@ -54,6 +54,7 @@ _STOP = signal.SIGUSR1
 _WAKE = signal.SIGUSR2  # makes the main thread look whether a signal is to be handled
 # Days from when a driver was found to have been killed until its orders go: as long as its jobs may start.
 _KEEP_DAYS = 30
+_END_OF_TIME = 1e11  # seconds; the calendar of Python ends some years later
 
 #: What a batch leaves besides its runs, as `file_about` takes it.
 SUMMARY, PAGE = ("summaries", ".csv"), ("reports", ".html")
@@ -197,7 +198,7 @@ def command(project: Project, batch: str, profile: str, mode: str, *, force: boo
         files.read_text(snakefile)
     except UnicodeDecodeError as problem:
         raise UsageError(f"{snakefile}:{line_of(problem)}: {NOT_UTF8}") from None
-    words = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)]
+    words = [sys.executable, "-m", "heyhi.driver", "--snakefile", str(snakefile)]
     words += ["--profile", str(_profile(project, profile)), "--directory", str(work_folder(project))]
     words += ["--config", f"batch={_as_yaml(batch)}", f"mode={mode}"]
     return [*words, "force=1"] if force else words
@@ -227,6 +228,8 @@ def become(words: Sequence[str]) -> int:
     """Be the driver from now on: signals and the exit status are its own. Does not return."""
     sys.stdout.flush()
     sys.stderr.flush()
+    # A Python that is just starting would answer Ctrl-C by a traceback: `driver` lets it come in again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(words[0], list(words))
 
 
@@ -293,14 +296,15 @@ def alive(project: Project) -> list[Driver]:
         owner = claim.holder(lock)
         if owner is not None:
             known = _read(lock.with_suffix(".json"))
-            batch, log, started = known.get("batch"), known.get("log"), known.get("started")
-            found.append(Driver(lock.with_suffix(""), owner, batch or "?", log or "", started or 0.0))
+            batch, log, started = (known.get(name) or "" for name in ("batch", "log", "started"))
+            since = started if isinstance(started, float) and 0 < started < _END_OF_TIME else 0.0
+            found.append(Driver(lock.with_suffix(""), owner, str(batch or "?"), str(log), since))
     return found
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(files.read_text(path))
+        content = from_json(files.read_text(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -22,8 +22,10 @@ from google.protobuf.message import Message
 from heyhi import claim, deaths, failures, files, guard, prototxt, results, runs
 from heyhi.config import freeze
 from heyhi.environment import Requeued
+from heyhi.errors import ConfigError, LaunchError
 from heyhi.log import say
 from heyhi.runs import JobId, Run
+from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = [
     "Main",
@@ -151,9 +153,16 @@ def _call(
 
 def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> Any:
     """What the task makes of its frozen config. Raises TypeError if it has only been prepared, not done."""
-    # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
-    text = files.read_text(run.config_meta)
-    meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
+    try:
+        # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
+        text = files.read_text(run.config_meta)
+        meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
+    except ConfigError as problem:
+        raise LaunchError(str(problem)) from None
+    except OSError as problem:
+        raise LaunchError(f"{run.config_meta}: cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError as problem:
+        raise LaunchError(f"{run.config_meta}:{line_of(problem)}: {NOT_UTF8}") from None
     value = main(cfg=meta.task, task=meta.which_task, log_level=level)
     for kind, told in _NOTHING_COMPUTED:
         if isinstance(value, kind):

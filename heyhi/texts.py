@@ -10,8 +10,19 @@ What programs read (a folder, JSON, CSV) is printed as it is.
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["NOT_UTF8", "as_utf8", "clipped", "joined", "line_of", "on_one_line", "quoted", "shown"]
+__all__ = [
+    "NOT_UTF8",
+    "as_utf8",
+    "clipped",
+    "from_json",
+    "joined",
+    "line_of",
+    "on_one_line",
+    "quoted",
+    "shown",
+]
 
 #: What is wrong with a file of the project that holds other bytes.
 NOT_UTF8 = "not UTF-8 text; save it as UTF-8"
@@ -72,3 +83,30 @@ def as_utf8(text: str) -> str:
 def line_of(problem: UnicodeDecodeError) -> int:
     """The line of a file that is no UTF-8 text, counted from 1, in which that shows first."""
     return problem.object.count(b"\n", 0, problem.start) + 1
+
+
+_DEEPEST = 200  # levels of JSON; whoever goes through them may take several frames of Python for each
+
+
+def from_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError, also where it is nested too deeply to be gone through."""
+    import json  # here: `run.py --print` reads none
+
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    opening = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    if sum(map(text.count, opening)) > _DEEPEST and _is_too_deep(value):  # type: ignore[arg-type]
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inside = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [inner for many in inside for inner in many if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True

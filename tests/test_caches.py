@@ -8,11 +8,14 @@ import pytest
 from tests.batches import command, write_batch
 from tests.conftest import Done, Garden
 
-_READ_ONLY = 'for f in $READ_ONLY; do mount --bind "$f" "$f" && mount -o remount,ro,bind "$f"; done; cd "$PWD"; exec "$@"'
+_READ_ONLY = """
+for f in $READ_ONLY; do mount --bind "$f" "$f" && mount -o remount,ro,bind "$f"; done
+cd "$PWD" && exec "$@"
+"""
 
 
 def _in_a_container(garden: Garden, words: list[str], *read_only: Path, user: int = 0, **env: str) -> Done:
-    """A command in a mount namespace of its own, with folders that cannot be written, as a user without a name."""
+    """A command where folders cannot be written (a mount namespace of its own), as a user without a name."""
     before = ["unshare", "--mount", "bash", "-c", _READ_ONLY, "bash"]
     after = ["unshare", "--user", f"--map-user={user}", f"--map-group={user}"] if user else []
     environment = {**garden.environment(**env), "READ_ONLY": " ".join(map(str, read_only))}

@@ -119,14 +119,22 @@ def execute(
     start = _note_start(run, owner)
     provenance = runs.read_provenance(run)
     before = set(threading.enumerate())
-    with signals_end_the_task() as task_is_over, _inside(run, output):
-        outcome = _call(run, main, meta_class, level, task_is_over)
-        _restore_proof(run, provenance, owner)
-        outcome = _record(run, outcome, owner, start)
+    outcome = None
+    try:
+        with signals_end_the_task() as task_is_over, _inside(run, output):
+            outcome = _call(run, main, meta_class, level, task_is_over)
+            _restore_proof(run, provenance, owner)
+            outcome = _record(run, outcome, owner, start)
+            _note_end(run, start, outcome, owner)
+            if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
+                failures.show(outcome.failure)
+            _join(set(threading.enumerate()) - before)
+    except (KeyboardInterrupt, Terminated) as failure:
+        if outcome is not None:
+            raise  # it waited for the result
+        # It came before the task began, while the log was opened.
+        outcome = _record(run, Outcome(None, failure), owner, start)
         _note_end(run, start, outcome, owner)
-        if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
-            failures.show(outcome.failure)
-        _join(set(threading.enumerate()) - before)
     return outcome
 
 

@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from heyhi.texts import as_utf8, clipped, joined, line_of, on_one_line, quoted, shown
+from heyhi.texts import as_utf8, clipped, from_json, joined, line_of, on_one_line, quoted, shown
 
 TEXTS = {
     "plain": ("a é b", "a é b", "a é b"),
@@ -52,3 +52,16 @@ def test_the_line_of_what_is_no_utf_8() -> None:
     with pytest.raises(UnicodeDecodeError) as caught:
         b"a\nb\n\xf6\n".decode()
     assert line_of(caught.value) == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 300 + "1" + "}" * 300, "[" * 300 + "]" * 300, "[", ""]
+)
+def test_json_that_cannot_be_gone_through_is_a_value_error(text: str) -> None:
+    for given in (text, text.encode()):
+        with pytest.raises(ValueError, match=r"nested too deeply|Expecting"):
+            from_json(given)
+
+
+def test_json_of_many_brackets_is_not_deep() -> None:
+    assert from_json("[" + "[[1]]," * 1_000 + "[]]")[0] == [[1]]

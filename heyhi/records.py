@@ -21,7 +21,7 @@ from heyhi.kept import Kept, stamp_of
 from heyhi.overrides import SELECT, join_key
 from heyhi.project import Project
 from heyhi.runs import STARTING, Run, RunState, Status
-from heyhi.texts import as_utf8, from_json
+from heyhi.texts import TooDeepError, as_utf8, from_json
 
 if TYPE_CHECKING:
     from heyhi.batch import Batch
@@ -187,6 +187,8 @@ def _load(path: str) -> tuple[Any, str]:
         told = "a link to nothing" if os.path.islink(path) else ""
     except OSError as problem:
         told = str(problem.strerror)
+    except TooDeepError as problem:
+        told = str(problem)
     except ValueError as problem:
         told = f"no JSON: {problem}"
     return None, told and f"{os.path.basename(path)}: {told}"

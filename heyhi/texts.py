@@ -14,6 +14,7 @@ from typing import Any
 
 __all__ = [
     "NOT_UTF8",
+    "TooDeepError",
     "as_utf8",
     "clipped",
     "from_json",
@@ -88,17 +89,24 @@ def line_of(problem: UnicodeDecodeError) -> int:
 _DEEPEST = 200  # levels of JSON; whoever goes through them may take several frames of Python for each
 
 
+class TooDeepError(ValueError):
+    """JSON that is nested too deeply to be gone through."""
+
+    def __init__(self) -> None:
+        super().__init__("nested too deeply")
+
+
 def from_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError, also where it is nested too deeply to be gone through."""
+    """The value of a JSON text. Raises ValueError; TooDeepError for many levels."""
     import json  # here: `run.py --print` reads none
 
     try:
         value = json.loads(text)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise TooDeepError from None
     opening = ("[", "{") if isinstance(text, str) else (b"[", b"{")
     if sum(map(text.count, opening)) > _DEEPEST and _is_too_deep(value):  # type: ignore[arg-type]
-        raise ValueError("nested too deeply")
+        raise TooDeepError
     return value
 
 

@@ -240,16 +240,16 @@ def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
     from heyhi.launch import user_name
     from heyhi.runs import read_provenance, starts_of
 
-    print(f"{run.id}: {state.text}")
+    show(f"{run.id}: {state.text}")
     if state.job is None or state.keeps:
-        print(f"  no job of HeyHi's to end; {state.way_on(run)}")
+        show(f"  no job of HeyHi's to end; {state.way_on(run)}")
         return False
     last = (starts_of(read_provenance(run)) or [{}])[-1]
-    print(f"  its job: {state.job.text}, started {last.get('started') or 'at a time that is not known'}")
+    show(f"  its job: {state.job.text}, started {last.get('started') or 'at a time that is not known'}")
     for path in (run.log, run.folder / "metrics.jsonl"):
         if path.exists():
             seen = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(path.stat().st_mtime))
-            print(f"  it last wrote to {path.name} at {seen}")
+            show(f"  it last wrote to {path.name} at {seen}")
     if not force and not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         print("  if it has surely ended, say so: the same with --force")
         return False

@@ -156,7 +156,7 @@ class Look:
                 yield f"to go on with the first that is DEAD: {command}"
             yield f"what it printed: heyhi logs {quoted(found['DEAD'][0].id)}"
         if lost := next((r for r in records if r.status == "UNKNOWN" and not _is_lost_in_slurm(r)), None):
-            yield f"once one that is UNKNOWN has surely ended, say so: heyhi kill {shlex.quote(lost.id)}"
+            yield f"once one that is UNKNOWN has surely ended, say so: heyhi kill {quoted(lost.id)}"
 
 
 _DONE = Status.DONE.value

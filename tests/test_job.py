@@ -339,4 +339,4 @@ def test_a_frozen_config_that_cannot_be_read_is_a_line(
     (said,) = capfd.readouterr().err.splitlines()
     assert said.startswith(f"heyhi.errors.LaunchError: {run.config_meta}:")
     assert told in said
-    assert run.error.read_text() == f"{said}\n"
+    assert "Traceback" not in run.error.read_text()

@@ -4,6 +4,7 @@ What is listed in `__all__` is public; everything else may change. A name is imp
 when it is first used: `import heyhi` costs nothing.
 """
 
+import heyhi.interrupts  # noqa: F401, I001  (first: what follows may be interrupted)
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any

@@ -115,8 +115,10 @@ def lines_of_stdin(project: Project) -> Captured:
     """The command lines on stdin, with or without `python run.py`; nothing is expanded. Raises BatchError."""
     problems = _Problems()
     lines = []
-    for number, text in enumerate(sys.stdin, 1):
+    for number, text in enumerate(sys.stdin or (), 1):
         try:
+            if "\0" in text:
+                raise ValueError("a NUL byte, which no command line can hold")
             words = shlex.split(text, comments=True)
             if words:
                 lines.append(_plain_line(words, project, f"stdin:{number}"))

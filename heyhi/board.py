@@ -6,7 +6,6 @@ STATUS   ID                  SINCE                SIGN  JOB              WHAT
 RUNNING  p/it/lr@1_2b05b5b0  2025-11-24T21:14:03  12    local:here:4711  epoch 3, val_loss 1.7
 """
 
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from heyhi.drivers import Driver
 from heyhi.overview import NO_RUN, Overview, Row
 from heyhi.project import display
-from heyhi.texts import on_one_line
+from heyhi.texts import on_one_line, quoted, shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,7 +57,7 @@ def _counts(overview: Overview) -> str:
 
 def _driver(driver: Driver) -> str:
     host, pid = driver.host_and_pid
-    log = f"; tail -F {shlex.quote(driver.log)}" if driver.log else ""
+    log = f"; tail -F {quoted(driver.log)}" if driver.log else ""
     since = f" since {_clock(driver.started)}" if driver.started else ""
     return f"driver {display(driver.batch)}{since} process {pid} on {host}{log}; heyhi stop ends it"
 
@@ -93,9 +92,9 @@ def panel(overview: Overview, now: float, width: int, height: int | None = None)
     return Group(
         *_bar(overview, min(_BAR, width)),
         Text(_counts(overview), style="bold"),
-        *(Text(_driver(driver)) for driver in overview.drivers),
+        *(Text(shown(_driver(driver))) for driver in overview.drivers),
         *_table([_HEAD, *rows] if rows else []),
-        *(Text(hint) for hint in overview.hints),
+        *(Text(shown(hint)) for hint in overview.hints),
     )
 
 

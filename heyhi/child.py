@@ -15,6 +15,7 @@ from heyhi.errors import UsageError
 from heyhi.files import write_whole
 from heyhi.project import Project
 from heyhi.runs import Run
+from heyhi.texts import from_json
 
 __all__ = ["Child", "ToldRun", "tell_children"]
 
@@ -48,7 +49,7 @@ class Child:
         self.project = project
         path = os.environ.get(_VARIABLE, "")
         try:
-            content = json.loads(files.read_text(path, "surrogateescape"))
+            content = from_json(files.read_text(path, "surrogateescape"))
         except (OSError, ValueError) as problem:
             raise UsageError(
                 f"{_VARIABLE}={path}: what the driver of this job wrote is gone: {problem}"

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi.errors import HeyhiError, RefusedError, UsageError
 from heyhi.invocation import Invocation, Mode, parse_argv
-from heyhi.log import have_streams, say
+from heyhi.log import have_streams, say, say_error
 from heyhi.project import Project, find_project
+from heyhi.texts import joined, on_one_line, quoted, shown
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -38,10 +39,25 @@ def parse_args_and_maybe_launch(main: "Main") -> None:
     `main` is called as main(cfg=<frozen config of the task>, task=<its name>, log_level=<text>).
     Leaves with the exit status if it is not 0.
     """
-    script = sys.modules["__main__"].__file__ if main.__module__ == "__main__" else None
-    status = run(main, sys.argv[1:], script)
+    status = run(main, sys.argv[1:], _program_of(main))
     if status:
         sys.exit(status)
+
+
+def _program_of(main: "Main") -> str | None:
+    """The path of the program that `main` is written in; None if it has none, or is a module's.
+
+    Under `python -m cProfile` or `trace`, `sys.modules["__main__"]` is the profiler, and not the program.
+    """
+    if getattr(main, "__module__", None) != "__main__":
+        return None
+    function: object = main
+    while function is not None:
+        names = getattr(function, "__globals__", {})
+        if names.get("__name__") == "__main__":
+            return names.get("__file__")  # none: `python < run.py`, exec
+        function = getattr(function, "__wrapped__", None)
+    return getattr(sys.modules["__main__"], "__file__", None)
 
 
 # ---- The path -----------------------------------------------------------------------------------
@@ -82,22 +98,28 @@ def _answer(main: "Main", argv: Sequence[str], script: str | None) -> int:
     try:
         return _run(main, argv, script)
     except HeyhiError as problem:
-        say(f"error: {problem}")
+        say_error(problem)
         return problem.exit_status
     except KeyboardInterrupt:
         say("interrupted")
         return 130
     except OSError as problem:
-        say(f"error: {problem.filename or 'run.py'}: {problem.strerror or problem}")
+        say_error(f"{on_one_line(_named(problem))}: {problem.strerror or problem}")
         return 1
     except ModuleNotFoundError as problem:
         if (problem.name or "").partition(".")[0] != "google":
             raise
-        say(
-            f"error: {sys.executable} has no {problem.name}: it is not the Python of this project. "
+        say_error(
+            f"{sys.executable} has no {problem.name}: it is not the Python of this project. "
             "`make setup` makes one; then `. .venv/bin/activate`, or .venv/bin/python run.py ..."
         )
         return 2
+
+
+def _named(problem: OSError) -> str:
+    """The file that an error of the system is about."""
+    name = problem.filename or "run.py"
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
 
 
 def _run(main: "Main", argv: Sequence[str], script: str | None) -> int:
@@ -162,6 +184,20 @@ def _print(text: str) -> None:
     """Print an answer, and all of it now; a reader that leaves, as `head` does, is no error."""
     try:
         print(text, flush=True)
+    except BrokenPipeError:
+        _flush()
+
+
+def _print_path(path: Path) -> None:
+    """Print a path for a program: the very bytes of its name."""
+    data = os.fsencode(path)
+    if not hasattr(sys.stdout, "buffer"):  # a notebook
+        _print(str(path))
+        return
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data + b"\n")
+        sys.stdout.buffer.flush()
     except BrokenPipeError:
         _flush()
 
@@ -335,7 +371,7 @@ def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft"
     if job is None:
         say("  another process was faster")
     else:
-        say(f"  submitted: job {job.text}\n  tail -F {shlex.quote(str(draft.run.log))}")
+        say(f"  submitted: job {job.text}\n  tail -F {quoted(str(draft.run.log))}")
     return Report(draft, read_state(draft.run), is_submitted=True)
 
 
@@ -417,7 +453,7 @@ def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> 
         say(f"  {state.way_on(run)}")
         return
     for purpose, mode in [("to go on:      ", Mode.START_CONTINUE), ("to start anew: ", Mode.START_RESTART)]:
-        say(f"  {purpose}{shlex.join(['python', sys.argv[0], *invocation.again(mode, run.folder)])}")
+        say(f"  {purpose}{joined(['python', sys.argv[0], *invocation.again(mode, run.folder)])}")
 
 
 def _say_last_error(run: "Run", state: "RunState") -> None:
@@ -441,7 +477,7 @@ def _print_result(run: "Run") -> bool:
         say(f"{run.result}: cannot be read: {problem}; --mode restart computes it anew")
         return False
     try:
-        _print("\n".join(f"{name}: {scalar}" for name, scalar in results.scalars(value).items()))
+        _print(shown("\n".join(f"{name}: {scalar}" for name, scalar in results.scalars(value).items())))
     except (OSError, ValueError):
         pass  # the run is DONE, whether anybody hears of it or not
     return True
@@ -454,7 +490,7 @@ def _show(invocation: Invocation, project: Project, composition: "Composition", 
     from heyhi import prototxt
 
     if invocation.print_out_dir:
-        _print(str(_draft(invocation, project, composition, base).run.folder))
+        _print_path(_draft(invocation, project, composition, base).run.folder)
     if invocation.print_text:
         _print(prototxt.write_text(composition.config))
     if invocation.print_flat or invocation.print_flat_all:
@@ -465,12 +501,12 @@ def _show(invocation: Invocation, project: Project, composition: "Composition", 
     if invocation.help_cfg is not None:
         from heyhi import describe
 
-        _print("\n".join(describe.flags(project, composition.config, invocation.help_cfg)))
+        _print(shown("\n".join(describe.flags(project, composition.config, invocation.help_cfg))))
     if invocation.explain is not None:
         from heyhi import describe
 
         lines = describe.layers(project, composition, base, invocation.overrides, invocation.explain)
-        _print("\n".join(lines))
+        _print(shown("\n".join(lines)))
 
 
 def load(path: str, overrides: Sequence[str], script: str | None = None) -> "Composition":

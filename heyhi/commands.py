@@ -51,8 +51,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from heyhi.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
 from heyhi.invocation import Mode, Parser, one_of
-from heyhi.log import have_streams
+from heyhi.log import have_streams, say, say_error, show
 from heyhi.project import Project, find_project
+from heyhi.texts import on_one_line, quoted, shown
 
 if TYPE_CHECKING:
     from heyhi.compose import Composer
@@ -84,17 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except HeyhiError as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        say_error(problem)
         return problem.exit_status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the reader left, as `head` does)
         return 0
     except OSError as problem:
-        where = f"{problem.filename}: " if problem.filename else ""
-        print(f"error: {where}{problem.strerror or problem}", file=sys.stderr)
+        where = f"{on_one_line(str(problem.filename))}: " if problem.filename else ""
+        say_error(f"{where}{problem.strerror or problem}")
         return 1
 
 
@@ -106,9 +107,9 @@ def init(words: Sequence[str]) -> int:
         raise UsageError("usage: heyhi init DIR")
     folder = Path(words[0])
     name = make_project(folder, requirement())
-    go_there = "" if folder.samefile(os.curdir) else f"cd {shlex.quote(str(folder))} && "
-    print(f"{name}: a new project in {folder.absolute()}")
-    print(f"  {go_there}make test    # makes .venv (a minute, once), and tests the project")
+    go_there = "" if folder.samefile(os.curdir) else f"cd {quoted(str(folder))} && "
+    show(f"{name}: a new project in {folder.absolute()}")
+    show(f"  {go_there}make test    # makes .venv (a minute, once), and tests the project")
     print("  . .venv/bin/activate && python run.py -c conf/fit/sine.prototxt")
     print("  heyhi plan sweep.sh; heyhi start sweep.sh")
     return 0
@@ -121,7 +122,7 @@ def protos(words: Sequence[str]) -> int:
     _no_more(words, "protos")
     project = find_project()
     changed = generate(project)
-    print(f"{project.conf}: {'generated modules written' if changed else 'nothing to do'}")
+    show(f"{project.conf}: {'generated modules written' if changed else 'nothing to do'}")
     return 0
 
 
@@ -148,7 +149,7 @@ def validate(words: Sequence[str]) -> int:
     problems = [str(problem) for path in paths if (problem := _problem_of(path, project, composer))]
     # What is wrong in a chunk is wrong in all that include it: it is said once.
     for text in dict.fromkeys(problems):
-        print(f"error: {text}", file=sys.stderr)
+        say_error(text)
     print(f"{len(paths)} configs, {len(problems)} with errors")
     return 2 if problems else 0
 
@@ -162,8 +163,8 @@ def plan(words: Sequence[str]) -> int:
     asked = _batch_parser("plan").parse_args(list(words))
     batch = read_batch(asked.batch, find_project())
     agenda = make_agenda(batch, asked.mode, read_states(batch))
-    show = listing.json_lines if asked.json else listing.lines
-    print("\n".join(show(agenda, every=asked.all)))
+    text = "\n".join((listing.json_lines if asked.json else listing.lines)(agenda, every=asked.all))
+    print(text if asked.json else shown(text))
     return 0
 
 
@@ -197,9 +198,9 @@ def stop(words: Sequence[str]) -> int:
     for driver in living:
         try:
             drivers.stop(driver)
-            print(f"stopped: {driver.batch}", flush=True)
+            show(f"stopped: {driver.batch}")
         except LaunchError as problem:
-            print(f"error: {problem}", file=sys.stderr)
+            say_error(problem)
             problems += 1
     if not living:
         print("no driver lives")
@@ -222,13 +223,13 @@ def kill(words: Sequence[str]) -> int:
             problems += not _settle(run, state, force=asked.force)
             continue
         if state.status not in (Status.QUEUED, Status.RUNNING):
-            print(f"{run.id}: {state.status.value}: no job to end")
+            show(f"{run.id}: {state.status.value}: no job to end")
             continue
         try:
             launch.kill(run, state, deaths.KILL)
-            print(f"{run.id}: ended: {state.job.text if state.job else '?'}", flush=True)
+            show(f"{run.id}: ended: {state.job.text if state.job else '?'}")
         except HeyhiError as problem:
-            print(f"error: {problem}", file=sys.stderr)
+            say_error(problem)
             problems += 1
     return 1 if problems else 0
 
@@ -239,16 +240,16 @@ def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
     from heyhi.launch import user_name
     from heyhi.runs import read_provenance, starts_of
 
-    print(f"{run.id}: {state.text}")
+    show(f"{run.id}: {state.text}")
     if state.job is None or state.keeps:
-        print(f"  no job of HeyHi's to end; {state.way_on(run)}")
+        show(f"  no job of HeyHi's to end; {state.way_on(run)}")
         return False
     last = (starts_of(read_provenance(run)) or [{}])[-1]
-    print(f"  its job: {state.job.text}, started {last.get('started') or 'at a time that is not known'}")
+    show(f"  its job: {state.job.text}, started {last.get('started') or 'at a time that is not known'}")
     for path in (run.log, run.folder / "metrics.jsonl"):
         if path.exists():
             seen = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(path.stat().st_mtime))
-            print(f"  it last wrote to {path.name} at {seen}")
+            show(f"  it last wrote to {path.name} at {seen}")
     if not force and not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         print("  if it has surely ended, say so: the same with --force")
         return False
@@ -281,7 +282,7 @@ def completion(words: Sequence[str]) -> int:
     path = shell.start_up_file(os.environ)
     is_new = _add_line(path, shell.line)
     done = "one line added" if is_new else "nothing to do"
-    print(f"{path}: {done}; a {shell.name} that starts now completes")
+    show(f"{path}: {done}; a {shell.name} that starts now completes")
     return 0
 
 

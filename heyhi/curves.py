@@ -4,7 +4,6 @@
 {"epoch": 2, "loss": 1.25}
 """
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from heyhi.files import open_regular
 from heyhi.results import scalars
+from heyhi.texts import from_json
 
 __all__ = ["Curve", "read_curves"]
 
@@ -101,10 +101,10 @@ def _some_lines(file: Any, size: int) -> list[tuple[int, bytes]]:
 def _numbers(line: bytes) -> dict[str, float]:
     """The numbers of a line by their dotted names."""
     try:
-        value = json.loads(line) if line.strip() else None
+        value = from_json(line) if line.strip() else None
         if not isinstance(value, dict):
             return {}
         known = scalars(value)
         return {name: float(one) for name, one in known.items() if not isinstance(one, (bool, str))}
-    except (ValueError, OverflowError, RecursionError):
+    except (ValueError, OverflowError):
         return {}

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -24,10 +23,13 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from heyhi import claim, files
+from heyhi.caches import work_folder
 from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
+from heyhi.log import say, show
 from heyhi.project import Project
 from heyhi.runs import JobId, this_host, this_process
+from heyhi.texts import NOT_UTF8, from_json, line_of, quoted
 
 __all__ = [
     "PAGE",
@@ -52,6 +54,7 @@ _STOP = signal.SIGUSR1
 _WAKE = signal.SIGUSR2  # makes the main thread look whether a signal is to be handled
 # Days from when a driver was found to have been killed until its orders go: as long as its jobs may start.
 _KEEP_DAYS = 30
+_END_OF_TIME = 1e11  # seconds; the calendar of Python ends some years later
 
 #: What a batch leaves besides its runs, as `file_about` takes it.
 SUMMARY, PAGE = ("summaries", ".csv"), ("reports", ".html")
@@ -186,14 +189,30 @@ def sweep(place: Path) -> None:
 
 def command(project: Project, batch: str, profile: str, mode: str, *, force: bool) -> list[str]:
     """The command line that carries a batch out. Raises UsageError if it has no such profile."""
-    if not (project.root / "Snakefile").is_file():
+    snakefile = project.root / "Snakefile"
+    if not os.path.isfile(snakefile):
         raise UsageError(
             f"{project.root}: no Snakefile; `heyhi init DIR` makes a project that has one: copy it"
         )
-    words = [sys.executable, "-m", "snakemake", "--snakefile", str(project.root / "Snakefile")]
-    words += ["--profile", str(_profile(project, profile)), "--directory", str(project.root)]
-    words += ["--config", f"batch={batch}", f"mode={mode}"]
+    try:
+        files.read_text(snakefile)
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{snakefile}:{line_of(problem)}: {NOT_UTF8}") from None
+    words = [sys.executable, "-m", "heyhi.driver", "--snakefile", str(snakefile)]
+    words += ["--profile", str(_profile(project, profile)), "--directory", str(work_folder(project))]
+    words += ["--config", f"batch={_as_yaml(batch)}", f"mode={mode}"]
     return [*words, "force=1"] if force else words
+
+
+_PLAIN = re.compile(r"/[\w/.@+-]+")
+
+
+def _as_yaml(text: str) -> str:
+    """A text as a value of Snakemake's --config, which is read as YAML: `: ` makes a map, ` #` a comment."""
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
+    return f' "{"".join(escaped)}" '  # Snakemake takes quotes away from the ends
 
 
 def _profile(project: Project, name: str) -> Path:
@@ -209,6 +228,8 @@ def become(words: Sequence[str]) -> int:
     """Be the driver from now on: signals and the exit status are its own. Does not return."""
     sys.stdout.flush()
     sys.stderr.flush()
+    # A Python that is just starting would answer Ctrl-C by a traceback: `driver` lets it come in again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(words[0], list(words))
 
 
@@ -257,11 +278,11 @@ def _leave_behind(project: Project, words: Sequence[str]) -> int:
     # What is wrong with the batch is said here, where it is read.
     while process.poll() is None:
         if any(driver.log == str(log) for driver in alive(project)):
-            print(f"started, process {process.pid}; it needs no terminal\n  tail -F {shlex.quote(str(log))}")
+            show(f"started, process {process.pid}; it needs no terminal\n  tail -F {quoted(str(log))}")
             print("  heyhi stop ends it")
             return 0
         time.sleep(0.05)
-    print(log.read_text(errors="replace"), end="", file=sys.stderr)
+    say(log.read_text(errors="replace").removesuffix("\n"))
     return process.returncode
 
 
@@ -275,14 +296,15 @@ def alive(project: Project) -> list[Driver]:
         owner = claim.holder(lock)
         if owner is not None:
             known = _read(lock.with_suffix(".json"))
-            batch, log, started = known.get("batch"), known.get("log"), known.get("started")
-            found.append(Driver(lock.with_suffix(""), owner, batch or "?", log or "", started or 0.0))
+            batch, log, started = (known.get(name) or "" for name in ("batch", "log", "started"))
+            since = started if isinstance(started, float) and 0 < started < _END_OF_TIME else 0.0
+            found.append(Driver(lock.with_suffix(""), owner, str(batch or "?"), str(log), since))
     return found
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(files.read_text(path))
+        content = from_json(files.read_text(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,6 +1,8 @@
 """What git says of a folder. Nothing else starts it."""
 
 import os
+import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -28,29 +30,75 @@ class GitState(NamedTuple):
     dirty: bool
 
 
-def git(folder: Path, *words: str) -> str:
-    """What git prints, bytes that are no text as surrogates. Raises GitError."""
+# What git advises where a folder belongs to another user ("dubious ownership").
+_ADVICE = re.compile(r"git config --global --add safe\.directory (.+)$", re.MULTILINE)
+
+
+def git(folder: Path, *words: str, trusted: bool = False) -> str:
+    """What git prints, bytes that are no text as surrogates. Raises GitError.
+
+    Git does not read a repository that belongs to another user, as its settings may name programs. With
+    `trusted` it does: for a project whose code is run anyway.
+    """
+    safe: list[str] = []
+    while True:
+        given = [word for path in safe for word in ("-c", f"safe.directory={path}")]
+        done = _run([*given, *words], folder)
+        if done.returncode == 0:
+            return os.fsdecode(done.stdout)
+        told = os.fsdecode(done.stderr)
+        # `git diff` says nothing of owners: it then compares files outside of repositories.
+        asked = trusted and "safe.directory" not in told
+        refused = _refused(os.fsdecode(_run([*given, "rev-parse"], folder).stderr) if asked else told)
+        if not trusted or refused is None or refused in safe or not _belongs_to(folder, Path(refused)):
+            raise GitError(told.partition("\n")[0])
+        safe.append(refused)
+
+
+def _run(words: list[str], folder: Path) -> "subprocess.CompletedProcess[bytes]":
     kept = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
-        done = subprocess.run(
+        return subprocess.run(
             ["git", *words],
             cwd=folder,
             env={**kept, "GIT_OPTIONAL_LOCKS": "0"},  # to look never disturbs the user's own git
             capture_output=True,
-            check=True,
+            check=False,
             stdin=subprocess.DEVNULL,
         )
     except OSError as problem:
         raise GitError(f"git cannot be started: {problem.strerror}") from None
-    except subprocess.CalledProcessError as problem:
-        raise GitError(os.fsdecode(problem.stderr).partition("\n")[0]) from None
-    return os.fsdecode(done.stdout)
 
 
-def git_state(root: Path) -> GitState:
-    """The commit that a folder is at, and whether it, or anything else of its repository, differs."""
+def _refused(told: str) -> str | None:
+    """The repository that git does not read for its owner; it may be a submodule."""
+    advice = _ADVICE.search(told)
     try:
-        lines = git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=normal").splitlines()
+        return shlex.split(advice[1])[0] if advice else None
+    except ValueError:
+        return None
+
+
+def _belongs_to(folder: Path, repository: Path) -> bool:
+    """Whether a repository is the folder, in it, or around it and of the same owner.
+
+    Anybody may make a repository in /tmp, which then is around all that others have there.
+    """
+    real = Path(os.path.realpath(folder))
+    if repository.is_relative_to(real):
+        return True
+    try:
+        owners = {os.lstat(path).st_uid for path in (real, repository, repository / ".git")}
+    except OSError:
+        return False
+    return real.is_relative_to(repository) and len(owners) == 1
+
+
+def git_state(root: Path, *, trusted: bool = False) -> GitState:
+    """The commit that a folder is at, and whether it, or anything else of its repository, differs."""
+    words = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
+    try:
+        lines = git(root, *words, trusted=trusted).splitlines()
     except GitError:
         return GitState(None, dirty=False)
     headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from heyhi.errors import UsageError
 from heyhi.invocation import Invocation
+from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = ["Single", "expand", "expand_placed"]
 
@@ -115,8 +116,10 @@ def _read_cells(path: Path, typed: str) -> list[tuple[int, list[str]]]:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as problem:
         raise UsageError(f"--table {typed}: cannot be read: {problem.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"--table {typed}: is no text in UTF-8") from None
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"--table {typed}:{line_of(problem)}: {NOT_UTF8}") from None
+    except ValueError as problem:  # a name that no file can have
+        raise UsageError(f"--table {typed!r}: cannot be read: {problem}") from None
     delimiter = "\t" if path.suffix == ".tsv" or "\t" in text.partition("\n")[0] else ","
     reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
     try:

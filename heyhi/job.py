@@ -22,8 +22,10 @@ from google.protobuf.message import Message
 from heyhi import claim, deaths, failures, files, guard, prototxt, results, runs
 from heyhi.config import freeze
 from heyhi.environment import Requeued
+from heyhi.errors import ConfigError, LaunchError
 from heyhi.log import say
 from heyhi.runs import JobId, Run
+from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = [
     "Main",
@@ -117,14 +119,22 @@ def execute(
     start = _note_start(run, owner)
     provenance = runs.read_provenance(run)
     before = set(threading.enumerate())
-    with signals_end_the_task() as task_is_over, _inside(run, output):
-        outcome = _call(run, main, meta_class, level, task_is_over)
-        _restore_proof(run, provenance, owner)
-        outcome = _record(run, outcome, owner)
+    outcome = None
+    try:
+        with signals_end_the_task() as task_is_over, _inside(run, output):
+            outcome = _call(run, main, meta_class, level, task_is_over)
+            _restore_proof(run, provenance, owner)
+            outcome = _record(run, outcome, owner)
+            _note_end(run, start, outcome, owner)
+            if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
+                failures.show(outcome.failure)
+            _join(set(threading.enumerate()) - before)
+    except (KeyboardInterrupt, Terminated) as failure:
+        if outcome is not None:
+            raise  # it waited for the result
+        # It came before the task began, while the log was opened.
+        outcome = _record(run, Outcome(None, failure), owner)
         _note_end(run, start, outcome, owner)
-        if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
-            failures.show(outcome.failure)
-        _join(set(threading.enumerate()) - before)
     return outcome
 
 
@@ -151,9 +161,16 @@ def _call(
 
 def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> Any:
     """What the task makes of its frozen config. Raises TypeError if it has only been prepared, not done."""
-    # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
-    text = files.read_text(run.config_meta)
-    meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
+    try:
+        # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
+        text = files.read_text(run.config_meta)
+        meta: Any = freeze(prototxt.parse(text, meta_class, str(run.config_meta)))
+    except ConfigError as problem:
+        raise LaunchError(str(problem)) from None
+    except OSError as problem:
+        raise LaunchError(f"{run.config_meta}: cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError as problem:
+        raise LaunchError(f"{run.config_meta}:{line_of(problem)}: {NOT_UTF8}") from None
     value = main(cfg=meta.task, task=meta.which_task, log_level=level)
     for kind, told in _NOTHING_COMPUTED:
         if isinstance(value, kind):

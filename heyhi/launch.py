@@ -385,7 +385,7 @@ def code_state(order: Order, say: Say) -> dict[str, Any]:
     if order.snapshot_place is not None:
         place, root = Path(order.snapshot_place), Path(order.experiment_root)
         copy = str(snapshot.take_snapshot(project, place, exclude=root, say=say).project_root)
-    git = snapshot.git_state(project.root)
+    git = snapshot.git_state(project.root, trusted=True)
     return {"git_commit": git.commit, "git_dirty": git.dirty, "snapshot": copy}
 
 

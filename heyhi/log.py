@@ -8,7 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["also_log_to_file", "copy_output_to", "have_streams", "say", "send_output_to", "setup_logging"]
+from heyhi.texts import clipped, shown
+
+__all__ = [
+    "also_log_to_file",
+    "copy_output_to",
+    "have_streams",
+    "say",
+    "say_error",
+    "send_output_to",
+    "setup_logging",
+    "show",
+]
 
 _FORMAT = "%(levelname)s%(asctime)s [{label}%(module)s:%(lineno)d] %(message)s"
 _DATE = "%m%d %H:%M:%S"
@@ -47,12 +58,24 @@ def have_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
+
+
+def show(text: str) -> None:
+    """Print an answer for people to stdout, without what a terminal would obey."""
+    print(shown(text))
+
+
+def say_error(problem: object) -> None:
+    """Tell the user what is wrong, on stderr: `error: ...`, of any length of what was typed."""
+    say(f"error: {clipped(str(problem))}")
 
 
 def say(text: str) -> None:
-    """Tell the user something, on stderr. What nobody can read stops nothing."""
+    """Tell the user something, on stderr, without what a terminal would obey; that it fails stops nothing."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(shown(text), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         pass
 

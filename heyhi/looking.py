@@ -11,7 +11,7 @@ from heyhi.errors import UsageError
 from heyhi.files import write_out
 from heyhi.finding import all_runs, find_runs, some_project
 from heyhi.invocation import Parser
-from heyhi.log import say
+from heyhi.log import say, show
 from heyhi.project import find_project
 
 __all__ = ["COMMANDS"]
@@ -29,7 +29,7 @@ def summary(words: Sequence[str]) -> int:
     written = [_write(form, path, table) for form in _FORMS for path in [getattr(asked, form)] if path]
     if not written:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print("\n".join(forms.text_lines(table, width)))
+        show("\n".join(forms.text_lines(table, width)))
     return 0
 
 
@@ -81,7 +81,7 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
         write_out(Path(path), data)
     except OSError as problem:
         raise UsageError(f"--{form} {path}: cannot be written: {problem.strerror}") from None
-    print(f"{path}: {len(next(iter(table.values()), [])):,} rows", file=sys.stderr)
+    say(f"{path}: {len(next(iter(table.values()), [])):,} rows")
     return path
 
 
@@ -101,7 +101,7 @@ def report(words: Sequence[str]) -> int:
         write_out(place, made)
     except OSError as problem:
         raise UsageError(f"{place}: cannot be written: {problem.strerror}") from None
-    print(f"{place}: {len(subject.records):,} runs, {place.stat().st_size / 1e6:.1f} MB")
+    show(f"{place}: {len(subject.records):,} runs, {place.stat().st_size / 1e6:.1f} MB")
     return 0
 
 
@@ -123,7 +123,7 @@ def migrate(words: Sequence[str]) -> int:
     several = find_runs(Path(asked.folder), project) if asked.folder else all_runs(project)
     checked = migration.check([found.run for found in several], project)
     for run, reasons in checked.changes.items():
-        print(f"{run.id}: {'; '.join(reasons)}")
+        show(f"{run.id}: {'; '.join(reasons)}")
     others = f"; {checked.others} of other projects were not looked at" if checked.others else ""
     print(f"{checked.total} runs, {len(checked.changes)} would be others now{others}")
     return 1 if checked.changes else 0

@@ -6,7 +6,6 @@ Read again and again for `--watch`: a batch is composed once, folders are listed
 """
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,6 +22,7 @@ from heyhi.project import Project
 from heyhi.records import Record, read_records
 from heyhi.runs import JobId, Run, Status
 from heyhi.tails import last_line
+from heyhi.texts import joined, quoted
 
 __all__ = ["NO_RUN", "Look", "Overview", "Row"]
 
@@ -154,9 +154,9 @@ class Look:
         if found["DEAD"]:
             if not self._batches and (command := _again(found["DEAD"][0].run)):
                 yield f"to go on with the first that is DEAD: {command}"
-            yield f"what it printed: heyhi logs {shlex.quote(found['DEAD'][0].id)}"
+            yield f"what it printed: heyhi logs {quoted(found['DEAD'][0].id)}"
         if lost := next((r for r in records if r.status == "UNKNOWN" and not _is_lost_in_slurm(r)), None):
-            yield f"once one that is UNKNOWN has surely ended, say so: heyhi kill {shlex.quote(lost.id)}"
+            yield f"once one that is UNKNOWN has surely ended, say so: heyhi kill {quoted(lost.id)}"
 
 
 _DONE = Status.DONE.value
@@ -220,7 +220,7 @@ def _short(value: object) -> str:
 
 
 def _start(batch: Batch, *words: str) -> str:
-    return shlex.join(["heyhi", "start", batch.name, *words])
+    return joined(["heyhi", "start", batch.name, *words])
 
 
 def _path(batch: Batch) -> str:
@@ -235,4 +235,4 @@ def _again(run: Run) -> str:
         words = parse_argv(argv).again(Mode.START_CONTINUE, run.folder)
     except (UsageError, TypeError):
         return ""
-    return shlex.join(["python", f"{known.get('project_root')}/run.py", *words])
+    return joined(["python", f"{known.get('project_root')}/run.py", *words])

@@ -15,9 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from heyhi import files
 from heyhi.errors import ProjectError
+from heyhi.texts import NOT_UTF8, line_of
 
-__all__ = ["ROOT_DIR", "Project", "display", "find_project"]
+__all__ = ["ROOT_DIR", "Project", "display", "find_project", "running_programs"]
 
 #: What stands in configs for the project's root, or for that of which it is a copy: `Project.origin`.
 ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
@@ -51,16 +53,20 @@ class Project(NamedTuple):
         path = self.root / "pyproject.toml"
         folder = Path(os.path.realpath(self.origin)).name  # the same one through a link
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = tomllib.loads(files.read(path).decode("utf-8-sig"))
         except FileNotFoundError:
             return folder
+        except UnicodeDecodeError as problem:
+            raise ProjectError(f"{path}:{line_of(problem)}: {NOT_UTF8}") from None
         except (OSError, ValueError) as problem:
-            raise ProjectError(f"{path}: cannot be read: {problem}") from None
+            raise ProjectError(f"{path}: cannot be read: {getattr(problem, 'strerror', problem)}") from None
+        except RecursionError:
+            raise ProjectError(f"{path}: cannot be read: it is nested too deeply") from None
         try:
             name = settings.get("tool", {}).get("heyhi", {}).get("project", folder)
         except AttributeError:  # no table
             name = None
-        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name:
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
             raise ProjectError(f'{path}: [tool.heyhi] needs project = "a name", not {name!r}')
         return name
 
@@ -70,10 +76,10 @@ class Project(NamedTuple):
         chosen = os.environ.get("HH_EXP_DIR")
         if chosen:
             return Path(os.path.abspath(os.path.expanduser(chosen)))
-        try:
-            return Path.home() / "results" / self.name
-        except RuntimeError:
-            raise ProjectError("no home folder: set HH_EXP_DIR to where results shall be") from None
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            raise ProjectError("no home folder: set HH_EXP_DIR to where results shall be")
+        return Path(home) / "results" / self.name
 
     def put_on_path(self) -> None:
         """Make `import conf...` and `import run` find this project, whatever else is installed."""
@@ -95,18 +101,27 @@ class Project(NamedTuple):
 def find_project(script: str | None = None) -> Project:
     """The project of the running `run.py`, or of `$HEYHI_PROJECT`, or the nearest one above the cwd.
 
-    `script` is the path of that run.py; without it, the running program's main module is tried.
-    Raises ProjectError if there is none.
+    `script` is the path of that run.py; without it, the running program is tried. Raises ProjectError if
+    there is none.
     """
     if script is None:
-        main = getattr(sys.modules.get("__main__"), "__file__", None)
-        found = _project_of_script(main) if main else None
-        return found or _project_of_environment() or _project_above_cwd()
+        of_program = next(filter(None, map(_project_of_script, running_programs())), None)
+        return of_program or _project_of_environment() or _project_above_cwd()
     found = _project_of_script(script)
     if found is None:
         folder = os.path.dirname(os.path.abspath(script))
         raise ProjectError(f"{folder}: no conf/conf.proto here; a project keeps its schemas in conf/")
     return found
+
+
+def running_programs() -> list[str]:
+    """The paths that the running program may have: of the main module, and the first word of its command.
+
+    They differ under `python -m cProfile run.py`, whose main module is the profiler.
+    """
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    typed = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else None
+    return [path for path in (main, typed) if path]
 
 
 def _project_of_script(script: str) -> Project | None:
@@ -119,7 +134,7 @@ def _project_of_script(script: str) -> Project | None:
 
 
 def _is_project(folder: Path) -> bool:
-    return (folder / "conf" / "conf.proto").is_file()
+    return os.path.isfile(folder / "conf" / "conf.proto")  # false, too, where one may not look
 
 
 def _project_of_environment() -> Project | None:

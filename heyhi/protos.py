@@ -21,9 +21,12 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import google.protobuf
 
+from heyhi import files
 from heyhi.errors import ConfigError, HeyhiError, ProjectError
+from heyhi.log import say_error
 from heyhi.outline import OUTLINE
-from heyhi.project import Project, display, find_project
+from heyhi.project import Project, display, find_project, running_programs
+from heyhi.texts import NOT_UTF8, line_of
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -86,10 +89,10 @@ def conf_spec() -> "ModuleSpec | None":
     try:
         ensure_fresh(project)
     except HeyhiError as problem:
-        if Path(getattr(sys.modules["__main__"], "__file__", "")).name != "run.py":
+        if "run.py" not in map(os.path.basename, running_programs()):
             raise
         # At the top of run.py, where nothing of ours is there to catch it.
-        print(f"error: {problem}", file=sys.stderr)
+        say_error(problem)
         raise SystemExit(problem.exit_status) from None
     _ensured.add(project.root)
     spec = ModuleSpec("conf", None, is_package=True)
@@ -173,8 +176,11 @@ def _sources_hash(project: Project) -> str:
     digest = hashlib.sha256(google.protobuf.__version__.encode())
     makers = (Path(__file__).with_name(name) for name in ("protos.py", "protos_text.py", "outline.py"))
     for path in (*makers, *_schemas(project)):
-        data = path.read_bytes()
-        digest.update(f"\0{path.name}\0{len(data)}\0".encode() + data)
+        try:
+            data = files.read(path)
+        except OSError as problem:
+            raise ConfigError(display(path), f"cannot be read: {problem.strerror}") from None
+        digest.update(os.fsencode(f"\0{path.name}\0{len(data)}\0") + data)
     return digest.hexdigest()[:16]
 
 
@@ -199,7 +205,7 @@ def _is_fresh(project: Project) -> bool:
 def _made_from(path: Path) -> bytes | None:
     """The hash of the sources of a generated file; None if it is absent, b"" if it was edited."""
     try:
-        data = path.read_bytes()
+        data = files.read(path)
     except FileNotFoundError:
         return None
     header = _HEADER.match(data)
@@ -237,7 +243,7 @@ def _lock(project: Project) -> Iterator[IO[str]]:
 def _generate(project: Project, lock: IO[str]) -> bool:
     import shutil
 
-    _check_file_names(project)
+    _check_files(project)
     sources = _sources_hash(project)
     work = project.conf / _WORK
     shutil.rmtree(work, ignore_errors=True)  # a process that was killed leaves it behind
@@ -251,8 +257,12 @@ def _generate(project: Project, lock: IO[str]) -> bool:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _check_file_names(project: Project) -> None:
+def _check_files(project: Project) -> None:
     for schema in _schemas(project):
+        try:
+            files.read_text(schema)
+        except UnicodeDecodeError as problem:
+            raise ConfigError(f"{display(schema)}:{line_of(problem)}", NOT_UTF8) from None
         if not schema.stem.isidentifier() or keyword.iskeyword(schema.stem):
             raise ConfigError(display(schema), "a schema's name must be one that Python can import")
 
@@ -266,6 +276,7 @@ def _run_protoc(project: Project, lock: IO[str]) -> dict[str, str]:
         cwd=project.root,
         capture_output=True,
         encoding="utf-8",
+        errors="backslashreplace",  # names of files may hold anything
         check=False,
         # If this process is killed, protoc still writes: until it ends, it keeps the lock.
         pass_fds=[lock.fileno()],

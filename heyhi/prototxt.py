@@ -16,11 +16,13 @@ from google.protobuf import text_encoding, text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from heyhi import files
 from heyhi.errors import ConfigError
 from heyhi.fields import DEEPEST, fields_of, inner_type, is_map, map_key, map_value, no_field, type_of
 from heyhi.overrides import join_key
 from heyhi.project import ROOT_DIR, display
 from heyhi.scalars import INT_TYPES, scalar_of
+from heyhi.texts import NOT_UTF8, as_utf8, line_of
 
 __all__ = ["Place", "parse", "parse_old", "places", "read", "write_text"]
 
@@ -72,7 +74,7 @@ def read(path: Path, cls: type[Message], root: Path) -> Message:
         signature = _signature(path)
         if known is not None and signature is not None and known.signature == signature:
             return known.message
-        data = path.read_bytes()
+        data = files.read(path)
     except (OSError, ValueError) as problem:  # ValueError: a name that no file can have
         raise ConfigError(display(path), f"cannot be read: {getattr(problem, 'strerror', problem)}") from None
     if known is not None and known.data == data:
@@ -93,10 +95,13 @@ def _text(data: bytes, path: Path, root: Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        line = data.count(b"\n", 0, problem.start) + 1
-        raise ConfigError(f"{display(path)}:{line}", "not UTF-8 text; save it as UTF-8") from None
-    # It stands inside quotes.
-    return ROOT_DIR.sub(lambda _: text_encoding.CEscape(str(root).encode(), as_utf8=True), text)
+        raise ConfigError(f"{display(path)}:{line_of(problem)}", NOT_UTF8) from None
+    try:
+        # It stands inside quotes.
+        return ROOT_DIR.sub(lambda _: text_encoding.CEscape(str(root).encode(), as_utf8=True), text)
+    except UnicodeEncodeError:
+        told = f"{{{{ROOT_DIR}}}} is {as_utf8(str(root))}, which is not UTF-8: no config can hold it"
+        raise ConfigError(display(path), told) from None
 
 
 def parse(text: str, cls: type[Message], name: str) -> Message:
@@ -257,7 +262,7 @@ def places(path: Path, descriptor: Descriptor, root: Path) -> dict[str, Place]:
     def visit(key: tuple[str, ...], place: Place, _: FieldDescriptor) -> None:
         found[join_key(key)] = place
 
-    _Scanner(_text(path.read_bytes(), path, root), visit).message(descriptor, (), "")
+    _Scanner(_text(files.read(path), path, root), visit).message(descriptor, (), "")
     return found
 
 

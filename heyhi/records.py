@@ -21,7 +21,7 @@ from heyhi.kept import Kept, stamp_of
 from heyhi.overrides import SELECT, join_key
 from heyhi.project import Project
 from heyhi.runs import STARTING, Run, RunState, Status
-from heyhi.texts import as_utf8
+from heyhi.texts import TooDeepError, as_utf8, from_json
 
 if TYPE_CHECKING:
     from heyhi.batch import Batch
@@ -182,13 +182,13 @@ def _is_same(one: Any, other: Any) -> bool:
 def _load(path: str) -> tuple[Any, str]:
     """What a JSON file holds (None: there is none), and what is wrong with it."""
     try:
-        return json.loads(files.read(path)), ""
+        return from_json(files.read(path)), ""
     except FileNotFoundError:
         told = "a link to nothing" if os.path.islink(path) else ""
     except OSError as problem:
         told = str(problem.strerror)
-    except RecursionError:
-        told = "nested too deeply"
+    except TooDeepError as problem:
+        told = str(problem)
     except ValueError as problem:
         told = f"no JSON: {problem}"
     return None, told and f"{os.path.basename(path)}: {told}"
@@ -279,8 +279,8 @@ def _last_metrics(path: str) -> dict[str, Any]:
         return {}
     for line in lines:
         try:
-            value = json.loads(line) if line else None
-        except (ValueError, RecursionError):
+            value = from_json(line) if line else None
+        except ValueError:
             continue
         if isinstance(value, dict):
             found.update(_scalars(value))

@@ -16,6 +16,7 @@ from typing import Any
 
 from heyhi import files
 from heyhi.runs import Run
+from heyhi.texts import from_json
 
 __all__ = ["keep_elsewhere", "read", "scalars", "write"]
 
@@ -38,7 +39,7 @@ def write(run: Run, value: Any) -> None:
 
 def read(run: Run) -> Any:
     """The result as JSON holds it. Raises OSError if there is none, ValueError if it was damaged."""
-    return json.loads(files.read_text(run.result))
+    return from_json(files.read(run.result))
 
 
 def scalars(value: Any, prefix: str = "") -> dict[str, Any]:

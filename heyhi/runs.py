@@ -27,6 +27,7 @@ from heyhi.errors import UsageError, shortened
 from heyhi.files import NotAFileError
 from heyhi.processes import this_host
 from heyhi.project import Project
+from heyhi.texts import from_json
 
 __all__ = [
     "EXP_ID_PATTERN",
@@ -563,11 +564,9 @@ def remove_partials(run: Run) -> None:
 
 def read_provenance(run: Run) -> dict[str, Any]:
     """The content of heyhi.json; empty if there is none, or if it cannot be read."""
-    import json
-
     try:
-        content = json.loads(files.read_text(run.provenance))
-    except (OSError, ValueError, RecursionError):
+        content = from_json(files.read_text(run.provenance))
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

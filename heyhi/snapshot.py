@@ -115,7 +115,7 @@ def _find_tree(root: Path, conf: Path, say: Say) -> _Tree:
 def _repository(root: Path, say: Say) -> tuple[Path, set[str]] | None:
     """The top of the repository that the project is in, and what git lists there."""
     try:
-        top = Path(git(root, "rev-parse", "--show-toplevel").removesuffix("\n"))
+        top = Path(git(root, "rev-parse", "--show-toplevel", trusted=True).removesuffix("\n"))
         return top, set(_listed_by_git(top))
     except GitError as problem:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
@@ -130,7 +130,7 @@ def _holds_files_of(names: set[str], inside: Path) -> bool:
 
 def _listed_by_git(top: Path) -> Iterator[str]:
     """Tracked and untracked, not ignored files; those of submodules and nested repositories too."""
-    text = git(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    text = git(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard", trusted=True)
     for name in filter(None, text.split("\0")):
         path = f"{top}/{name}"
         if os.path.isdir(path) and not os.path.islink(path):
@@ -257,8 +257,8 @@ def _copy_file(source: str, target: str) -> None:
 
 def _write_git_notes(top: Path, folder: Path) -> None:
     try:
-        commit = git(top, "rev-parse", "--verify", "HEAD")
-        difference = git(top, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD")
+        commit = git(top, "rev-parse", "--verify", "HEAD", trusted=True)
+        difference = git(top, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD", trusted=True)
     except GitError:
         return
     (folder / _COMMIT).write_text(commit)

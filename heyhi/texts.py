@@ -1,6 +1,55 @@
-"""Texts that come from anywhere, fit to be shown: on one line, and as UTF-8."""
+"""Texts that come from anywhere, fit to be shown: as lines, on one line, as a word of a shell, as UTF-8.
 
-__all__ = ["as_utf8", "on_one_line"]
+    shown("a\\x1b[31m\\n")          a\\x1b[31m    what people read: no control character reaches a terminal
+    on_one_line("a\\nb")           a\\nb         the same for a cell, a name
+    quoted("a\\x1b b")             $'a\\x1b b'   what a shell reads back as it was
+
+What programs read (a folder, JSON, CSV) is printed as it is.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = [
+    "NOT_UTF8",
+    "TooDeepError",
+    "as_utf8",
+    "clipped",
+    "from_json",
+    "joined",
+    "line_of",
+    "on_one_line",
+    "quoted",
+    "shown",
+]
+
+#: What is wrong with a file of the project that holds other bytes.
+NOT_UTF8 = "not UTF-8 text; save it as UTF-8"
+
+# Control characters (ESC, CR, backspace, C1) but the tab and the line break; what turns the direction of a
+# text or breaks a line; halves of characters.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_LONGEST_LINE = 1_000  # characters of a mistake
+
+
+def shown(text: str) -> str:
+    """The text as lines to be read by people, with escapes for control characters."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def clipped(text: str) -> str:
+    """The text without the middle of lines that nobody reads: what was typed may be of any length."""
+    half = _LONGEST_LINE // 2
+    return "\n".join(
+        line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+        for line in text.split("\n")
+    )
 
 
 def on_one_line(text: str) -> str:
@@ -8,6 +57,64 @@ def on_one_line(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def quoted(word: str) -> str:
+    """A word of a command line for bash or zsh; what a terminal would obey is written as an escape."""
+    if word.isprintable() or not _CONTROL.search(word):
+        return shlex.quote(word)
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"$'{_CONTROL.sub(lambda found: _as_bytes(found[0]), escaped)}'"
+
+
+def _as_bytes(character: str) -> str:
+    is_byte = "\udc80" <= character <= "\udcff"  # of a file's name that is no UTF-8
+    data = character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def joined(words: Iterable[str]) -> str:
+    """Words as one command line."""
+    return " ".join(map(quoted, words))
+
+
 def as_utf8(text: str) -> str:
     """The text; with escapes for what file systems and JSON may hold and UTF-8 has not: half a character."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def line_of(problem: UnicodeDecodeError) -> int:
+    """The line of a file that is no UTF-8 text, counted from 1, in which that shows first."""
+    return problem.object.count(b"\n", 0, problem.start) + 1
+
+
+_DEEPEST = 200  # levels of JSON; whoever goes through them may take several frames of Python for each
+
+
+class TooDeepError(ValueError):
+    """JSON that is nested too deeply to be gone through."""
+
+    def __init__(self) -> None:
+        super().__init__("nested too deeply")
+
+
+def from_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError; TooDeepError for many levels."""
+    import json  # here: `run.py --print` reads none
+
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise TooDeepError from None
+    opening = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    if sum(map(text.count, opening)) > _DEEPEST and _is_too_deep(value):  # type: ignore[arg-type]
+        raise TooDeepError
+    return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inside = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [inner for many in inside for inner in many if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True

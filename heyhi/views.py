@@ -34,6 +34,7 @@ from heyhi.fields import (
 )
 from heyhi.overrides import NULL, SELECT, escape_word, join_key
 from heyhi.scalars import python_value, write_bytes
+from heyhi.texts import quoted
 
 __all__ = [
     "LAUNCHER",
@@ -189,11 +190,9 @@ class _Select(str):
 
 def flat_lines(message: Message, *, with_all: bool = False) -> list[str]:
     """Overrides that compose this config on an empty task, quoted for a shell, sorted by path."""
-    import shlex
-
     flat = flatten(message, with_all=with_all)
     paths = sorted(flat, key=_sort_key)
-    return [f"{shlex.quote(path)}={shlex.quote(_flat_text(flat[path]))}" for path in paths]
+    return [f"{quoted(path)}={quoted(_flat_text(flat[path]))}" for path in paths]
 
 
 def _sort_key(path: str) -> list[tuple[int, str]]:

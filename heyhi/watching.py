@@ -17,13 +17,14 @@ from heyhi.errors import UsageError
 from heyhi.finding import find_run, some_project
 from heyhi.invocation import Parser
 from heyhi.jobs import SLURM_PAUSE
-from heyhi.log import say
+from heyhi.log import say, show
 from heyhi.logs import Follower, Watched
 from heyhi.overview import Look, Overview
 from heyhi.records import read_records
 from heyhi.replay import replay as find_replay
 from heyhi.runs import STARTING, Run, RunState, Status
 from heyhi.tails import tail
+from heyhi.texts import shown
 
 __all__ = ["COMMANDS"]
 
@@ -59,7 +60,8 @@ def _show_in_pipe(look: Look, *, watch: bool) -> None:
         if overview.key != known:
             if known is not None:
                 print()
-            print("\n".join(board.lines(overview, time.time())), flush=True)
+            show("\n".join(board.lines(overview, time.time())))
+            sys.stdout.flush()
         known = overview.key
         if not (watch and overview.lives):
             return
@@ -166,7 +168,7 @@ class _LastLine:
             _write(line)
         if self._moves and follower.rest != self._shown:
             self._take_back()
-            self._shown = follower.rest[: shutil.get_terminal_size().columns - 1]
+            self._shown = shown(follower.rest)[: shutil.get_terminal_size().columns - 1]
             print(end=self._shown)
         sys.stdout.flush()
 
@@ -177,7 +179,7 @@ class _LastLine:
 
 
 def _write(line: str) -> None:
-    print(line.encode("utf-8", "replace").decode())
+    show(line)
 
 
 def _say_how_it_is(run: Run, state: RunState, *, ended: bool) -> None:
@@ -197,7 +199,7 @@ def diff(words: Sequence[str]) -> int:
     project = some_project(asked.runs)
     old, new = read_records([find_run(word, project) for word in asked.runs], project)
     sections = comparison.compare(old, new, with_code=asked.code)
-    print("\n".join(comparison.lines(sections, every=asked.code)))
+    show("\n".join(comparison.lines(sections, every=asked.code)))
     return 0
 
 

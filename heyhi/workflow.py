@@ -19,19 +19,23 @@ from typing import Any, NoReturn
 
 from heyhi import drivers, gpus, listing, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
+from heyhi.aliases import Aliases
 from heyhi.batch import read_batch
+from heyhi.caches import leave_readonly_folder
 from heyhi.child import Child, ToldRun, tell_children
 from heyhi.draft import make_order
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.files import write_out
 from heyhi.invocation import Mode
 from heyhi.launch import with_code_state
+from heyhi.log import say_error
 from heyhi.order import Order, write_orders
 from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
 from heyhi.resources import resources_from_defaults
 from heyhi.runs import Run, RunState, Status
 from heyhi.submitter import Request
+from heyhi.texts import joined, on_one_line, quoted, shown
 
 __all__ = ["RULES", "Workflow", "load"]
 
@@ -60,17 +64,21 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
         if not snakemake.is_main_process:
             return Child(project)
         batch = read_batch(str(config.get("batch", project.root / default_batch)), project)
+        summary_file = os.path.abspath(str(config["summary"])) if "summary" in config else None
+        leave_readonly_folder(project)
         workflow = Workflow(
             make_agenda(batch, mode, read_states(batch)),
             snakemake,
             bool(config.get("force")),
-            os.path.abspath(str(config["summary"])) if "summary" in config else None,
+            summary_file,
         )
         snakemake.register_resource(_LOCAL_RUNS, snakemake.resource_settings.local_cores or 1)
         any_gpus = any(map(_gpus_of, workflow.agenda.items))  # to look for them takes a while
         snakemake.register_resource(_GPUS, len(gpus.names()) if any_gpus else 0)
     except HeyhiError as problem:
         _leave(problem)
+    except OSError as problem:
+        _leave(HeyhiError(f"{on_one_line(str(problem.filename))}: {problem.strerror}"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         os._exit(130)
@@ -88,7 +96,7 @@ def _read_mode(name: str) -> Mode:
 
 
 def _leave(problem: HeyhiError) -> NoReturn:
-    print(f"error: {problem}", file=sys.stderr, flush=True)
+    say_error(problem)
     # Snakemake would wrap an exception in its own words, and end with status 1.
     os._exit(problem.exit_status)
 
@@ -103,7 +111,7 @@ def _tell(text: str) -> None:
     """Say a line to the user, by Snakemake's logger; ours shows what is marked so."""
     from snakemake.logging import logger
 
-    logger.info(text, extra={"heyhi": True})
+    logger.info(shown(text), extra={"heyhi": True})
 
 
 def _write(what: str, path: Path, make: Callable[[], str]) -> None:
@@ -120,7 +128,7 @@ def _write(what: str, path: Path, make: Callable[[], str]) -> None:
 
 
 class Workflow:
-    """An agenda as rules see it: by run folders (texts)."""
+    """An agenda as rules see it: by run folders, as Snakemake may name them (see `aliases`)."""
 
     def __init__(self, agenda: Agenda, snakemake: Any, force: bool, summary_file: str | None) -> None:
         self.agenda = agenda
@@ -130,7 +138,8 @@ class Workflow:
         self.was_told_to_stop = False
         self._snakemake = snakemake
         self._force = force
-        self._items = {str(item.run.folder): item for item in agenda.items}
+        self._aliases = Aliases()
+        self._items = {self._aliases.of(item.run.folder): item for item in agenda.items}
         # What jobs will read is written by `begin`: a dry run writes nothing.
         self._driver = (
             drivers.orders_place(self.project) / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{os.getpid()}"
@@ -172,7 +181,7 @@ class Workflow:
         mode = item.entry.invocation.chosen_mode or self.agenda.mode
         if mode is Mode.DRYRUN:
             return False
-        by_file = str(item.run.result) in self._snakemake.dag.forcefiles
+        by_file = self._result(item.run.folder) in self._snakemake.dag.forcefiles
         return mode is Mode.RESTART or self._forces_all or by_file
 
     @cached_property
@@ -182,32 +191,41 @@ class Workflow:
             return {}
         forced = {folder: item for folder, item in self._items.items() if self._is_forced(item)}
         # What exists has to be forced: Snakemake's own way to say it, which is an internal one.
-        self._snakemake.dag.forcefiles.update(str(item.run.result) for item in forced.values())
+        self._snakemake.dag.forcefiles.update(f"{folder}/result.json" for folder in forced)
         return {folder: item for folder, item in self._items.items() if item.is_pending or folder in forced}
 
     def targets(self, _: Any = None) -> list[str]:
         """The results of all that is left to do."""
-        return [str(item.run.result) for item in self._todo.values()]
+        return [f"{folder}/result.json" for folder in self._todo]
 
     def results(self, task: str) -> list[str]:
         """The results of all runs of a task, for rules of the user's."""
-        items = self.agenda.items
-        return [str(item.run.result) for item in items if item.entry.draft.composition.task == task]
+        items = self._items.items()
+        return [f"{folder}/result.json" for folder, it in items if it.entry.draft.composition.task == task]
+
+    def _result(self, folder: Path) -> str:
+        """The result of a run, as rules name it."""
+        return f"{self._aliases.of(folder)}/result.json"
 
     @property
-    def page(self) -> Path:
+    def _page(self) -> Path:
         """Where the report of the batch is written."""
         return drivers.file_about(self.project, self.batch_name, *drivers.PAGE)
 
+    @property
+    def page(self) -> str:
+        """The report of the batch, as rules name it."""
+        return f"{self._aliases.of(self._page.parent)}/{self._page.name}"
+
     def page_inputs(self, wildcards: Any) -> list[str]:
         """What the report waits for. It is always made anew: runs may have died, which makes no file."""
-        self._snakemake.dag.forcefiles.add(str(self.page))
+        self._snakemake.dag.forcefiles.add(self.page)
         return self.targets(wildcards)
 
     def report_items(self, _: Any) -> list[str]:
         """What rule `all` has besides for `snakemake --report`: the page, if it was made."""
         is_asked = any(word.partition("=")[0] == "--report" for word in sys.argv)
-        return [str(self.page)] if is_asked and self.page.exists() else []
+        return [self.page] if is_asked and self._page.exists() else []
 
     @cached_property
     def freeze_chunks(self) -> list[list[Item]]:
@@ -219,7 +237,10 @@ class Workflow:
 
     def freeze_outputs(self, chunk: int) -> list[str]:
         """The frozen configs that a freezing job makes."""
-        return [str(item.run.config) for item in self.freeze_chunks[chunk]]
+        return [self._config(item) for item in self.freeze_chunks[chunk]]
+
+    def _config(self, item: Item) -> str:
+        return f"{self._aliases.of(item.run.folder)}/{item.run.config.name}"
 
     def freeze_command(self, chunk: int) -> str:
         """What makes them."""
@@ -229,11 +250,11 @@ class Workflow:
     def launch_inputs(self, wildcards: Any) -> list[str]:
         """The frozen config of a run, and the results that it needs; nothing if the run is done."""
         item = self._items.get(wildcards.run)
-        if item is None or str(item.run.folder) not in self._todo:
+        if item is None or wildcards.run not in self._todo:
             return []
         needs = self.agenda.batch.needs[item.run.folder] if self._forces_all else item.needs
-        config = [str(item.run.config)] if item.kind is Kind.START else []
-        return [*config, *(str(need / "result.json") for need in needs)]
+        config = [self._config(item)] if item.kind is Kind.START else []
+        return [*config, *map(self._result, needs)]
 
     def launch_command(self, wildcards: Any) -> str:
         """What carries a run out."""
@@ -301,11 +322,12 @@ class Workflow:
     def reason(self, wildcards: Any) -> str:
         """Why a run is in the workflow."""
         item = self._item(wildcards)
-        return "forced: wipe, start" if self._is_forced(item) and item.kind is not Kind.START else item.reason
+        is_anew = self._is_forced(item) and item.kind is not Kind.START
+        return "forced: wipe, start" if is_anew else shown(item.reason)
 
     def name(self, wildcards: Any) -> str:
         """The id of a run."""
-        return self._item(wildcards).run.id
+        return shown(self._item(wildcards).run.id)
 
     def _item(self, wildcards: Any) -> Item:
         if wildcards.run not in self._items:
@@ -320,7 +342,7 @@ class Workflow:
 
     def _number(self, item: Item) -> int:
         """Which of the orders is this run's."""
-        return self._numbers.get(str(item.run.folder), -1)
+        return self._numbers.get(self._aliases.of(item.run.folder), -1)
 
     @cached_property
     def _copies(self) -> dict[Path | None, Path]:
@@ -356,6 +378,7 @@ class Workflow:
             self._refuse_losses()
             self._refuse_too_many_gpus()
             self._leave_results_alone()
+            self._aliases.make()
             drivers.sweep(self._driver.parent)
             drivers.record(self._driver, self.agenda.batch.name, self._on_stop)
             self._orders_by_number = self._with_code([_order(item) for item in self._todo.values()])
@@ -432,11 +455,14 @@ class Workflow:
         or delete one that another process has written.
         """
         persistence = self._snakemake.persistence
-        ours = {path for item in self._items.values() for path in (item.run.result, item.run.config)}
+        ours = {path for item in self._items.values() for path in self._outputs(item)}
         backup: Callable[[Path], None] = persistence.backup_output
         restore: Callable[[Path], bool] = persistence.restore_output
         persistence.backup_output = lambda path: None if path in ours else backup(path)
         persistence.restore_output = lambda path: path in ours or restore(path)
+
+    def _outputs(self, item: Item) -> tuple[Path, Path]:
+        return Path(self._result(item.run.folder)), Path(self._config(item))
 
     # ---- After the last one ---------------------------------------------------------------------
 
@@ -463,7 +489,7 @@ class Workflow:
     def _write_page(self, states: Mapping[Path, RunState]) -> None:
         from heyhi.report import make_page, of_batch
 
-        _write("report", self.page, lambda: make_page(of_batch(self.agenda.batch, states), self.project))
+        _write("report", self._page, lambda: make_page(of_batch(self.agenda.batch, states), self.project))
 
     def _say_what_is_left(self, states: Mapping[Path, RunState]) -> None:
         if not self._launched:
@@ -477,11 +503,11 @@ class Workflow:
         for item in left[:_MOST_LINES]:
             _tell(f"  {item.run.id}: {_in_short(item)}")
         if len(left) > _MOST_LINES:
-            _tell(f"  and {len(left) - _MOST_LINES} more: heyhi plan {shlex.quote(self.agenda.batch.name)}")
+            _tell(f"  and {len(left) - _MOST_LINES} more: heyhi plan {quoted(self.agenda.batch.name)}")
         if left:
             dead = any(item.plan.state.status is Status.DEAD for item in left)
             mode = " --mode start_continue (or start_restart, which wipes first)" if dead else ""
-            _tell(f"go on: {shlex.join(['heyhi', 'start', self.agenda.batch.name, *_profile()])}{mode}")
+            _tell(f"go on: {joined(['heyhi', 'start', self.agenda.batch.name, *_profile()])}{mode}")
 
 
 def _profile() -> list[str]:

@@ -5,6 +5,7 @@ Snakemake finds this module by its name: `--executor heyhi`.
 """
 
 import importlib
+import sys
 from typing import Any
 from unittest import mock
 
@@ -12,8 +13,10 @@ from snakemake.executors.local import Executor as LocalExecutor
 from snakemake.executors.local import common_settings
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
+from heyhi.caches import have_cache
 from heyhi.jobs import JobEnd, Jobs
 from heyhi.runs import RunState
+from heyhi.texts import shown
 
 __all__ = ["Executor", "RunExecutor", "common_settings"]
 
@@ -21,6 +24,9 @@ __all__ = ["Executor", "RunExecutor", "common_settings"]
 # asks the controller for a word of its help text: ten seconds if that is down, though all may run here.
 with mock.patch("shutil.which", return_value=None):
     importlib.import_module("snakemake_executor_plugin_slurm")
+have_cache(
+    sys.argv
+)  # a later moment would be too late: Snakemake makes its cache before it reads a Snakefile
 
 
 class RunExecutor:
@@ -58,14 +64,14 @@ class RunExecutor:
         if end.is_done:
             self.workflow.scheduler.finish_callback(job)
         else:
-            self.logger.error(end.message)
+            self.logger.error(shown(end.message))
             self.workflow.scheduler.error_callback(job)
 
     def _failed(self, problem: BaseException) -> None:
         self.workflow.scheduler.executor_error_callback(problem)
 
     def _tell(self, text: str) -> None:
-        self.logger.info(text, extra={"heyhi": True})
+        self.logger.info(shown(text), extra={"heyhi": True})
 
 
 class Executor(RunExecutor, LocalExecutor):  # type: ignore[misc]  # Snakemake has no types

@@ -18,6 +18,7 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from heyhi.errors import LaunchError
 from heyhi.runs import RunState
 from heyhi.submitter import Submitter, cancel_stopped
+from heyhi.texts import shown
 from snakemake_executor_plugin_heyhi import RunExecutor, is_of_a_run
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]
@@ -78,7 +79,7 @@ class Executor(RunExecutor, SlurmExecutor):  # type: ignore[misc]  # Snakemake h
                 cancel_stopped(submitted)
                 self._tell(f"interrupted: {len(submitted)} runs were cancelled in Slurm")
             except LaunchError as problem:
-                self.logger.error(str(problem))
+                self.logger.error(shown(str(problem)))
         elif submitted:
             self._tell(f"interrupted: {len(submitted)} runs go on in Slurm; the next call adopts them")
         super().cancel()

@@ -13,6 +13,8 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from heyhi.texts import shown
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -121,6 +123,7 @@ class LogHandler(LogHandlerBase):
         return self.format(record)
 
     def _say(self, text: str) -> None:
+        text = shown(text)
         try:
             if self._bar is not None:
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)

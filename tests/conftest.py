@@ -299,7 +299,7 @@ class Garden:
         """How often a task began (or came to its end)."""
         if not self.count_file.exists():
             return 0
-        return sum(line.startswith(word) for line in self.count_file.read_text().splitlines())
+        return sum(line.startswith(word) for line in self.count_file.read_text(errors="replace").splitlines())
 
     def folder(self, *words: str) -> Path:
         """The run folder of a command line."""

@@ -270,3 +270,46 @@ def test_a_value_passes_through_untouched(garden: Garden, value: str) -> None:
     said = subprocess.run(["bash", "-c", f"printf %s {rest}"], capture_output=True, text=True, check=True)
     assert said.stdout == f"note={value}"
     assert os.listdir(garden.root).count("x") == 0
+
+
+# What runs run.py in place of Python itself. RUN is its path.
+PROGRAMS = {
+    "cProfile": ["-m", "cProfile", "-o", "profile", "RUN"],
+    "trace": ["-m", "trace", "-l", "RUN"],
+    "pdb": ["-m", "pdb", "-c", "continue", "-c", "quit", "RUN"],
+    "runpy": ["-c", "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], {}, '__main__')", "RUN"],
+    "exec": ["-c", "import sys; del sys.argv[0]; exec(open(sys.argv[0]).read())", "RUN"],
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_project_is_that_of_run_py_whatever_runs_it(garden: Garden, tmp_path: Path, name: str) -> None:
+    (garden.root / "task.py").write_text("from conf import conf_cfgs\n")
+    run_py = garden.root / "run.py"
+    run_py.write_text(
+        run_py.read_text().replace("import heyhi\n", "import heyhi\nfrom conf import conf_cfgs\n", 1)
+    )
+    words = [str(run_py) if word == "RUN" else word for word in PROGRAMS[name]]
+    done = garden.python(*words, *CARROT, "lr=1", cwd=tmp_path)
+    assert ": DONE" in done.err, done
+    assert garden.executions("end") == 1
+
+
+def test_a_decorated_main_is_still_that_of_run_py(garden: Garden, tmp_path: Path) -> None:
+    (garden.root / "decorated.py").write_text(
+        "import functools\n\n\ndef decorated(main):\n    @functools.wraps(main)\n"
+        "    def wrapper(**given):\n        return main(**given)\n\n    return wrapper\n"
+    )
+    run_py = garden.root / "run.py"
+    text = run_py.read_text().replace(
+        "def main(", "from decorated import decorated\n\n\n@decorated\ndef main("
+    )
+    run_py.write_text(text)
+    done = garden.python("-m", "cProfile", "-o", "profile", str(run_py), *CARROT, cwd=tmp_path)
+    assert ": DONE" in done.err, done
+
+
+def test_a_program_that_comes_by_stdin_is_of_the_project_around(garden: Garden) -> None:
+    text = (garden.root / "run.py").read_text()
+    done = garden.python("-", *CARROT, stdin=text)
+    assert ": DONE" in done.err, done

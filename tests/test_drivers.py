@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from heyhi.runs import Status, this_host
 from tests.batches import (
     CARROT,
     folder,
+    needing,
     processes_of,
     read_until,
     start_snakemake,
@@ -339,3 +341,34 @@ def test_a_driver_says_who_it_is_as_long_as_it_lives(garden: Garden) -> None:
     assert json.loads(lock.with_suffix(".json").read_text())["batch"] == str(batch)
     driver.communicate(timeout=60)
     assert not list((garden.exp / ORDERS).iterdir())
+
+
+# What Snakemake, YAML, shells or terminals give a meaning to.
+ODD = ["{b}", "<results>", "a,b", "a\nb", "it's", '"', "*?[a]", "~", " x ", "$HOME`id`", "a: b #c", "-x"]
+ODD += ["\x1b[31m", "caf\udce9", "\\"]
+
+
+def test_runs_in_folders_of_odd_names_are_made_remade_and_waited_for(garden: Garden) -> None:
+    lines = [f"seed={number} --out {shlex.quote(f'odd/{name}')}" for number, name in enumerate(ODD)]
+    needed = shlex.quote(str(garden.exp / "odd" / ODD[0]))
+    text = "\n".join(f"python run.py {shlex.join(CARROT)} {line}" for line in lines)
+    text += f"\npython run.py {shlex.join(CARROT)} seed=99 --after {needed} --out 'after,it'\n"
+    (garden.root / "batch.sh").write_bytes(os.fsencode(text))
+    done = heyhi(garden, "start", "batch.sh")
+    assert (done.status, "Traceback" in done.err) == (0, False), done.err
+    assert garden.executions("end") == len(ODD) + 1
+    for name in ODD:
+        assert (garden.exp / "odd" / name / "result.json").is_file()
+    assert "nothing to do" in heyhi(garden, "plan", "batch.sh").out
+    done = heyhi(garden, "start", "batch.sh", "--mode", "restart", "--force")
+    assert (done.status, garden.executions("end")) == (0, 2 * (len(ODD) + 1)), done.err
+
+
+@pytest.mark.parametrize("name", ["res{u}", "a: b #c", "caf\udce9"])
+def test_an_experiment_root_and_a_script_may_have_odd_names(garden: Garden, name: str) -> None:
+    garden.more["HH_EXP_DIR"] = str(garden.home / name)
+    batch = write_batch(garden, "seed=1", needing("seed=1"), 'seed=2 --after "$T"', name=f"{name}.sh")
+    done = heyhi(garden, "start", str(batch))
+    assert (done.status, garden.executions("end")) == (0, 2), done.err
+    assert "Traceback" not in done.err
+    assert (garden.home / name / ".heyhi" / "summaries").is_dir()

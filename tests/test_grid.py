@@ -81,7 +81,7 @@ BAD_TABLES = {
     b"lr,\n1,2\n": "--table t.csv: column 2 has no key in the first line",
     b'lr,seed\n"1"x,2\n': "--table t.csv:2: ',' expected after '\"'",
     b'lr\n"1\n': "--table t.csv:2: unexpected end of data",
-    b"lr\n\xff\n": "--table t.csv: is no text in UTF-8",
+    b"lr\n\xff\n": "--table t.csv:2: not UTF-8 text; save it as UTF-8",
 }
 
 

@@ -301,3 +301,42 @@ def test_the_exit_status_of_a_task_that_ends_its_process_stays(execute: _Execute
     before = os._exit
     assert execute(lambda **_: os._exit is before).value is False
     assert os._exit is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_log_is_opened_is_the_end_of_the_run(
+    execute: _Execute, run: Run, number: signal.Signals
+) -> None:
+    def output(path: Path) -> Any:
+        signal.raise_signal(number)
+        return copy_output_to(path)
+
+    outcome = execute(lambda **_: pytest.fail("it was started"), output)
+    assert outcome.exit_status == 128 + number
+    assert run.error.read_text().splitlines()[-1]
+    assert json.loads(run.provenance.read_text())["starts"][-1]["status"] == "DEAD"
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+UNREADABLE = {
+    "missing": (lambda path: path.unlink(), "cannot be read: No such file or directory"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read: is a folder"),
+    "no UTF-8": (lambda path: path.write_bytes(b"grow {\n# \xf6\n}"), "2: not UTF-8 text; save it as UTF-8"),
+    "wrong": (lambda path: path.write_text("grow { nam: 1 }"), "has no field 'nam'"),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_frozen_config_that_cannot_be_read_is_a_line(
+    execute: _Execute,
+    run: Run,
+    change: Callable[[Path], object],
+    told: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    change(run.config_meta)
+    assert execute(lambda **_: pytest.fail("it was started")).exit_status == 1
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith(f"heyhi.errors.LaunchError: {run.config_meta}:")
+    assert told in said
+    assert "Traceback" not in run.error.read_text()

@@ -119,7 +119,7 @@ def test_importing_heyhi_imports_nothing_but_itself() -> None:
         "print(sorted(name for name in new if name.split('.')[0] not in sys.stdlib_module_names))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "['heyhi']\n"
+    assert done.stdout == "['heyhi', 'heyhi.interrupts']\n"
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

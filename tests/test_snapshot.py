@@ -171,20 +171,67 @@ def test_without_git_on_this_machine_all_files_are_copied_with_a_word(
     ]
 
 
-def test_a_repository_that_git_may_not_read_is_copied_with_a_word(
-    code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def give_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Give folders to another user, so that git reads no repository in them of its own accord."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", str(tmp_path / "none"))
+
+    def give(*folders: Path) -> None:
+        for folder in folders:
+            for path in (folder, *folder.rglob("*")):
+                os.lchown(path, 12345, 12345)
+
+    return give
+
+
+def test_a_repository_of_another_user_is_read_as_any_other(
+    code: Code, give_away: Callable[..., None]
+) -> None:
     code.write("ignored/weights")
-    for path in (code.top, code.top / ".git"):
-        os.chown(path, 12345, 12345)
-    assert code.copied() == sorted([*BARE, "ignored/weights"])
-    (said,) = code.said
-    assert said.startswith(f"all files of {code.root} are copied, the ignored ones too: fatal: ")
-    assert "dubious ownership" in said
+    before = git_state(code.root)
+    give_away(code.top)
+    assert git_state(code.root) == GitState(None, dirty=False)  # to look trusts no one
+    assert git_state(code.root, trusted=True) == before
+    assert code.copied() == BARE
+    assert code.said == []
+    assert code.take().folder.joinpath("GITHASH.txt").read_text().strip() == before.commit
+
+
+def test_a_project_in_a_repository_of_another_user_is_read_with_its_submodules(
+    tmp_path: Path, give_away: Callable[..., None]
+) -> None:
+    top = tmp_path / "it's theirs"
+    code = Code(top, top / "sub folder")
+    code.git("init", "-q")
+    other = Code(tmp_path / "other", tmp_path / "other")
+    other.git("init", "-q")
+    other.commit()
+    code.git("submodule", "add", "-q", str(other.top), "module")
+    code.commit()
+    (top / "module" / "new").touch()
+    give_away(top)
+    assert git_state(code.root, trusted=True).dirty
+    names = code.copied()
+    assert "module/new" in names
+    assert "sub folder/run.py" in names
+    assert code.said == []
+
+
+def test_a_repository_around_the_project_of_yet_another_user_is_not_read(
+    tmp_path: Path, give_away: Callable[..., None]
+) -> None:
+    code = Code(tmp_path / "shared", tmp_path / "shared" / "mine")
+    code.git("init", "-q")
+    code.commit()
+    give_away(code.top)
+    for path in (code.root, *code.root.rglob("*")):
+        os.chown(path, 0, 0)
+    assert git_state(code.root, trusted=True) == GitState(None, dirty=False)
+    assert code.copied() == ["conf/conf.proto", "run.py"]
+    assert "dubious ownership" in code.said[0]
 
 
 def test_of_a_damaged_repository_all_files_are_copied_with_a_word(code: Code) -> None:

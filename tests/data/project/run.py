@@ -222,7 +222,7 @@ def _count(word):
     path = os.environ.get("GARDEN_COUNT")
     if path:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(descriptor, f"{word} {os.getpid()} {time.time_ns()} {_folder()}\n".encode())
+        os.write(descriptor, os.fsencode(f"{word} {os.getpid()} {time.time_ns()} {_folder()}\n"))
         os.close(descriptor)
 
 
@@ -235,7 +235,7 @@ def _folder():
 
 def _who():
     """Ranks of one job are no meeting."""
-    return os.getcwd() + os.environ.get("SLURM_PROCID", "0")
+    return os.fsencode(os.getcwd() + os.environ.get("SLURM_PROCID", "0"))
 
 
 @contextmanager
@@ -245,7 +245,7 @@ def _alone():
     if not place.is_dir():
         yield
         return
-    with (place / hashlib.md5(_who().encode()).hexdigest()).open("w") as file:
+    with (place / hashlib.md5(_who()).hexdigest()).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

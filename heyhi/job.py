@@ -326,14 +326,15 @@ def _keep_elsewhere(
     try:
         _refuse_if_lost(run, owner)
         if runs.read_job(run) != owner or not files.is_file(run.provenance):
-            raise OSError(
-                errno.ENOENT, "the task has removed them"
-            )  # a note counts for the job that is there
+            raise OSError(errno.ENOENT, "removed by the task")  # a note counts for the job that is there
         elsewhere.note_place(run.lock, owner.text, place)
         _put_aside(run)
     except OSError:
-        told = f"{what}. It is kept in {place.text}: make room, and move the files there to {run.folder}"
-        return outcome._replace(failure=OSError(told))
+        told = (
+            f"the result is kept in {place.text}: make room, and move the files there to {run.folder}, which "
+            f"cannot take it: {problem.strerror or problem}"
+        )
+        return outcome._replace(failure=OSError(told), unwritten=told)
     say(f"{what}. It is kept in {place.text}: make room, and start the run again, which moves it in")
     return outcome._replace(place=place)
 

@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from heyhi import (
     claim,
     deaths,
+    elsewhere,
     files,
     fingerprints,
     guard,

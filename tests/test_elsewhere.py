@@ -148,7 +148,6 @@ def test_a_run_with_a_note_is_done_until_it_is_started_anew(run: Run) -> None:
     state = runs.read_state(run)
     assert (state.status, state.text) == (Status.DONE, "DONE (result at node07:/kept/it)")
     assert not state.has_result
-    assert state.keeps
     run.jobid.write_text(f"local:{runs.this_host()}:2")
     assert runs.read_state(run).status is Status.DEAD
     run.jobid.write_text(job.text)

@@ -172,7 +172,7 @@ def test_without_its_job_id_the_place_of_a_result_is_on_stderr(full: Garden) -> 
     done = full(*CARROT, "fail=empty_fill", env=NOW)
     assert done.status == 1
     (kept,) = (full.home / "kept").iterdir()
-    assert f"It is kept in {kept}: make room, and move the files there to " in done.err
+    assert f"the result is kept in {kept}: make room, and move the files there to " in done.err
 
 
 def test_a_failure_without_room_for_its_traceback_is_still_told(full: Garden) -> None:
@@ -289,7 +289,7 @@ def test_every_look_says_where_the_result_is(full: Garden) -> None:
         full.python("-m", "heyhi.commands", "status", batch).out,
         full.python("-m", "heyhi.commands", "summary", "--csv", "-").out,
         full.python("-m", "heyhi.commands", "summary", "--csv", "-").out,
-        full.python("-m", "heyhi.commands", "logs", str(only_run(full).folder)).err,
+        full.python("-m", "heyhi.commands", "logs", str(full.folder(*CARROT, "fail=fill"))).err,
         full(*CARROT, "fail=fill", "--mode", "dryrun").err,
     ]
     assert [told in look for look in looks] == [True] * len(looks), looks

@@ -240,7 +240,7 @@ def test_the_result_is_not_there_before_its_pickle(run: Run) -> None:
     run.result_pickle.mkdir()  # so that the pickle cannot be written
     with pytest.raises(OSError, match=r"result\.pkl"):
         results.write(run, {1j})
-    assert os.listdir(run.folder) == ["result.pkl"]
+    assert sorted(os.listdir(run.folder)) == ["heyhi.json", "result.pkl"]
 
 
 def test_a_reader_never_sees_half_a_result(run: Run) -> None:
@@ -301,4 +301,4 @@ def test_a_pickle_of_an_earlier_start_does_not_stay_beside_a_result_that_is_move
     assert claim.take(run.lock, "local:here:2")
     results.move_in(run, place, "local:here:1")
     claim.drop(run.lock)
-    assert sorted(os.listdir(run.folder)) == ["heyhi.lock", "result.json"]
+    assert sorted(os.listdir(run.folder)) == ["heyhi.json", "heyhi.lock", "result.json"]

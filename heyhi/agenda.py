@@ -1,6 +1,7 @@
 """What is to be done of a batch, decided purely: entries x their states x mode -> items, with reasons.
 
 DONE                       nothing, and not in the workflow
+DONE, its result elsewhere move it in; left, if the place is on another machine
 NOT_STARTED, ...           start, restart, continue: as the mode says
 QUEUED, RUNNING elsewhere  adopt: wait for its end
 DEAD, UNKNOWN and left     named, and the batch ends with status 1; who needs it waits
@@ -28,6 +29,7 @@ class Kind(enum.Enum):
 
     START = "start"  # or wipe and start, or start in place
     ADOPT = "adopt"
+    MOVE_IN = "move the result in"
     LEAVE = "leave"  # it needs a decision of the user's
     NOTHING = "nothing"
 
@@ -86,7 +88,8 @@ def make_agenda(batch: Batch, mode: Mode, states: Mapping[Path, RunState]) -> Ag
     for entry in batch.entries:
         folder = entry.run.folder
         plan, kind = chosen[folder]
-        needs = tuple(need for need in batch.needs[folder] if chosen[need].kind is not Kind.NOTHING)
+        wanted = () if kind is Kind.MOVE_IN else batch.needs[folder]
+        needs = tuple(need for need in wanted if chosen[need].kind is not Kind.NOTHING)
         items.append(Item(entry, plan, kind, needs, _reason(entry, plan, kind, blockers.get(folder))))
     return Agenda(batch, mode, tuple(items))
 
@@ -102,20 +105,24 @@ def _choose(entry: Entry, mode: Mode, states: Mapping[Path, RunState]) -> _Choic
 
 
 def _kind(plan: Plan) -> Kind:
+    if plan.action is Action.MOVE_IN:
+        return Kind.MOVE_IN
     if plan.action not in (Action.SKIP, Action.REFUSE):
         return Kind.START
     # A job of a Slurm that does not answer is waited for, until it does.
     if not plan.state.keeps and (plan.state.status in _ALIVE or slurm.is_of_slurm(plan.state)):
         return Kind.ADOPT
-    return Kind.NOTHING if plan.state.status is Status.DONE else Kind.LEAVE
+    return Kind.NOTHING if plan.state.has_result else Kind.LEAVE
 
 
-def _blockers(batch: Batch, chosen: Mapping[Path, _Choice]) -> dict[Path, Run]:
-    """Runs that cannot start, as one that they need, at any distance, is left as it is: that one."""
+def _blockers(batch: Batch, chosen: Mapping[Path, _Choice]) -> dict[Path, str]:
+    """Runs that cannot start yet -> what has to happen first to one that they need, at any distance."""
     left = {
-        entry.run.folder: entry.run for entry in batch.entries if chosen[entry.run.folder].kind is Kind.LEAVE
+        entry.run.folder: _what_first(entry.run, chosen[entry.run.folder].plan.state)
+        for entry in batch.entries
+        if chosen[entry.run.folder].kind in (Kind.LEAVE, Kind.MOVE_IN)
     }
-    found: dict[Path, Run] = {}
+    found: dict[Path, str] = {}
     for folder in graphlib.TopologicalSorter(batch.needs).static_order() if left else ():
         if chosen[folder].kind is Kind.START:
             blocking = (left.get(need) or found.get(need) for need in batch.needs[folder])
@@ -124,7 +131,13 @@ def _blockers(batch: Batch, chosen: Mapping[Path, _Choice]) -> dict[Path, Run]:
     return found
 
 
-def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: Run | None) -> str:
+def _what_first(run: Run, state: RunState) -> str:
+    if state.result_place is not None:
+        return f"the result of {run.id} is moved in from {state.result_place.text}"
+    return f"{run.id} is done"
+
+
+def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: str | None) -> str:
     """What the run is, and what is done about it."""
     status = plan.reason.removesuffix(f": {plan.action.value}")
     if plan.state.keeps and plan.state.status is not Status.UNKNOWN:
@@ -137,12 +150,14 @@ def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: Run | None) -> str:
         return f"{status}: adopt"
     if kind is Kind.LEAVE:
         return f"{status}{_why_left(entry.run, plan.state)}"
-    return f"{status}: {plan.action.value}" + (f", once {blocker.id} is done" if blocker else "")
+    return f"{status}: {plan.action.value}" + (f", once {blocker}" if blocker else "")
 
 
 def _why_left(run: Run, state: RunState) -> str:
     if state.status is Status.NOT_STARTED:
         return ": left, by mode=dryrun"
+    if state.result_place is not None:
+        return f": left; a start on {state.result_place.host or 'this machine'} moves it in"
     if state.status is Status.UNKNOWN:
         return f": left: {state.detail}; {state.way_on(run)}"
     return f" ({deaths.why(run, state)}): left; mode=start_continue goes on, mode=start_restart starts anew"

@@ -28,7 +28,7 @@ from heyhi.intercept import asks_to_show
 from heyhi.invocation import Invocation, parse_argv
 from heyhi.project import Project
 from heyhi.protos import load_messages
-from heyhi.runs import Run, Status, read_state, real_path
+from heyhi.runs import Run, read_state, real_path
 from heyhi.search import find_base
 
 __all__ = ["Batch", "BatchError", "Entry", "compose_lines", "lines_of_stdin", "read_batch"]
@@ -370,8 +370,9 @@ def _why_dangling(path: str, root: Path) -> str:
             break
         run = Run(os.path.relpath(folder, root), folder)
         if run.provenance.exists() or run.jobid.exists():
-            status = read_state(run).status
-            return "" if status is Status.DONE else f"its run is not in this batch, and it is {status.value}"
+            state = read_state(run)
+            told = state.text if state.result_place else state.status.value
+            return "" if state.has_result else f"its run is not in this batch, and it is {told}"
     return "" if os.path.exists(path) else "no run of this batch makes it, and it is not there"
 
 

@@ -5,15 +5,23 @@
     is_open_in(path, 123)            whether a process has it open, also once it was deleted
     signal_holder(path, 123, SIGINT) to that very process, never to a later one with its number
     holders_of_deleted()             which processes of this machine hold locks whose files were deleted
+    write_note(path, text)           a word that outlives its holder, also on a full disk
 
 It is an open file description lock. The kernel gives it to one process of all hosts that share the file
 system, and takes it back when that process dies. It can be tested without being taken, so that looking
 never disturbs a start; and unlike a POSIX record lock it stays when the process opens and closes the file
 once more, as a task does that copies its folder.
+
+The file has its full size from the first claim on, so that a note needs no new block of the disk:
+
+    0       the owner's text, a newline, spaces           (all that the version before has)
+    1024    one note: a line with its length and checksum, the text, spaces; only spaces: there is none
+    4096    end
 """
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import signal
@@ -34,13 +42,17 @@ __all__ = [
     "holders_of_deleted",
     "is_in_place",
     "is_open_in",
+    "read_note",
     "signal_holder",
     "take",
+    "write_note",
 ]
 
 # struct flock of 64-bit Linux: type, whence, start, length (0: to the end), pid (always 0).
 _FLOCK = "hhqqi4x"
 _WRITE_LOCK = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+_OWNER_SIZE, _SIZE = 1024, 4096  # bytes: of the owner's part, of all
 
 _held: dict[str, int] = {}  # real path of a lock that this process holds -> its descriptor
 
@@ -58,8 +70,7 @@ def take(path: Path, owner: str) -> bool:
     try:
         got = _lock(path, descriptor) and _is_still_there(path, descriptor)
         if got:
-            os.pwrite(descriptor, f"{owner}\n".encode(), 0)
-            os.ftruncate(descriptor, len(owner.encode()) + 1)
+            _write_owner(descriptor, owner)
             _held[os.path.realpath(path)] = descriptor
             return True
     except BaseException:
@@ -67,6 +78,23 @@ def take(path: Path, owner: str) -> bool:
         raise
     os.close(descriptor)
     return False
+
+
+def _write_owner(descriptor: int, owner: str) -> None:
+    """Write who has it, and reserve the room of a note. One that is there stays: it may tell of a result."""
+    text = f"{owner}\n".encode()
+    if len(text) > _OWNER_SIZE:
+        raise OSError(errno.ENAMETOOLONG, "too long for the owner of a lock", owner)
+    is_new = os.fstat(descriptor).st_size != _SIZE
+    _write_at(descriptor, text.ljust(_SIZE if is_new else _OWNER_SIZE), 0)
+    if is_new:
+        os.ftruncate(descriptor, _SIZE)
+
+
+def _write_at(descriptor: int, data: bytes, start: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, start)
+        data, start = data[written:], start + written
 
 
 def _open(path: Path | str, flags: int) -> int:
@@ -121,9 +149,11 @@ def _is_still_there(path: Path, descriptor: int) -> bool:
 
 
 def drop(path: Path) -> None:
-    """Give it back."""
+    """Give it back, if this process holds it."""
+    held = _held.pop(os.path.realpath(path), None)
     try:
-        os.close(_held.pop(os.path.realpath(path)))
+        if held is not None:
+            os.close(held)
     except OSError:
         pass  # a task may close every descriptor that it finds
 
@@ -135,7 +165,8 @@ def descriptor(path: Path) -> int:
 
 def is_in_place(path: Path) -> bool:
     """Whether the lock that this process holds is the file that others will find."""
-    return _is_still_there(path, _held[os.path.realpath(path)])
+    held = _held.get(os.path.realpath(path))
+    return held is not None and _is_still_there(path, held)
 
 
 def holder(path: Path | str) -> str | None:
@@ -154,6 +185,61 @@ def holder(path: Path | str) -> str | None:
         return os.read(descriptor, 1000).decode(errors="replace").strip()
     finally:
         os.close(descriptor)
+
+
+# ---- The note -----------------------------------------------------------------------------------
+
+_NOTE = re.compile(rb"heyhi note 1 (\d+) ([0-9a-f]{16})\n")
+
+
+def write_note(path: Path, text: str) -> None:
+    """Leave a text in a lock that this process holds; an empty one takes back what is there.
+
+    It is on the disk when this returns, and needs no room there. Raises OSError, also for a text of more than
+    3,000 bytes, and if the lock was deleted.
+    """
+    descriptor = _held.get(os.path.realpath(path))
+    if descriptor is None or not _is_still_there(path, descriptor):
+        raise OSError(errno.ESTALE, "the lock is not held any more", str(path))
+    data = text.encode("utf-8", "surrogateescape")
+    if data:
+        data = b"heyhi note 1 %d %s\n%s" % (len(data), _checksum(data), data)
+    if len(data) > _SIZE - _OWNER_SIZE:
+        raise OSError(errno.EMSGSIZE, "too long for a note", str(path))
+    if data or not _is_blank(descriptor):
+        _write_at(descriptor, data.ljust(_SIZE - _OWNER_SIZE), _OWNER_SIZE)
+        os.fsync(descriptor)
+
+
+def _is_blank(descriptor: int) -> bool:
+    return not os.pread(descriptor, _SIZE - _OWNER_SIZE, _OWNER_SIZE).strip()
+
+
+def read_note(path: Path | str) -> str:
+    """The note in a lock, held or not; empty if there is none, or only a part of one."""
+    try:
+        descriptor = _open(path, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        data = os.pread(descriptor, _SIZE - _OWNER_SIZE, _OWNER_SIZE)
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    head = _NOTE.match(data)
+    if head is None:
+        return ""
+    text = data[head.end() : head.end() + int(head[1])]
+    is_whole = len(text) == int(head[1]) and _checksum(text) == head[2]
+    return text.decode("utf-8", "surrogateescape") if is_whole else ""
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest()[:16].encode()
+
+
+# ---- Signals ------------------------------------------------------------------------------------
 
 
 def signal_holder(path: Path, pid: int, number: int) -> bool:

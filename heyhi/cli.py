@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from heyhi.compose import Composition
     from heyhi.draft import Draft
+    from heyhi.elsewhere import Place
     from heyhi.job import Main, Outcome
     from heyhi.order import Order
     from heyhi.plan import Plan
@@ -242,14 +243,13 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
     from heyhi import gpus
     from heyhi.launch import launch_order
     from heyhi.protos import load_messages
-    from heyhi.runs import Status
 
     path, number, mode = argv
     (order,) = _read_orders(path, [number])
     _have_environment(order.environment)
     with gpus.own(order.gpus):
         state = launch_order(order, Mode(mode), main, load_messages(find_project(script)), say)
-    return 0 if state.status is Status.DONE else 1
+    return 0 if state.has_result else 1
 
 
 def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
@@ -318,7 +318,7 @@ def _draft(invocation: Invocation, project: Project, composition: "Composition",
 def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type["Message"]) -> Report:
     """Decide what is to be done with the run, say so, and do it. Raises HeyhiError."""
     from heyhi.draft import make_order
-    from heyhi.launch import Lost, launch_here
+    from heyhi.launch import Lost, launch_here, move_in
     from heyhi.plan import Action, make_plan
     from heyhi.slurm import needs_of, read_state, refuse_without_slurm, wants_slurm
 
@@ -329,6 +329,9 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
         raise RefusedError(_why_refused(draft, state))
     if plan.action is Action.SKIP or _is_for_rank_0():
         return Report(draft, state)
+    if plan.action is Action.MOVE_IN:
+        say(f"{draft.run.id}: {plan.reason}")
+        return Report(draft, move_in(draft.run))
     is_for_slurm = wants_slurm(draft.composition.config) and "SLURM_PROCID" not in os.environ
     resources = None
     if is_for_slurm:
@@ -410,7 +413,8 @@ def _confirm(plan: "Plan", draft: "Draft", invocation: Invocation) -> None:
 
     if not plan.loses_work or invocation.force:
         return
-    why = f" ({plan.state.keeps})" if plan.state.keeps else ""
+    reason = plan.state.detail if plan.state.result_place else plan.state.keeps
+    why = f" ({reason})" if reason else ""
     what = "continued" if plan.action is Action.CONTINUE else "wiped"
     question = f"{draft.run.id} is {plan.state.status.value}{why}: 1 run would be {what}"
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
@@ -429,7 +433,7 @@ def _finish(invocation: Invocation, report: Report) -> int:
     from heyhi.runs import Status
 
     run, state, outcome = report.draft.run, report.state, report.outcome
-    if outcome is not None and outcome.failure is None:
+    if outcome is not None and outcome.exit_status == 0:
         say(f"{run.id}: DONE")
         _print_result(run)
         return 0
@@ -437,12 +441,19 @@ def _finish(invocation: Invocation, report: Report) -> int:
     say(f"{run.id}: {state.text}{folder}")
     if invocation.mode is Mode.DRYRUN:
         return 0
+    if state.result_place is not None:
+        say(f"  make room, and start it again{_where_to_start(state.result_place)}: that moves the result in")
+        return 1
     if state.status is Status.DONE:
         return 0 if state.keeps or _print_result(run) else 1
     if state.status in (Status.DEAD, Status.UNKNOWN):
         _say_how_to_go_on(run, state, invocation)
         return outcome.exit_status if outcome else 1
     return outcome.exit_status if outcome else 0
+
+
+def _where_to_start(place: "Place") -> str:
+    return "" if place.is_here else f" on {place.host}"
 
 
 def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> None:

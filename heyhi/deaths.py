@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from heyhi import files, runs
+from heyhi import elsewhere, files, runs
 from heyhi.failures import has_line, line_in, shown
 from heyhi.runs import JobId, Run, RunState
 
@@ -142,8 +142,17 @@ def last_error(run: Run) -> str:
             if not has_line(data.decode(errors="replace")):  # of before: it is somewhere in the traceback
                 data += file.read(_MOST)
     except OSError:
-        return ""
+        return _noted_error(run)
     return line_in(data.decode(errors="replace"))
+
+
+def _noted_error(run: Run) -> str:
+    """The line of a failure for whose error.txt there was no room."""
+    try:
+        job = runs.read_job(run)
+    except OSError:
+        return ""
+    return elsewhere.error_of(run.lock, job.text) if job else ""
 
 
 def reason_of(run: Run, job: JobId | None) -> str:

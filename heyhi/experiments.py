@@ -131,7 +131,7 @@ class ExperimentDir:
 
     def is_done(self) -> bool:
         """Whether its result is there."""
-        return self.get_status() is Status.DONE
+        return self._state().has_result
 
     def is_started(self) -> bool:
         """Whether it was ever started."""
@@ -148,8 +148,8 @@ class ExperimentDir:
             raise RefusedError(f"{self._run.folder}: {state.detail}; it is not removed on a guess")
         if not self._run.folder.exists():
             return
-        if state.keeps and not silent:
-            raise RefusedError(f"{self._run.folder}: {state.keeps}; it is not removed unasked")
+        if (keeps := state.keeps or (state.detail if state.result_place else "")) and not silent:
+            raise RefusedError(f"{self._run.folder}: {keeps}; it is not removed unasked")
         root = runs.read_provenance(self._run).get("experiment_root")
         if link := ownership.find_link(self._run.folder, Path(str(root or self._run.folder))):
             raise RefusedError(f"{self._run.folder}: {link} is a link; what it leads to is not removed")
@@ -216,7 +216,7 @@ def handle_dst(exp_handle: ExperimentDir, mode: str, force: bool = False) -> boo
     plan = make_plan(exp_handle._state(), _mode(mode))
     if plan.action in (Action.RESTART, Action.KILL_RESTART, Action.REFUSE):
         exp_handle.kill_and_prune(silent=force)
-    return plan.action is not Action.SKIP
+    return plan.action not in (Action.SKIP, Action.MOVE_IN)
 
 
 def _mode(text: str) -> Mode:

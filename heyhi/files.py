@@ -4,6 +4,7 @@
     open_regular(path)       the same as a descriptor, for what is streamed: logs, metrics
     write_whole(path, ...)   beside its place, and moved over: readers see the old file or the new one
     write_new(path, ...)     the same, unless the file is there already
+    copy_whole(old, path)    the same with the content of another file, of any size
     sync_folder(path)        let a new name survive a power cut
     sync_all(path)           the same for all that was written to the folder's file system
 
@@ -15,11 +16,13 @@ it is opened, and once more after.
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
 
 __all__ = [
     "NotAFileError",
     "TooLargeError",
+    "copy_whole",
     "is_file",
     "kind_of",
     "open_regular",
@@ -147,6 +150,27 @@ def write_whole(path: Path, text: str | bytes, *, sync: bool = False, mode: int 
         raise
 
 
+def copy_whole(old: Path, path: Path) -> None:
+    """Write a copy of a regular file beside its place, and move it there once it is on the disk.
+
+    Raises OSError.
+    """
+    descriptor = open_regular(old)
+    partial = _partial(path)
+    try:
+        with open(descriptor, "rb", buffering=0) as source, _created(partial, 0o666) as file:
+            while data := source.read(_BLOCK):
+                _write_all(file, data)
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+_BLOCK = 1 << 20  # bytes that are copied at once
+
+
 def write_new(path: Path, text: str | bytes, *, sync: bool = False, mode: int = 0o666) -> bool:
     """Write a file, whole, if it is not there. False if it is: then it stays as it is. Raises OSError."""
     partial = _write_beside(path, text, sync=sync, mode=mode)
@@ -166,22 +190,33 @@ def write_new(path: Path, text: str | bytes, *, sync: bool = False, mode: int = 
 
 
 def _write_beside(path: Path, text: str | bytes, *, sync: bool, mode: int) -> Path:
-    # A name of its own for each writer: another thread, or another host with a process of our number.
-    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
-    data = _as_bytes(text)
+    partial = _partial(path)
     try:
-        # O_EXCL: never through a link that somebody else has put there.
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with open(descriptor, "wb", buffering=0) as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
+        with _created(partial, mode) as file:
+            _write_all(file, _as_bytes(text))
             if sync:
-                os.fsync(descriptor)
+                os.fsync(file.fileno())
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     return partial
+
+
+def _partial(path: Path) -> Path:
+    """A name beside, of its own for each writer: other threads, other hosts with processes of our number."""
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+
+
+def _created(path: Path, mode: int) -> FileIO:
+    # O_EXCL: never through a link that somebody else has put there.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    return open(descriptor, "wb", buffering=0)
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _as_bytes(text: str | bytes) -> bytes:

@@ -19,15 +19,17 @@ from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf.message import Message
 
-from heyhi import claim, deaths, failures, files, guard, prototxt, results, runs
+from heyhi import claim, deaths, elsewhere, failures, files, guard, prototxt, results, room, runs
 from heyhi.config import freeze
+from heyhi.elsewhere import Place
 from heyhi.environment import Requeued
 from heyhi.errors import ConfigError, LaunchError
-from heyhi.log import say
+from heyhi.log import Losses, say
 from heyhi.runs import JobId, Run
 from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = [
+    "UNSAVED",
     "Main",
     "Outcome",
     "Output",
@@ -41,20 +43,30 @@ __all__ = [
 # A project's entry: main(cfg=<frozen task config>, task=<its name>, log_level=<text>) -> result.
 Main = Callable[..., Any]
 # Sends what a job prints to its log, or copies it there.
-Output = Callable[[Path], AbstractContextManager[None]]
+Output = Callable[[Path], AbstractContextManager[Losses]]
+
+#: How a line on stderr begins that has a result which no place could take.
+UNSAVED = "the result that could not be written: "
+_MOST_UNSAVED = 100_000  # bytes of one that is printed
 
 
 class Outcome(NamedTuple):
-    """How a task ended: what it returned, or what it raised. `failure` is set if it is not DONE."""
+    """How a task ended: what it returned, or what it raised. `failure` is set if it is not DONE.
+
+    `place` is where the result is, if the run's folder could not take it; `unwritten` is what no file could
+    take, and stderr has to tell.
+    """
 
     value: Any
     failure: BaseException | None
+    place: Place | None = None
+    unwritten: str = ""
 
     @property
     def exit_status(self) -> int:
-        """0; 1 for a failure; 128 + n where signal n ended it; 130 for Ctrl-C."""
+        """0; 1 for a failure, or a result elsewhere; 128 + n where signal n ended it; 130 for Ctrl-C."""
         if self.failure is None:
-            return 0
+            return 0 if self.place is None else 1
         if isinstance(self.failure, KeyboardInterrupt):
             return 128 + signal.SIGINT
         if isinstance(self.failure, Terminated):
@@ -115,27 +127,39 @@ def execute(
     """
     owner = owner or runs.this_process()
     run.error.unlink(missing_ok=True)
+    elsewhere.forget(run.lock)  # of an earlier start; a requeued job has the same id
     files.write_whole(run.jobid, owner.text)
     start = _note_start(run, owner)
     provenance = runs.read_provenance(run)
     before = set(threading.enumerate())
     outcome = None
     try:
-        with signals_end_the_task() as task_is_over, _inside(run, output):
-            outcome = _call(run, main, meta_class, level, task_is_over)
-            _restore_proof(run, provenance, owner)
-            outcome = _record(run, outcome, owner)
-            _note_end(run, start, outcome, owner)
-            if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
-                failures.show(outcome.failure)
-            _join(set(threading.enumerate()) - before)
+        with signals_end_the_task() as task_is_over:
+            with _inside(run, output) as losses:
+                outcome = _call(run, main, meta_class, level, task_is_over)
+                came = task_is_over()
+                _restore_proof(run, provenance, owner)
+                with room.noted_signals(came, *_SIGNALS, *_signals_of_slurm(owner)):
+                    outcome = _record(run, outcome, owner, came)
+                _restore_proof(run, provenance, owner)  # there may be room by now
+                _note_end(run, start, outcome, owner, losses)
+                if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
+                    failures.show(outcome.failure)
+                _join(set(threading.enumerate()) - before)
+            if outcome.unwritten:
+                say(outcome.unwritten)  # not in the log any more: in a batch the driver reads it
     except (KeyboardInterrupt, Terminated) as failure:
         if outcome is not None:
             raise  # it waited for the result
         # It came before the task began, while the log was opened.
-        outcome = _record(run, Outcome(None, failure), owner)
-        _note_end(run, start, outcome, owner)
+        outcome = _record(run, Outcome(None, failure), owner, [])
+        _note_end(run, start, outcome, owner, Losses())
     return outcome
+
+
+def _signals_of_slurm(owner: JobId) -> tuple[int, ...]:
+    """USR1, by which Slurm announces the end of a job."""
+    return () if owner.local else (signal.SIGUSR1,)
 
 
 def _call(
@@ -143,7 +167,7 @@ def _call(
     main: Main,
     meta_class: type[Message],
     level: str,
-    task_is_over: Callable[[], None],
+    task_is_over: Callable[[], list[int]],
 ) -> Outcome:
     pid = os.getpid()
     try:
@@ -240,20 +264,40 @@ def _restore_proof(run: Run, provenance: dict[str, Any], owner: JobId) -> None:
         pass  # the folder is gone, or another process's: that is said where the result is written
 
 
-def _record(run: Run, outcome: Outcome, owner: JobId) -> Outcome:
-    """Write what the task returned, or why it returned nothing. A result is never dropped."""
-    failure = outcome.failure or _write_result(run, outcome.value, owner)
+def _record(run: Run, outcome: Outcome, owner: JobId, came: list[int]) -> Outcome:
+    """Write what the task returned, or why it returned nothing. A result is never dropped.
+
+    `came` has the signals that ask the job to end.
+    """
+    if outcome.failure is None:
+        outcome = _write_result(run, outcome.value, owner, came)
+    failure = outcome.failure
     if failure is not None and not isinstance(failure, Requeued):
         line = _line_of(failure, run, owner)
         text = failures.with_traceback(line, failure).encode(errors="backslashreplace")
         try:
             _refuse_if_lost(run, owner)
+            _put_aside(run)
             files.write_whole(run.error, text)
-            if run.result.exists():  # written by the task itself: it would make the run DONE
-                os.replace(run.result, run.folder / "result.json.of-the-task")
         except OSError as problem:
             say(f"{run.error}: cannot be written: {problem.strerror}. {line}")
-    return Outcome(outcome.value, failure)
+            outcome = _note_failure(run, outcome, line, owner)
+    return outcome
+
+
+def _put_aside(run: Run) -> None:
+    """Rename a result that the task itself has written: it would be taken for the run's."""
+    if os.path.lexists(run.result):
+        os.replace(run.result, run.folder / "result.json.of-the-task")
+
+
+def _note_failure(run: Run, outcome: Outcome, line: str, owner: JobId) -> Outcome:
+    """Note the line of a failure that has no room in a file of its own."""
+    try:
+        elsewhere.note_error(run.lock, owner.text, line)
+    except OSError:
+        return outcome._replace(unwritten=outcome.unwritten or line)
+    return outcome
 
 
 def _line_of(failure: BaseException, run: Run, owner: JobId) -> str:
@@ -265,13 +309,58 @@ def _line_of(failure: BaseException, run: Run, owner: JobId) -> str:
     return failures.line_of(failure)
 
 
-def _write_result(run: Run, value: Any, owner: JobId) -> BaseException | None:
+def _write_result(run: Run, value: Any, owner: JobId, came: list[int]) -> Outcome:
+    content = results.content_of(value)
+
+    def write() -> None:
+        _refuse_if_lost(run, owner)
+        results.write_content(run, content)
+
+    try:
+        room.write_patiently(write, run.folder, content.size, came, lambda *why: _say_it_waits(run, *why))
+    except OSError as problem:
+        return _keep_elsewhere(run, Outcome(value, None), content, owner, problem)
+    return Outcome(value, None)
+
+
+def _say_it_waits(run: Run, problem: OSError, seconds: float) -> None:
+    say(
+        f"{run.result}: there is no room for the result: {problem.strerror}. Make room: it is tried again "
+        f"for {seconds:g} seconds ({room.SETTING}), then the result is kept elsewhere. SIGTERM ends the wait"
+    )
+
+
+def _keep_elsewhere(
+    run: Run, outcome: Outcome, content: results.Content, owner: JobId, problem: OSError
+) -> Outcome:
+    """Keep a result where there is room, as its folder has none, and note in the folder where that is."""
+    what = f"{run.folder}: the result cannot be written: {problem.strerror or problem}"
+    try:
+        place = results.keep_elsewhere(run, content, owner.text)
+    except OSError as why:
+        failure = OSError(f"{what}; nor anywhere else ({why.strerror})")
+        return outcome._replace(failure=failure, unwritten=_in_a_line(content))
     try:
         _refuse_if_lost(run, owner)
-        results.write(run, value)
-    except OSError as problem:
-        return results.keep_elsewhere(run, value, problem)
-    return None
+        if runs.read_job(run) != owner or not files.is_file(run.provenance):
+            raise OSError(errno.ENOENT, "removed by the task")  # a note counts for the job that is there
+        elsewhere.note_place(run.lock, owner.text, place)
+        _put_aside(run)
+    except OSError:
+        told = (
+            f"the result is kept in {place.text}: make room, and move the files there to {run.folder}, which "
+            f"cannot take it: {problem.strerror or problem}"
+        )
+        return outcome._replace(failure=OSError(told), unwritten=told)
+    say(f"{what}. It is kept in {place.text}: make room, and start the run again, which moves it in")
+    return outcome._replace(place=place)
+
+
+def _in_a_line(content: results.Content) -> str:
+    """The last that can be done for a result: it goes to stderr."""
+    if len(content.json) > _MOST_UNSAVED:
+        return f"{UNSAVED}too large to be printed: {len(content.json):,} bytes"
+    return f"{UNSAVED}{' '.join(content.json.decode().split(chr(10)))}"
 
 
 def _refuse_if_lost(run: Run, owner: JobId) -> None:
@@ -287,30 +376,31 @@ def _refuse_if_lost(run: Run, owner: JobId) -> None:
 
 
 @contextmanager
-def _inside(run: Run, output: Output) -> Iterator[None]:
-    """Be in the run folder, with all output in its log."""
+def _inside(run: Run, output: Output) -> Iterator[Losses]:
+    """Be in the run folder, with all output in its log; yields what the log could not take."""
     here = os.getcwd()
-    with output(run.log):
+    with output(run.log) as losses:
         os.chdir(run.folder)
         try:
-            yield
+            yield losses
         finally:
             os.chdir(here)
 
 
 @contextmanager
-def signals_end_the_task() -> Iterator[Callable[[], None]]:
+def signals_end_the_task() -> Iterator[Callable[[], list[int]]]:
     """SIGTERM and SIGHUP end the task as Ctrl-C does: with its error on record.
 
     Yields what is to be called when the task is over. From then on they wait: what took weeks to compute is
-    about to be written.
+    about to be written. It returns the list in which they are noted until then.
     """
     is_over = False
     waiting: list[int] = []
 
-    def over() -> None:
+    def over() -> list[int]:
         nonlocal is_over
         is_over = True
+        return waiting
 
     def end(number: int, _: object) -> None:
         if is_over:
@@ -326,7 +416,8 @@ def signals_end_the_task() -> Iterator[Callable[[], None]]:
     finally:
         _put_back()
     for number in waiting:
-        signal.raise_signal(number)
+        if number in _SIGNALS:  # others only say that there is no more time
+            signal.raise_signal(number)
 
 
 _replaced: dict[int, Any] = {}  # signal -> who handled it before
@@ -387,10 +478,11 @@ def _note_start(run: Run, owner: JobId) -> dict[str, Any]:
     return start
 
 
-def _note_end(run: Run, start: dict[str, Any], outcome: Outcome, owner: JobId) -> None:
+def _note_end(run: Run, start: dict[str, Any], outcome: Outcome, owner: JobId, losses: Losses) -> None:
     status = "DONE" if outcome.failure is None else "DEAD"
     status = "REQUEUED" if isinstance(outcome.failure, Requeued) else status
-    end = {**start, "ended": _now(), "status": status}
+    lost = {"log_lines_lost": losses.lines} if losses.lines else {}
+    end = {**start, "ended": _now(), "status": status, **lost}
     try:
         _refuse_if_lost(run, owner)
         _note(
@@ -406,7 +498,7 @@ def _end_old_starts(run: Run) -> None:
     killed = [start for start in starts if start.get("status") == "RUNNING"]
     for start in killed:
         # Killed between result.json and its note.
-        start["status"] = "DONE" if start is starts[-1] and run.result.exists() else "DEAD"
+        start["status"] = "DONE" if start is starts[-1] and runs.is_done(run) else "DEAD"
     if killed:
         try:
             _note(run, lambda content: {**content, "starts": starts})

@@ -23,6 +23,8 @@ from typing import IO, Any, NamedTuple
 
 from heyhi import deaths, runs, slurm
 from heyhi.errors import HeyhiError
+from heyhi.job import UNSAVED
+from heyhi.log import says_what_is_lost
 from heyhi.runs import Queue, Run, RunState, Status
 
 __all__ = ["JobEnd", "Jobs", "pause_after"]
@@ -36,7 +38,8 @@ _ALIVE = (Status.QUEUED, Status.RUNNING)
 
 
 class JobEnd(NamedTuple):
-    """How a job ended: whether its run is DONE, and a line that says what it is if it is not."""
+    """How a job ended: whether its run is DONE with its result in its folder, and a line that says what it is
+    if not, or what was lost of its log."""
 
     is_done: bool
     message: str = ""
@@ -277,12 +280,15 @@ def _end_of(job: _Job) -> JobEnd:
         return JobEnd(False, f"{job.run.id}: its folder cannot be read: {problem}")
     status = job.process.returncode
     words = [line.strip().removeprefix("error: ") for line in printed if line.strip()]
+    lost = [line for line in words if says_what_is_lost(line) or line.startswith(UNSAVED)]
     why = deaths.ended_by(-status) if status < 0 else words[-1] if words else ""
     if status and job.old_result and job.old_result == _which(job.run.result):
         # It was to be done anew: an old result is no success.
         return JobEnd(False, f"{job.run.id}: not done anew, its old result stays: {why} ({job.run.folder})")
     _note_end(job, status, why)
-    return _end(job.run, state, why)
+    end = _end(job.run, state, why)
+    told = [end.message, *(line for line in lost if line not in end.message)]
+    return end._replace(message="; ".join(filter(None, told)))
 
 
 def _note_end(job: _Job, status: int, why: str = "") -> None:
@@ -299,7 +305,9 @@ def _record(job: _Job, reason: str, status: int | None = None) -> None:
 
 
 def _end(run: Run, state: RunState, otherwise: str = "") -> JobEnd:
-    if state.status is Status.DONE:
+    if state.has_result:
         return JobEnd(True)
+    if state.result_place is not None:
+        return JobEnd(False, f"{run.id}: {state.text}: make room, and start the batch again ({run.folder})")
     error = deaths.cause(run, state.job) or otherwise or state.detail or deaths.UNSAID
     return JobEnd(False, f"{run.id}: {state.status.value}: {error} ({run.folder})")

@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, deaths, files, fingerprints, guard, job, ownership, runs, slurm, snapshot
+from heyhi import (
+    claim,
+    deaths,
+    elsewhere,
+    files,
+    fingerprints,
+    guard,
+    job,
+    ownership,
+    results,
+    runs,
+    slurm,
+    snapshot,
+)
 from heyhi.errors import LaunchError, RefusedError
 from heyhi.invocation import Mode
 from heyhi.log import copy_output_to, send_output_to
@@ -38,6 +51,7 @@ __all__ = [
     "launch_here",
     "launch_order",
     "make_ready",
+    "move_in",
     "own",
     "refuse_links",
     "still_as_planned",
@@ -113,9 +127,33 @@ def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Mess
                 return state
             time.sleep(_PAUSE)  # it lives elsewhere: its end is ours
             continue
+        if plan.action is Action.MOVE_IN:
+            return move_in(order.run)
         outcome = launch_here(order, plan, main, meta_class, say, send_output_to)
         if not isinstance(outcome, Lost):
             return runs.read_state(order.run)
+
+
+def move_in(run: Run) -> RunState:
+    """Move the result of a run, which is elsewhere, into its folder. Returns the run's state then.
+
+    Raises LaunchError if that cannot be: then all is as it was.
+    """
+    place = None
+    try:
+        known = runs.read_job(run)
+        # Its task has ended, wherever that was: its guard does not count.
+        with job.claimed(run, ended=[known.text] if known else []) as got:
+            known = runs.read_job(run)
+            if got and known is not None and not run.result.exists():
+                place = elsewhere.place_of(run.lock, known.text)
+                if place is not None:
+                    results.move_in(run, place, known.text)
+    except OSError as problem:
+        told = f"{problem.filename or run.folder}: {problem.strerror or problem}"
+        where = f"result at {place.text}" if place else "its result is elsewhere"
+        raise LaunchError(f"{run.id}: DONE ({where}): it cannot be moved in: {told}") from None
+    return runs.read_state(run)
 
 
 def jobs_of(plan: Plan) -> list[str]:
@@ -165,6 +203,8 @@ def make_ready(order: Order, plan: Plan, say: Say, *, sync: bool = True) -> None
     run = order.run
     if plan.action in (Action.RESTART, Action.KILL_RESTART):
         wipe(run)
+        if plan.state.result_place is not None:
+            say(f"note: its earlier result stays at {plan.state.result_place.text}")
     continues = plan.action is Action.CONTINUE and run.config_meta.exists()
     if not continues:
         freeze(order)
@@ -184,7 +224,7 @@ def still_as_planned(run: Run, plan: Plan) -> bool:
         return False
     if plan.action is Action.KILL_RESTART:
         return True
-    is_done = files.is_file(run.result)
+    is_done = runs.is_done(run)
     if plan.state.keeps:
         return not is_done or plan.state.status is Status.DONE
     # Of a submission that came to nothing the plan knows: Slurm was asked about that very one.

@@ -124,7 +124,12 @@ def _notes(agenda: Agenda) -> Iterator[str]:
 def _summary(agenda: Agenda) -> Iterator[str]:
     statuses = ", ".join(f"{count} {status}" for status, count in agenda.counts().items())
     kinds = Counter(item.kind for item in agenda.items)
-    todo = {Kind.START: "to start", Kind.ADOPT: "to wait for", Kind.LEAVE: "left as they are"}
+    todo = {
+        Kind.START: "to start",
+        Kind.ADOPT: "to wait for",
+        Kind.MOVE_IN: "to move in",
+        Kind.LEAVE: "left as they are",
+    }
     told = ", ".join(f"{kinds[kind]} {text}" for kind, text in todo.items() if kinds[kind])
     plural = "s" if len(agenda.items) > 1 else ""
     yield f"{agenda.batch.name}: {len(agenda.items)} run{plural}: {statuses}; {told or 'nothing to do'}"

@@ -1,8 +1,11 @@
 """Logging: set up by a task's program, and the copy of all that a job prints in its run.log."""
 
+import errno
 import io
 import os
+import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +14,13 @@ from typing import Any, TextIO
 from heyhi.texts import clipped, shown
 
 __all__ = [
+    "Losses",
     "also_log_to_file",
     "copy_output_to",
     "have_streams",
     "say",
     "say_error",
+    "says_what_is_lost",
     "send_output_to",
     "setup_logging",
     "show",
@@ -84,7 +89,14 @@ def also_log_to_file(fpath: str | Path, label: str | None = None, file_level: in
     """Send the root logger to one more file, appending."""
     import logging
 
-    _add(logging.FileHandler(fpath, encoding="utf-8", errors="backslashreplace"), file_level, label)
+    class FileHandler(logging.FileHandler):
+        """One that takes lines also when its disk is full, and does not print a traceback for each."""
+
+        def _open(self) -> io.TextIOWrapper:
+            number = os.open(self.baseFilename, _APPEND, 0o666)
+            return _text_to(_Sink(number, Losses(), self.baseFilename, closefd=True))
+
+    _add(FileHandler(fpath), file_level, label)
 
 
 def _add(handler: Any, level: int | str, label: str | None) -> None:
@@ -114,7 +126,7 @@ class _CurrentStderr:
 
 
 @contextmanager
-def copy_output_to(path: Path) -> Iterator[None]:
+def copy_output_to(path: Path) -> Iterator["Losses"]:
     """Append all that Python prints to a file too, line by line, of all threads and forked processes.
 
     What other programs print, started by a task, goes where the job's own output goes, and not to
@@ -123,42 +135,156 @@ def copy_output_to(path: Path) -> Iterator[None]:
     better, and open the file as the job's output: then all is in it, and nothing is written twice.
     """
     old = sys.stdout, sys.stderr
-    log = path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
+    losses = Losses()
+    log = _text_to(_Sink(os.open(path, _APPEND, 0o666), losses, str(path), closefd=True))
     try:
         sys.stdout, sys.stderr = (_copying(stream, log) for stream in old)
-        yield
+        yield losses
     finally:
         sys.stdout, sys.stderr = old
-        try:
-            log.close()
-        except OSError:
-            pass  # what could not be written is lost for the log, not for the result
+        log.close()
+        _say_what_is_lost(path, losses)
 
 
 @contextmanager
-def send_output_to(path: Path) -> Iterator[None]:
+def send_output_to(path: Path) -> Iterator["Losses"]:
     """Append all that this process and its children print to a file, and to nothing else: for a batch."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     saved = [os.dup(number) for number in (1, 2)]
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    log = os.open(path, _APPEND, 0o666)
     for number in (1, 2):
         os.dup2(log, number)
     os.close(log)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    old = sys.stdout, sys.stderr
+    for stream in old:
+        if isinstance(stream, io.TextIOWrapper):  # the task may have kept it, in a handler of logging
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    losses = Losses()
+    ours = [_text_to(_Sink(number, losses, name)) for number, name in ((1, "<stdout>"), (2, "<stderr>"))]
+    sys.stdout, sys.stderr = ours
     try:
-        yield
+        yield losses
     finally:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in (*ours, *old):
             try:
                 stream.flush()
-            except OSError:
+            except (OSError, ValueError):
                 pass  # a full disk: the log is cut, the result is not
-        for number, old in zip((1, 2), saved, strict=True):
-            os.dup2(old, number)
-            os.close(old)
+        losses.tell(1)
+        sys.stdout, sys.stderr = old
+        for number, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        _say_what_is_lost(path, losses)
+
+
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+
+
+def _say_what_is_lost(path: Path, losses: "Losses") -> None:
+    if losses.lines:
+        say(f"{path}: {losses.text}")
+
+
+def says_what_is_lost(line: str) -> bool:
+    """Whether a line on stderr is the one that says how much a job's log could not take."""
+    return _LOST.search(line) is not None
+
+
+_LOST = re.compile(r": \d+ lines? of this log (was|were) lost: ")
+
+
+class Losses:
+    """The lines that a log could not take, as its disk was full or failed."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self._untold = 0
+        self._why = ""
+        self._is_cut = False  # the last line that was written lacks its end
+        self._lock = threading.RLock()  # a signal's handler may print in the middle of a print
+
+    @property
+    def text(self) -> str:
+        """How many there were, and why."""
+        return _lost(self.lines, self._why)
+
+    def write(self, number: int, data: bytes) -> None:
+        """Write to the log, a descriptor, all that there is room for; what was lost before is said first."""
+        with self._lock:
+            rest = memoryview(data)
+            try:
+                self._tell(number)
+                while rest:
+                    rest = rest[os.write(number, rest) :]
+            except OSError as problem:
+                written = len(data) - len(rest)
+                count = data.count(b"\n", written) or 1
+                self.lines += count
+                self._untold += count
+                self._why = problem.strerror or str(problem)
+                self._is_cut = self._is_cut or (written > 0 and data[written - 1 : written] != b"\n")
+
+    def tell(self, number: int) -> None:
+        """Say in the log what was lost since the last time, if there is room for that."""
+        with self._lock:
+            try:
+                self._tell(number)
+            except OSError:
+                pass
+
+    def _tell(self, number: int) -> None:
+        if not self._untold:
+            return
+        told = f"{chr(10) * self._is_cut}heyhi: {_lost(self._untold, self._why)}\n".encode()
+        written = os.write(number, told)
+        self._is_cut = written < len(told)
+        if self._is_cut:
+            raise OSError(errno.ENOSPC, self._why)
+        self._untold = 0
+
+
+def _lost(lines: int, why: str) -> str:
+    return f"{lines} line{'s' if lines > 1 else ''} of this log {'were' if lines > 1 else 'was'} lost: {why}"
+
+
+class _Sink(io.BufferedIOBase):
+    """A file that takes whatever is written: what does not fit is counted, and no error of the print.
+
+    Without a buffer: a signal's handler may print while it writes.
+    """
+
+    def __init__(self, number: int, losses: Losses, name: str, *, closefd: bool = False) -> None:
+        self.name = name
+        self._number = number
+        self._losses = losses
+        self._closefd = closefd
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        whole = bytes(data)
+        self._losses.write(self._number, whole)
+        return len(whole)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            if self._closefd:
+                self._losses.tell(self._number)
+                os.close(self._number)
+
+
+def _text_to(sink: _Sink) -> io.TextIOWrapper:
+    return io.TextIOWrapper(sink, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _copying(stream: TextIO | None, log: TextIO) -> Any:

@@ -20,7 +20,7 @@ from heyhi.finding import Found, all_runs, is_batch, runs_at
 from heyhi.invocation import Mode, parse_argv
 from heyhi.project import Project
 from heyhi.records import Record, read_records
-from heyhi.runs import JobId, Run, Status
+from heyhi.runs import RESULT_AT, JobId, Run, Status
 from heyhi.tails import last_line
 from heyhi.texts import joined, quoted
 
@@ -98,7 +98,7 @@ class Look:
         records = read_records(several, self._project)
         living = drivers.alive(self._project)
         needs = {folder: wanted for batch in self._batches for folder, wanted in batch.needs.items()}
-        states = {record.folder: record.status for record in records}
+        states = {record.folder: _state_of(record) for record in records}
         waits = {str(f): [n for n in wanted if states[str(n)] != _DONE] for f, wanted in needs.items()}
         rows = [row for record in records if (row := self._row(record, waits, states))]
         alive = [record for record in records if record.status in _ALIVE or _is_lost_in_slurm(record)]
@@ -160,6 +160,12 @@ class Look:
 
 
 _DONE = Status.DONE.value
+
+
+def _state_of(record: Record) -> str:
+    """What is told of a run to those that need it."""
+    is_elsewhere = record.status == _DONE and record.problem.startswith(RESULT_AT)
+    return f"{record.status}, {record.problem}" if is_elsewhere else record.status
 
 
 def _counted(records: Iterable[Record]) -> dict[str, int]:

@@ -17,6 +17,7 @@ class Action(enum.Enum):
     CONTINUE = "start in place"
     RESTART = "wipe, start"
     KILL_RESTART = "kill, wipe, start"
+    MOVE_IN = "move the result in"
     REFUSE = "refuse"
 
 
@@ -50,6 +51,9 @@ _ACTIONS: dict[Mode, dict[Status, Action]] = {
     Mode.DRYRUN: {},
 }
 
+# What is done to a run that is DONE, and whose result is elsewhere, on a machine that sees the place.
+_MOVE_IN = (Mode.GENTLE_START, Mode.START_RESTART, Mode.START_CONTINUE)
+
 
 # Of a folder that HeyHi did not make, or cannot read: its job is another program's, and is never killed; what
 # is not known may be wiped on the user's word.
@@ -61,9 +65,13 @@ def make_plan(state: RunState, mode: Mode) -> Plan:
     action = _ACTIONS[mode].get(state.status, Action.SKIP)
     if state.keeps:
         action = _UNLESS_OURS.get(action, action)
+    if state.result_place is not None and state.result_place.is_here and mode in _MOVE_IN:
+        action = Action.MOVE_IN
     return Plan(action, f"{_describe(state)}: {action.value}", state)
 
 
 def _describe(state: RunState) -> str:
+    if state.result_place is not None:
+        return state.text
     job = f" ({state.job.text})" if state.job and state.status in (*_ALIVE, Status.UNKNOWN) else ""
     return f"{state.status.value}{job}"

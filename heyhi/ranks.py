@@ -4,7 +4,8 @@
     others:                           wait for it ─▶ lock ─▶ task ─▶ word: ended
 
 They meet in a folder of the run's, new at each start of the job. There each of the others holds a lock for as
-long as it lives, and leaves a word at its end: one that went without has died, whatever its exit status.
+long as it lives, and leaves a word in it at its end: one that went without has died, whatever its exit
+status. The room of that word is reserved from the start: on a full disk no rank seems to have died.
 """
 
 import io
@@ -20,14 +21,16 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, failures, files, job, runs
+from heyhi import claim, elsewhere, failures, files, job, runs
 from heyhi.environment import Requeued, get_slurm_job_id
 from heyhi.errors import LaunchError
+from heyhi.log import Losses, send_output_to
 from heyhi.runs import SUBMITTING, JobId, Run
 
 __all__ = ["take_part"]
 
 _PAUSE = 0.1  # seconds between two looks
+_LONGEST = 1000  # letters of a failure
 _ENDED, _REQUEUED, _FAILED = "ended", "requeued", "failed"  # words of the other ranks
 
 
@@ -79,15 +82,19 @@ class _Rank(NamedTuple):
     def has_the_run(self) -> bool:
         """Whether the run is this job's, and still to be done."""
         known = runs.read_job(self.run)
-        return known is not None and known.text in self.names and not self.run.result.exists()
+        if known is None or known.text not in self.names or self.run.result.exists():
+            return False
+        # Else it is done, and Slurm has lost the node that it ran on.
+        return elsewhere.place_of(self.run.lock, known.text) is None
 
     def lock(self, number: int) -> Path:
         """What the process of a rank holds as long as it lives; the master holds the run's claim."""
         return self.meeting / f"{number}.lock"
 
-    def word(self, number: int) -> Path:
-        """What a rank says: the master at the start, the others at the end."""
-        return self.meeting / str(number)
+    @property
+    def word(self) -> Path:
+        """What the master says at the start. The others leave theirs in their locks."""
+        return self.meeting / "0"
 
 
 # ---- The master ---------------------------------------------------------------------------------
@@ -100,8 +107,8 @@ def _be_master(rank: _Rank, main: job.Main, meta_class: type[Message], level: st
             if got and rank.has_the_run:
                 with _meeting(rank):
                     together = _with_others(rank, main)
-                    keep = _keep_output
-                    return job.execute(run, together, meta_class, level, keep, rank.job).exit_status
+                    output = send_output_to if rank.total == 1 else _keep_output
+                    return job.execute(run, together, meta_class, level, output, rank.job).exit_status
         # Who submitted it has not let go yet; or Slurm has lost a node, and what it started there lives on.
         time.sleep(_PAUSE)
     if rank.total > 1:
@@ -148,7 +155,7 @@ def _with_others(rank: _Rank, main: job.Main) -> job.Main:
 
 
 def _await_others(rank: _Rank) -> None:
-    while any(_read(rank.word(number)) != _ENDED for number in range(1, rank.total)):
+    while any(claim.read_note(rank.lock(number)) != _ENDED for number in range(1, rank.total)):
         if blame := _blame(rank):
             raise LaunchError(blame)
         time.sleep(_PAUSE)
@@ -159,10 +166,10 @@ def _blame(rank: _Rank) -> str | None:
     for number in range(1, rank.total):
         lock = rank.lock(number)
         # In this order: it writes who it is once it has the lock, and its word before it lets go.
-        has_died = bool(_read(lock)) and claim.holder(lock) is None and not rank.word(number).exists()
+        has_died = bool(_read(lock)) and claim.holder(lock) is None and not claim.read_note(lock)
         if has_died:
             return f"rank {number} has died; the job's log may say of what"
-        if (word := _read(rank.word(number))).startswith(_FAILED):
+        if (word := claim.read_note(lock)).startswith(_FAILED):
             return f"rank {number} {word}; the job's log has all of it"
     return None
 
@@ -174,9 +181,9 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _keep_output(_: Path) -> "nullcontext[None]":
-    """The job's script has sent it to the log already."""
-    return nullcontext()
+def _keep_output(_: Path) -> nullcontext[Losses]:
+    """Of several ranks: srun writes it to the log, line by line, from all nodes."""
+    return nullcontext(Losses())
 
 
 # ---- The others ---------------------------------------------------------------------------------
@@ -189,7 +196,7 @@ def _be_other(rank: _Rank, main: job.Main, meta_class: type[Message], level: str
     try:
         claim.take(rank.lock(rank.number), rank.job.text)
         word = _call(rank, main, meta_class, level)
-        files.write_whole(rank.word(rank.number), word)
+        claim.write_note(rank.lock(rank.number), word)
     except OSError:  # the master has failed, and what they met in is gone
         return 1
     return 0 if word in (_ENDED, _REQUEUED) else 1
@@ -206,16 +213,16 @@ def _call(rank: _Rank, main: job.Main, meta_class: type[Message], level: str) ->
         return "terminated"
     except BaseException as failure:  # whatever it is: the run has failed, and srun ends the other ranks
         failures.show(failure)
-        return f"{_FAILED}: {failures.line_of(failure)}"
+        return f"{_FAILED}: {failures.line_of(failure)[:_LONGEST]}"
     return _ENDED
 
 
 def _word_of_master(rank: _Rank) -> str:
-    while not (word := _read(rank.word(0))):
+    while not (word := _read(rank.word)):
         time.sleep(_PAUSE)
     return word
 
 
 def _tell(rank: _Rank, word: str) -> None:
     rank.meeting.mkdir(exist_ok=True)
-    files.write_whole(rank.word(0), word)
+    files.write_whole(rank.word, word)

@@ -140,7 +140,8 @@ def _read(run: Run, state: RunState | None, kept: Kept, drift: _Later) -> Record
     in_folder = before or _read_folder(run, drift)
     record = _in_state(in_folder, state)
     noted = record if record.status == _DONE else in_folder
-    is_whole = noted.task and (noted.status == _DONE or not noted.problem)
+    is_elsewhere = state is not None and state.result_place is not None  # no file that is looked at tells
+    is_whole = noted.task and (noted.status == _DONE or not noted.problem) and not is_elsewhere
     # Nothing would tell of an edit of a config that is elsewhere.
     if is_whole and (before or run.id not in drift().elsewhere):
         kept.note(run.id, stamp, noted[2:])

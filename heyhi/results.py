@@ -11,29 +11,52 @@ Nothing that a value does (a repr that raises, a list that holds itself) can los
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import PurePath
+from typing import Any, NamedTuple
 
-from heyhi import files
+from heyhi import elsewhere, files
+from heyhi.elsewhere import Place
 from heyhi.runs import Run
 from heyhi.texts import from_json
 
-__all__ = ["keep_elsewhere", "read", "scalars", "write"]
+__all__ = ["Content", "content_of", "keep_elsewhere", "move_in", "read", "scalars", "write", "write_content"]
 
 _ARRAYS = ("numpy", "torch")  # packages whose arrays are lists in JSON; none is imported for it
 _DEPTH = 100  # levels below which a value is its repr: Python's json itself fails at some hundreds
 _BITS = 14_000  # of an integer; Python neither writes nor reads the decimal digits of larger ones
 
 
+class Content(NamedTuple):
+    """What is written of a value: its JSON and, if that does not hold all of it, its pickle."""
+
+    json: bytes
+    pickle: bytes | None
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.json) + len(self.pickle or b"")
+
+
+def content_of(value: Any) -> Content:
+    """What is to be written of what a task returned."""
+    text, is_whole = _to_json(value)
+    return Content(text.encode("utf-8", "surrogateescape"), None if is_whole else _pickle(value))
+
+
 def write(run: Run, value: Any) -> None:
     """Write the result of a run; result.json is last, and makes it DONE. Raises OSError."""
-    text, is_whole = _to_json(value)
-    if is_whole:
+    write_content(run, content_of(value))
+
+
+def write_content(run: Run, content: Content) -> None:
+    """Write the result of a run as `write` does, from what was made of it before. Raises OSError."""
+    if content.pickle is None:
         run.result_pickle.unlink(missing_ok=True)  # of an earlier start
     else:
-        files.write_whole(run.result_pickle, _pickle(value), sync=True)
+        files.write_whole(run.result_pickle, content.pickle, sync=True)
     # Last and whole: a reader that sees this file may trust every other one.
-    files.write_whole(run.result, text, sync=True)
+    files.write_whole(run.result, content.json, sync=True)
     files.sync_folder(run.folder)
 
 
@@ -55,18 +78,19 @@ def scalars(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix or "result": value} if isinstance(value, (bool, int, float, str)) else {}
 
 
-def keep_elsewhere(run: Run, value: Any, problem: OSError) -> OSError:
-    """Save a result that its folder cannot take in the folder for temporary files, and say so."""
-    import tempfile
+def keep_elsewhere(run: Run, content: Content, job: str) -> Place:
+    """Save a result that its folder cannot take in the first place that can. Raises OSError."""
+    parts = {run.result.name: content.json}
+    if content.pickle is not None:
+        parts[run.result_pickle.name] = content.pickle
+    about = {"job": job, "run": run.id, "folder": str(run.folder)}
+    return elsewhere.keep(run.id.replace("/", "_"), parts, about)
 
-    what = f"{run.folder}: the result cannot be written: {problem.strerror or problem}"
-    try:
-        name = run.id.replace("/", "_")[-100:]
-        folder = Path(tempfile.mkdtemp(prefix=f"heyhi-{name}-"))
-        write(Run(run.id, folder), value)
-    except OSError:
-        return OSError(f"{what}; nor anywhere else. It is: {_to_json(value)[0]}")
-    return OSError(f"{what}. It is kept in {folder}: make room, and move the files there to {run.folder}")
+
+def move_in(run: Run, place: Place, job: str) -> None:
+    """Move a result that was kept elsewhere into its folder; this process holds the claim. Raises OSError."""
+    targets = {path.name: path for path in (run.result_pickle, run.result)}
+    elsewhere.move_in(place, job, run.lock, targets)
 
 
 # ---- JSON ---------------------------------------------------------------------------------------

@@ -21,8 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import claim, files, guard
+from heyhi import claim, elsewhere, files, guard
 from heyhi.claim import NoLocksError
+from heyhi.elsewhere import Place
 from heyhi.errors import UsageError, shortened
 from heyhi.files import NotAFileError
 from heyhi.processes import this_host
@@ -32,6 +33,7 @@ from heyhi.texts import from_json
 __all__ = [
     "EXP_ID_PATTERN",
     "LEFT_QUEUE",
+    "RESULT_AT",
     "STARTING",
     "SUBMITTING",
     "JobId",
@@ -43,6 +45,7 @@ __all__ = [
     "execution_of",
     "executions_of",
     "is_at_work",
+    "is_done",
     "is_its_job",
     "is_own_name",
     "make_id",
@@ -175,6 +178,10 @@ class JobId(NamedTuple):
         return (match[1], int(match[2])) if match else None
 
 
+#: How the detail of a run begins that is DONE, and whose result is elsewhere.
+RESULT_AT = "result at "
+
+
 class QueuedJob(NamedTuple):
     """A job as Slurm knows it: its id as squeue shows it, its state, its name, and why it waits."""
 
@@ -290,12 +297,19 @@ class RunState(NamedTuple):
 
     `keeps` says why what is in the folder may not be wiped or continued unasked: HeyHi did not make it, or
     cannot read what it is. Empty for a run whose folder is as HeyHi leaves it.
+    `result_place` is where the result is of a run that is DONE, and whose folder could not take it.
     """
 
     status: Status
     job: JobId | None = None
     detail: str = ""
     keeps: str = ""
+    result_place: Place | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether it is DONE, and its result is in its folder."""
+        return self.status is Status.DONE and self.result_place is None
 
     def way_on(self, run: Run) -> str:
         """What to do about a run that is UNKNOWN: what is known of it has to be looked at by a person."""
@@ -305,7 +319,9 @@ class RunState(NamedTuple):
 
     @property
     def text(self) -> str:
-        """In a line: `QUEUED (62): PENDING: Priority`."""
+        """In a line: `QUEUED (62): PENDING: Priority`, `DONE (result at /home/me/...)`."""
+        if self.result_place is not None:
+            return f"{self.status.value} ({self.detail})"
         job = f" ({self.job.text})" if self.job and self.status in (Status.QUEUED, Status.RUNNING) else ""
         return f"{self.status.value}{job}{f': {self.detail}' if self.detail else ''}"
 
@@ -340,6 +356,12 @@ def state_at_rest(run: Run, job: JobId | None, queue: Queue | None = None) -> Ru
     if result not in ("", "file") and provenance == "file":
         told = f"result.json is {result}"
         return RunState(Status.UNKNOWN, job, told, keeps=told)
+    if job is not None and provenance == "file":
+        if place := elsewhere.place_of(f"{run.folder}/{_LOCK}", job.text):
+            told = f"{RESULT_AT}{place.text}"
+            return RunState(Status.DONE, job, told, result_place=place)
+        if files.is_file(f"{run.folder}/{_RESULT}"):
+            return RunState(Status.DONE, job)  # it was moved in between the looks
     if job is not None and job.local is None:
         return _state_in_slurm(run, job, queue)
     if (alive := _state_by_process(run, job)) is not None:
@@ -512,8 +534,7 @@ def read_job(run: Run) -> JobId | None:
 def is_at_work(meeting: Path) -> bool:
     """Whether a rank that met others there is in its task: on a node that Slurm has lost, it goes on."""
     return any(
-        claim.holder(lock) is not None and not lock.with_suffix("").exists()
-        for lock in meeting.glob("*.lock")
+        claim.holder(lock) is not None and not claim.read_note(lock) for lock in meeting.glob("*.lock")
     )
 
 
@@ -560,6 +581,14 @@ def remove_partials(run: Run) -> None:
     for path in run.folder.glob(".*.*.partial"):
         if _PARTIAL.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def is_done(run: Run) -> bool:
+    """Whether a run has a result, in its folder or elsewhere."""
+    if files.is_file(run.result):
+        return True
+    job = read_job(run)
+    return job is not None and elsewhere.place_of(run.lock, job.text) is not None
 
 
 def read_provenance(run: Run) -> dict[str, Any]:

@@ -193,7 +193,8 @@ exec >> "$run/run.log" 2>&1
 cd {code} || exit 1
 # srun does not take it from the job by itself.
 [[ ${{SLURM_CPUS_PER_TASK-}} ]] && export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
-exec srun --kill-on-bad-exit=1 --input=none {python} run.py --on-slurm "$run"
+# --wait=0: the master may wait for room on a full disk when all others have ended.
+exec srun --kill-on-bad-exit=1 --wait=0 --input=none {python} run.py --on-slurm "$run"
 """
 
 

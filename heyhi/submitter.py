@@ -146,11 +146,11 @@ class Submitter:
 
     def _is_to_be_submitted(self, entry: _Entry, plan: Plan) -> bool:
         order, status = entry.request.order, plan.state.status
-        if plan.action not in (Action.SKIP, Action.REFUSE):
+        if plan.action not in (Action.SKIP, Action.REFUSE, Action.MOVE_IN):
             return True
-        if status is Status.DONE:
+        if plan.state.has_result:
             self._on_end(entry.key, JobEnd(True))
-        elif status is Status.DEAD or plan.action is Action.REFUSE:
+        elif status in (Status.DONE, Status.DEAD) or plan.action is Action.REFUSE:
             self._on_end(entry.key, JobEnd(False, f"{order.id}: {plan.reason} ({order.folder})"))
         else:
             self._adopt(entry)

@@ -186,8 +186,8 @@ def _say_how_it_is(run: Run, state: RunState, *, ended: bool) -> None:
     if state.status is Status.DEAD:
         more = f"\n  all of it: {run.error}" if run.error.exists() else ""
         say(f"{run.id}: DEAD: {deaths.why(run, state)}{more}")
-    elif ended:
-        say(f"{run.id}: {state.status.value}")
+    elif ended or state.result_place:
+        say(f"{run.id}: {state.text if state.result_place else state.status.value}")
 
 
 # ---- diff, replay -------------------------------------------------------------------------------

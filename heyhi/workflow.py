@@ -317,7 +317,11 @@ class Workflow:
     def gpus(self, wildcards: Any) -> int:
         """The GPUs of this machine that a run takes."""
         takes_any = self._snakemake.local_exec and self.threads(wildcards)
-        return _gpus_of(self._item(wildcards)) if takes_any else 0
+        return self._gpus_taken(self._item(wildcards)) if takes_any else 0
+
+    def _gpus_taken(self, item: Item) -> int:
+        """The GPUs that a job of a run takes: none, if it does no more than move a result in."""
+        return 0 if item.kind is Kind.MOVE_IN and not self._is_forced(item) else _gpus_of(item)
 
     def reason(self, wildcards: Any) -> str:
         """Why a run is in the workflow."""
@@ -381,7 +385,9 @@ class Workflow:
             self._aliases.make()
             drivers.sweep(self._driver.parent)
             drivers.record(self._driver, self.agenda.batch.name, self._on_stop)
-            self._orders_by_number = self._with_code([_order(item) for item in self._todo.values()])
+            self._orders_by_number = self._with_code(
+                [_order(item, self._gpus_taken(item)) for item in self._todo.values()]
+            )
             write_orders(self._orders, self._orders_by_number)
             tell_children(
                 self._driver.with_suffix(".children"), self.batch_name, map(self._told, self._items)
@@ -498,7 +504,7 @@ class Workflow:
             item.run.folder: item for item in make_agenda(self.agenda.batch, Mode.GENTLE_START, states).items
         }
         now = [again[item.run.folder] for item in self._launched]
-        left = [item for item in now if item.plan.state.status is not Status.DONE]
+        left = [item for item in now if not item.plan.state.has_result]
         _tell(_how_many_are_done(len(now), len(left)))
         for item in left[:_MOST_LINES]:
             _tell(f"  {item.run.id}: {_in_short(item)}")
@@ -523,8 +529,7 @@ def _in_short(item: Item) -> str:
     return item.reason.partition(": left;")[0]
 
 
-def _order(item: Item) -> Order:
-    gpus_of_it = _gpus_of(item)
+def _order(item: Item, gpus_of_it: int) -> Order:
     return make_order(item.entry.draft)._replace(environment=dict(item.entry.environment), gpus=gpus_of_it)
 
 

@@ -62,6 +62,8 @@ class RunExecutor:
 
     def _ended(self, job: Any, end: JobEnd) -> None:
         if end.is_done:
+            if end.message:
+                self._tell(end.message)
             self.workflow.scheduler.finish_callback(job)
         else:
             self.logger.error(shown(end.message))

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from heyhi.agenda import Agenda, Kind, make_agenda, read_states
+from heyhi.elsewhere import Place
 from heyhi.invocation import Mode
 from heyhi.runs import Queue, QueuedJob, RunState, Status
 from tests.conftest import BatchOf, end_as
@@ -94,6 +97,32 @@ def test_reasons_tell_what_happened(batch_of: BatchOf) -> None:
     )
     assert items[2].reason == "DONE: skip"
     assert items[3].reason == "NOT_STARTED: start"
+
+
+# On which host the result of `a` is, the mode -> what is done with it, and why. `b` needs it.
+ELSEWHERE = [
+    ("", Mode.GENTLE_START, Kind.MOVE_IN, "move the result in"),
+    ("", Mode.START_CONTINUE, Kind.MOVE_IN, "move the result in"),
+    ("", Mode.RESTART, Kind.START, "wipe, start"),
+    ("", Mode.DRYRUN, Kind.LEAVE, "left; a start on this machine moves it in"),
+    ("node07", Mode.GENTLE_START, Kind.LEAVE, "left; a start on node07 moves it in"),
+]
+
+
+@pytest.mark.parametrize(("host", "mode", "kind", "reason"), ELSEWHERE)
+def test_a_result_that_is_elsewhere(
+    host: str, mode: Mode, kind: Kind, reason: str, batch_of: BatchOf
+) -> None:
+    batch = batch_of("--out a", "--out b --after a --mode start_restart")
+    place = Place(Path("/kept/a"), host)
+    done = RunState(Status.DONE, None, f"result at {place.text}", result_place=place)
+    first, second = [entry.run.folder for entry in batch.entries]
+    items = make_agenda(batch, mode, {first: done, second: RunState(Status.NOT_STARTED)}).items
+    assert items[0].kind is kind
+    assert items[0].reason == f"DONE (result at {place.text}): {reason}"
+    assert items[1].needs == (first,)
+    waits = "" if kind is Kind.START else f", once the result of a is moved in from {place.text}"
+    assert items[1].reason == f"NOT_STARTED: start{waits}"
 
 
 def test_by_dryrun_all_is_left(batch_of: BatchOf) -> None:

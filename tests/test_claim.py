@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -150,3 +150,97 @@ def test_a_lock_that_was_replaced_is_not_the_claim(lock: Path, monkeypatch: pyte
 def test_holder_of_a_claim_that_cannot_be_written_is_still_told(ours: Path) -> None:
     ours.chmod(0o444)
     assert claim.holder(ours) == "local:here:1"
+
+
+# ---- Notes --------------------------------------------------------------------------------------
+
+
+def test_a_note_outlives_its_holder_and_the_next_claim(lock: Path) -> None:
+    assert claim.take(lock, "local:here:1")
+    assert claim.read_note(lock) == ""
+    claim.write_note(lock, "it is in /völlig/anders")
+    claim.drop(lock)
+    assert claim.read_note(lock) == "it is in /völlig/anders"
+    assert claim.take(lock, "local:a-longer-name:2")
+    assert (claim.holder(lock), claim.read_note(lock)) == ("local:a-longer-name:2", "it is in /völlig/anders")
+    claim.write_note(lock, "short")
+    assert claim.read_note(lock) == "short"
+    claim.write_note(lock, "")
+    assert claim.read_note(lock) == ""
+    claim.drop(lock)
+    assert lock.stat().st_size == 4096
+
+
+def test_a_note_needs_no_room(small_disk: Callable[[int], Path]) -> None:
+    disk = small_disk(16)
+    lock = disk / "heyhi.lock"
+    assert claim.take(lock, "local:here:1")
+    fill(disk)
+    claim.write_note(lock, "x" * 3000)
+    claim.drop(lock)
+    assert claim.take(lock, "local:here:2")
+    assert claim.read_note(lock) == "x" * 3000
+    claim.drop(lock)
+
+
+def fill(disk: Path) -> None:
+    with (disk / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("at", [1024, 1030, 1040, 1060, 1200, 4000])
+def test_a_torn_note_is_none(ours: Path, at: int) -> None:
+    claim.write_note(ours, "x" * 3000)
+    with ours.open("r+b") as file:
+        file.seek(at)
+        file.write(b"?")
+    assert claim.read_note(ours) == ""
+
+
+def test_a_lock_of_the_version_before_has_no_note_and_gets_room_for_one(lock: Path) -> None:
+    lock.write_text("local:here:1\n")
+    assert claim.read_note(lock) == ""
+    assert claim.take(lock, "local:here:2")
+    claim.write_note(lock, "a note")
+    claim.drop(lock)
+    assert claim.read_note(lock) == "a note"
+
+
+def test_the_version_before_reads_who_holds_a_lock(ours: Path) -> None:
+    assert ours.read_bytes()[:1000].decode().strip() == "local:here:1"
+
+
+@pytest.mark.parametrize("then", ["os.unlink(path)", "os.closerange(3, 100)"], ids=["deleted", "closed"])
+def test_a_note_is_never_written_into_another_file(lock: Path, then: str) -> None:
+    text = f"""
+{then}
+others = [os.open({str(lock.parent / "other")!r}, os.O_RDWR | os.O_CREAT) for _ in range(50)]
+try:
+    claim.write_note(path, "a note")
+except OSError as problem:
+    print(problem.strerror, flush=True)
+"""
+    with other_process(lock, text) as process:
+        assert process.stdout is not None
+        assert "the lock is not held any more" in process.stdout.readline()
+    assert (lock.parent / "other").read_bytes() == b""
+
+
+def test_a_note_that_is_too_long_is_refused_and_the_old_one_stays(ours: Path) -> None:
+    claim.write_note(ours, "old")
+    with pytest.raises(OSError, match="too long for a note"):
+        claim.write_note(ours, "x" * 3072)
+    assert claim.read_note(ours) == "old"
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "fifo"])
+def test_what_is_no_lock_has_no_note(lock: Path, kind: str) -> None:
+    if kind == "folder":
+        lock.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(lock)
+    assert claim.read_note(lock) == ""

@@ -180,17 +180,6 @@ def test_a_mistake_in_the_schema(garden: Garden) -> None:
     assert done == Done(2, "", 'error: conf/conf.proto:28:12: "flaot" is not defined.\n')
 
 
-def test_a_full_disk_keeps_the_result_elsewhere(garden: Garden, small_disk: Callable[[int], Path]) -> None:
-    disk = small_disk(1000)
-    done = garden(*CARROT, "fail=fill", env={"HH_EXP_DIR": str(disk), "TMPDIR": str(garden.home)})
-    assert done.status == 1
-    kept = next(garden.home.glob("heyhi-*"))
-    assert "the result cannot be written: No space left on device" in done.err
-    assert f"It is kept in {kept}: make room, and move the files there to {disk}/p/beds/" in done.err
-    assert '"note": "carrot"' in (kept / "result.json").read_text()
-    assert not list(disk.rglob("result.json"))
-
-
 def test_a_disk_that_is_full_before_the_start_is_said(
     garden: Garden, small_disk: Callable[[int], Path]
 ) -> None:

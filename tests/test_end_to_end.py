@@ -507,7 +507,7 @@ def test_a_job_whose_folder_was_deleted_writes_nothing_into_the_next_one(garden:
     _, err = first.communicate(timeout=30)
     assert first.returncode == 1
     assert "the run folder was deleted while it ran" in err
-    assert '"note": "carrot"' in next(garden.home.glob("heyhi-*/result.json")).read_text()
+    assert '"note": "carrot"' in next(garden.home.glob(".local/state/heyhi/kept/*/result.json")).read_text()
     assert sorted(os.listdir(folder)) == ["heyhi.jobid", "heyhi.json"]
 
 

@@ -1,5 +1,6 @@
 """What a job does with its task, in this process; what ends a process from outside is in test_end_to_end."""
 
+import errno
 import gc
 import json
 import os
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from heyhi import deaths, files, job, runs
+from heyhi import claim, deaths, elsewhere, files, job, runs
 from heyhi.job import Outcome
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.runs import Run, Status
@@ -340,3 +341,135 @@ def test_a_frozen_config_that_cannot_be_read_is_a_line(
     assert said.startswith(f"heyhi.errors.LaunchError: {run.config_meta}:")
     assert told in said
     assert "Traceback" not in run.error.read_text()
+
+
+# ---- A result that cannot be written ------------------------------------------------------------
+
+
+@pytest.fixture
+def no_room(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], None]:
+    """no_room(errno.EDQUOT): from now on what is written into the run's folder fails so; 0: no more."""
+    monkeypatch.setenv("HEYHI_WAIT_FOR_ROOM", "0")
+    monkeypatch.setenv("HEYHI_KEEP_DIR", str(tmp_path / "kept"))
+    created = files._created
+
+    def begin(number: int) -> None:
+        def fail(path: Path, mode: int) -> Any:
+            if number and path.parent == run.folder:
+                raise OSError(number, os.strerror(number))
+            return created(path, mode)
+
+        monkeypatch.setattr(files, "_created", fail)
+
+    return begin
+
+
+def state_after(run: Run) -> runs.RunState:
+    """What others see once the job has gone."""
+    claim.drop(run.lock)
+    run.owner.unlink(missing_ok=True)
+    state = runs.read_state(run)
+    assert claim.take(run.lock, runs.this_process().text)
+    return state
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES])
+def test_a_result_that_cannot_be_written_is_elsewhere(
+    execute: _Execute,
+    run: Run,
+    no_room: Callable[[int], None],
+    number: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(**_: Any) -> dict[str, int]:
+        no_room(number)
+        return {"score": 1}
+
+    outcome = execute(main)
+    assert (outcome.failure, outcome.exit_status) == (None, 1)
+    assert outcome.place is not None
+    assert json.loads((outcome.place.folder / "result.json").read_text()) == {"score": 1}
+    assert state_after(run).text == f"DONE (result at {outcome.place.text})"
+    assert os.strerror(number) in capsys.readouterr().err
+    # As a requeued job, which has the same id: what is noted is of the start before.
+    no_room(0)
+    execute(lambda **_: 1 / 0)
+    assert state_after(run).status is runs.Status.DEAD
+
+
+@pytest.mark.parametrize("output", [copy_output_to, send_output_to], ids=["alone", "in-a-batch"])
+def test_a_result_that_no_place_takes_is_printed(
+    execute: _Execute,
+    run: Run,
+    no_room: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    output: Any,
+) -> None:
+    monkeypatch.setattr(elsewhere, "_parents", lambda: iter([(Path("/proc/no"), "")]))
+
+    def main(**_: Any) -> dict[str, Any]:
+        no_room(errno.ENOSPC)
+        return {"score": 1, "text": "two\nlines"}
+
+    outcome = execute(main, output)
+    assert outcome.exit_status == 1
+    printed = capfd.readouterr().err.splitlines()[-1]
+    assert printed.startswith(job.UNSAVED)
+    assert json.loads(printed.removeprefix(job.UNSAVED)) == {"score": 1, "text": "two\nlines"}
+    told = deaths.last_error(run)
+    assert told.startswith(
+        f"OSError: {run.folder}: the result cannot be written: No space left on device; nor"
+    )
+    assert state_after(run).status is runs.Status.DEAD
+
+
+@pytest.mark.parametrize("output", [copy_output_to, send_output_to], ids=["alone", "in-a-batch"])
+def test_where_not_even_a_note_can_be_written_stderr_says_where_the_result_is(
+    execute: _Execute,
+    run: Run,
+    no_room: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    output: Any,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    def main(**_: Any) -> int:
+        no_room(errno.EROFS)
+        monkeypatch.setattr(claim, "write_note", fail)
+        return 1
+
+    assert execute(main, output).exit_status == 1
+    (place,) = (tmp_path / "kept").iterdir()
+    printed = capfd.readouterr().err.splitlines()[-1]
+    told = f"the result is kept in {place}: make room, and move the files there to {run.folder}"
+    assert printed.startswith(told)
+
+
+def test_a_result_of_the_tasks_own_is_not_taken_for_the_one_that_is_elsewhere(
+    execute: _Execute, run: Run, no_room: Callable[[int], None]
+) -> None:
+    def main(**_: Any) -> int:
+        run.result.write_text("mine")
+        no_room(errno.ENOSPC)
+        return 1
+
+    assert execute(main).place is not None
+    assert state_after(run).result_place is not None
+    assert (run.folder / "result.json.of-the-task").read_text() == "mine"
+
+
+def test_a_result_of_the_tasks_own_does_not_make_a_failure_done_on_a_full_disk(
+    execute: _Execute, run: Run, no_room: Callable[[int], None]
+) -> None:
+    def main(**_: Any) -> None:
+        run.result.write_text("mine")
+        no_room(errno.ENOSPC)
+        raise ValueError("too dry")
+
+    assert execute(main).exit_status == 1
+    assert state_after(run).status is runs.Status.DEAD
+    assert deaths.last_error(run) == "ValueError: too dry"

@@ -223,6 +223,7 @@ def go_on(garden: Garden, story: list[str]) -> None:
 
 def test_a_full_disk_loses_nothing(garden: Garden, small_disk: Callable[[int], Path]) -> None:
     garden.exp = small_disk(4000)
+    garden.more["HEYHI_WAIT_FOR_ROOM"] = "1"
     (garden.home / "alone").mkdir()
     write_batch(garden, *[f"seed={number} seconds=0.1" for number in range(8)])
     driver = start_snakemake(garden)
@@ -241,4 +242,5 @@ def test_a_full_disk_loses_nothing(garden: Garden, small_disk: Callable[[int], P
     done = snakemake(garden, "mode=start_continue")
     assert done.status == 0, out + plain.err + done.err
     assert set(statuses(garden).values()) == {Status.DONE}
+    assert len([*garden.exp.rglob("result.json")]) == 8
     assert garden.executions("meeting") == 0

@@ -6,11 +6,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from heyhi.log import also_log_to_file, copy_output_to, have_streams, setup_logging
+from heyhi.log import (
+    Losses,
+    also_log_to_file,
+    copy_output_to,
+    have_streams,
+    says_what_is_lost,
+    send_output_to,
+    setup_logging,
+)
 
 
 @pytest.fixture
@@ -211,6 +220,105 @@ def _in_a_terminal(command: list[str], typed: bytes) -> str:
     os.close(ours)
     assert process.returncode == 0, out
     return out.decode()
+
+
+# ---- A full disk --------------------------------------------------------------------------------
+
+
+def fill(path: Path) -> None:
+    """Until not one more byte can be appended."""
+    with path.open("ab", buffering=0) as file:
+        for block in (bytes(4096), b"."):
+            try:
+                while True:
+                    file.write(block)
+            except OSError:
+                pass
+
+
+@pytest.fixture
+def full_log(small_disk: Callable[[int], Path]) -> Path:
+    """A log on a full disk, of which a file `filler` can be removed."""
+    disk = small_disk(64)
+    (disk / "filler").write_bytes(bytes(16384))
+    (disk / "run.log").write_text("old\n")
+    fill(disk / "run.log")
+    return disk / "run.log"
+
+
+@pytest.mark.parametrize("send", [copy_output_to, send_output_to])
+def test_lines_that_a_log_loses_are_counted_and_said_once_there_is_room(
+    send: Callable[[Path], AbstractContextManager[Losses]],
+    full_log: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = full_log.stat().st_size
+    with send(full_log) as losses:
+        print("one")
+        print("two\nthree", file=sys.stderr)
+        sys.stdout.write("half a ")
+        sys.stdout.write("line\n")
+        sys.stdout.flush()
+        assert losses.lines == 4
+        (full_log.parent / "filler").unlink()
+        print("four")
+    with full_log.open("rb") as file:
+        file.seek(before)
+        said = file.read().decode()
+    assert said == "heyhi: 4 lines of this log were lost: No space left on device\nfour\n"
+    assert f"{full_log}: 4 lines of this log were lost: No space left on device\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("send", [copy_output_to, send_output_to])
+def test_what_is_lost_at_the_end_is_said_on_stderr(
+    send: Callable[[Path], AbstractContextManager[Losses]],
+    full_log: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with send(full_log):
+        sys.stdout.buffer.write(b"bytes\n")
+        print("a line")
+        sys.stderr.write("no end")
+    told = capfd.readouterr().err.splitlines()[-1]
+    lines = 2 if send is send_output_to else 1  # bytes that pass the text stream by are not copied
+    assert says_what_is_lost(told)
+    assert re.search(rf"{lines + 1} lines? of this log were lost", told)
+
+
+def test_a_line_that_is_cut_gets_its_end(small_disk: Callable[[int], Path]) -> None:
+    disk = small_disk(64)
+    (disk / "filler").write_bytes(bytes(16384))
+    log = disk / "run.log"
+    with copy_output_to(log) as losses:
+        while not losses.lines:
+            print("x" * 1000)
+        (disk / "filler").unlink()
+        print("after")
+    cut, told, after = log.read_text().splitlines()[-3:]
+    assert 0 < len(cut) <= 1000
+    assert told == "heyhi: 1 line of this log was lost: No space left on device"
+    assert after == "after"
+
+
+def test_logging_on_a_full_disk_prints_no_traceback(
+    root_logger: logging.Logger, full_log: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    setup_logging(fpath=full_log)
+    with send_output_to(full_log) as losses:
+        root_logger.error("to both")
+        assert losses.lines == 1
+    setup_logging()  # which closes what was there
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_stream_of_a_batch_is_like_any_other(tmp_path: Path) -> None:
+    with send_output_to(tmp_path / "run.log"):
+        found = sys.stdout.isatty(), sys.stdout.fileno(), sys.stderr.fileno(), sys.stdout.encoding
+        name, writable = sys.stdout.name, sys.stdout.writable()
+        sys.stdout.reconfigure(line_buffering=False)  # type: ignore[union-attr]
+        print("all of it \ud800", end="")
+    assert (found, name, writable) == ((False, 1, 2, "utf-8"), "<stdout>", True)
+    assert (tmp_path / "run.log").read_text() == "all of it \\ud800"
 
 
 # ---- stdout and stderr of a command -------------------------------------------------------------

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
+from heyhi.elsewhere import Place
 from heyhi.invocation import Mode
-from heyhi.plan import make_plan
+from heyhi.plan import Action, make_plan
 from heyhi.runs import RunState, Status
 
 # The table of the README: what each mode (rows) does to a run (columns).
@@ -23,6 +26,24 @@ def test_action(mode: str, status: str, action: str) -> None:
     plan = make_plan(RunState(Status[status]), Mode(mode))
     assert plan.action.name == action
     assert status in plan.reason
+
+
+HERE = Place(Path("/home/me/kept/it"), "")
+THERE = Place(Path("/var/tmp/it"), "another-host")
+
+
+@pytest.mark.parametrize("place", [HERE, THERE], ids=["here", "there"])
+@pytest.mark.parametrize("mode", Mode)
+def test_a_result_that_is_elsewhere_is_moved_in_where_it_can_be(mode: Mode, place: Place) -> None:
+    state = RunState(Status.DONE, None, f"result at {place.text}", result_place=place)
+    plan = make_plan(state, mode)
+    if mode is Mode.RESTART:
+        assert (plan.action, plan.loses_work) == (Action.RESTART, True)
+    elif mode is Mode.DRYRUN or place is THERE:
+        assert (plan.action, plan.loses_work) == (Action.SKIP, False)
+    else:
+        assert (plan.action, plan.loses_work) == (Action.MOVE_IN, False)
+    assert plan.reason == f"DONE (result at {place.text}): {plan.action.value}"
 
 
 def test_only_a_wiped_result_and_a_killed_job_lose_work() -> None:

@@ -1,6 +1,5 @@
 import collections
 import enum
-import json
 import math
 import os
 import pickle
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heyhi import results
+from heyhi import claim, elsewhere, results
 from heyhi.runs import Run
 
 
@@ -202,7 +201,7 @@ def test_a_ring_is_itself_in_the_pickle(run: Run) -> None:
 def test_a_class_of_the_main_program_is_unpickled_elsewhere(run: Run) -> None:
     program = (
         "import pathlib\n"
-        "from heyhi import results, runs\n"
+        "from heyhi import claim, elsewhere, results, runs\n"
         "class Mine:\n    x = 5\n"
         f"results.write(runs.Run('', pathlib.Path({str(run.folder)!r})), [Mine(), lambda: 6])\n"
     )
@@ -214,7 +213,7 @@ def test_a_class_of_the_main_program_is_unpickled_elsewhere(run: Run) -> None:
 def test_numpy_and_cloudpickle_are_not_imported_for_a_plain_result(run: Run) -> None:
     program = (
         "import pathlib, sys\n"
-        "from heyhi import results, runs\n"
+        "from heyhi import claim, elsewhere, results, runs\n"
         f"results.write(runs.Run('', pathlib.Path({str(run.folder)!r})), {{'a': [1, None]}})\n"
         "assert not {'numpy', 'cloudpickle', 'pickle'} & set(sys.modules)\n"
     )
@@ -241,7 +240,7 @@ def test_the_result_is_not_there_before_its_pickle(run: Run) -> None:
     run.result_pickle.mkdir()  # so that the pickle cannot be written
     with pytest.raises(OSError, match=r"result\.pkl"):
         results.write(run, {1j})
-    assert os.listdir(run.folder) == ["result.pkl"]
+    assert sorted(os.listdir(run.folder)) == ["heyhi.json", "result.pkl"]
 
 
 def test_a_reader_never_sees_half_a_result(run: Run) -> None:
@@ -269,38 +268,37 @@ def _reader_of(run: Run) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=run.folder, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.fixture
-def temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files."""
-    folder = tmp_path / "temp"
-    folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    return folder
-
-
-def test_a_result_that_does_not_fit_is_kept_in_the_temp_folder(
-    small_disk: Callable[[int], Path], temp: Path
-) -> None:
+def test_a_result_that_does_not_fit_leaves_nothing_half_written(small_disk: Callable[[int], Path]) -> None:
     disk = small_disk(64)
-    run = Run("p/a/b", disk)
-    value = {"text": "x" * 100_000, "bytes": b"y"}
-    with pytest.raises(OSError, match="No space left") as info:
-        results.write(run, value)
+    with pytest.raises(OSError, match="No space left"):
+        results.write(Run("p/a/b", disk), {"text": "x" * 100_000, "bytes": b"y"})
     assert os.listdir(disk) == []
-    error = results.keep_elsewhere(run, value, info.value)
-    (kept,) = temp.iterdir()
-    assert str(error) == (
-        f"{disk}: the result cannot be written: No space left on device. "
-        f"It is kept in {kept}: make room, and move the files there to {disk}"
-    )
-    assert kept.name.startswith("heyhi-p_a_b-")
-    assert results.read(Run("", kept)) == {"text": "x" * 100_000, "bytes": "b'y'"}
-    assert pickle.loads((kept / "result.pkl").read_bytes()) == value
 
 
-def test_a_result_that_fits_nowhere_is_in_the_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
-    error = results.keep_elsewhere(run, {"a": 1}, OSError(28, "No space left on device"))
-    what, _, text = str(error).partition("; nor anywhere else. It is: ")
-    assert what == f"{run.folder}: the result cannot be written: No space left on device"
-    assert json.loads(text) == {"a": 1}
+def test_a_result_that_is_kept_elsewhere_is_moved_in_whole(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(elsewhere.SETTING, str(tmp_path / "kept"))
+    value = {"text": "x" * 100_000, "bytes": b"y"}
+    place = results.keep_elsewhere(run, results.content_of(value), "local:here:1")
+    assert place.folder.parent == tmp_path / "kept"
+    assert results.read(Run("", place.folder)) == {"text": "x" * 100_000, "bytes": "b'y'"}
+    assert place.folder.stat().st_mode & 0o077 == 0
+    assert claim.take(run.lock, "local:here:2")
+    results.move_in(run, place, "local:here:1")
+    claim.drop(run.lock)
+    assert results.read(run) == {"text": "x" * 100_000, "bytes": "b'y'"}
+    assert pickle.loads(run.result_pickle.read_bytes()) == value
+    assert not place.folder.exists()
+
+
+def test_a_pickle_of_an_earlier_start_does_not_stay_beside_a_result_that_is_moved_in(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(elsewhere.SETTING, str(tmp_path / "kept"))
+    run.result_pickle.write_bytes(b"old")
+    place = results.keep_elsewhere(run, results.content_of(1), "local:here:1")
+    assert claim.take(run.lock, "local:here:2")
+    results.move_in(run, place, "local:here:1")
+    claim.drop(run.lock)
+    assert sorted(os.listdir(run.folder)) == ["heyhi.json", "heyhi.lock", "result.json"]

@@ -677,3 +677,26 @@ def test_of_runs_that_left_the_queue_unseen_the_accounting_tells_what_they_died_
     accounts.kill_daemon("slurmdbd")
     assert field.plan().count("Slurm: ") == 3
     accounts.start_daemon("slurmdbd")
+
+
+# ---- A full disk --------------------------------------------------------------------------------
+
+
+def test_a_result_that_found_no_room_is_moved_in_by_the_next_driver(
+    field: Field, small_disk: Callable[[int], Path]
+) -> None:
+    garden = field.garden
+    garden.exp = small_disk(1000)
+    garden.more.update(HEYHI_WAIT_FOR_ROOM="0", HEYHI_KEEP_DIR=str(garden.home / "kept"))
+    field.write("fail=fill", needing("fail=fill"), "note=$T/mine.txt")
+    first = field()
+    (kept,) = (garden.home / "kept").iterdir()
+    assert first.status == 1
+    assert f"DONE (result at {kept}): make room, and start the batch again" in first.err
+    assert f"waits until the result of p/beds/carrot/fail@fill_b4102b05 is moved in from {kept}" in first.err
+    next(garden.exp.rglob("filler")).unlink()
+    done = field()
+    assert done.status == 0, done.err
+    assert "all 2 runs are done" in done.err
+    assert garden.executions() == 2
+    assert not kept.exists()

@@ -653,3 +653,74 @@ def kill_executions(carrot: Plot) -> None:
             os.kill(int(line.split()[1]), signal.SIGKILL)
         except ProcessLookupError:
             pass  # of a node that was not lost
+
+
+# ---- A full disk --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_plot(plot: MakePlot, slurm_garden: Garden, small_disk: Callable[[int], Path]) -> MakePlot:
+    """full_plot("fail=fill"): a run whose root is on a small disk, which its task fills."""
+    slurm_garden.exp = small_disk(1000)
+    slurm_garden.more["HEYHI_KEEP_DIR"] = str(slurm_garden.home / "kept")
+    return plot
+
+
+def free(carrot: Plot) -> None:
+    (carrot.folder / "filler").unlink()
+
+
+def waits_for_room(carrot: Plot, ranks: int = 1) -> None:
+    """Return once the task has ended, and its result has no room."""
+    carrot.garden.more["HEYHI_WAIT_FOR_ROOM"] = "600"
+    carrot()
+    wait_until(lambda: carrot.garden.executions("end") == ranks)
+    time.sleep(0.5)  # from its end until it waits; a signal before is noted as well
+    assert len(carrot.alive()) == 1
+
+
+@pytest.mark.parametrize(("fail", "ranks"), [("fill", 1), ("fill_master", 2)])
+def test_on_a_full_disk_a_job_waits_until_there_is_room(full_plot: MakePlot, fail: str, ranks: int) -> None:
+    carrot = full_plot(f"fail={fail}", f"launcher.slurm.num_gpus={ranks}")
+    waits_for_room(carrot, ranks)
+    free(carrot)
+    carrot.ended()
+    last = carrot()
+    assert (last.status, last.out.splitlines()[0]) == (0, "lr: 0.5")
+    assert carrot.starts() == ["DONE"]
+
+
+def test_without_room_its_result_is_elsewhere_and_the_next_start_moves_it_in(full_plot: MakePlot) -> None:
+    carrot = full_plot("fail=fill")
+    done = carrot("--wait", HEYHI_WAIT_FOR_ROOM="0")
+    (kept,) = (carrot.garden.home / "kept").iterdir()
+    assert done.status == 1, done.err
+    assert f"DONE (result at {kept})" in done.err
+    assert f"is DONE (result at {kept}): 1 run would be wiped" in carrot("--mode", "restart").err
+    free(carrot)
+    last = carrot()
+    assert (last.status, last.out.splitlines()[0]) == (0, "lr: 0.5")
+    assert len(carrot.jobs()) == 1
+
+
+@pytest.mark.parametrize("words", [(), ("--signal=USR1",), ("--signal=TERM",)])
+def test_what_ends_a_job_that_waits_for_room_loses_no_result(
+    full_plot: MakePlot, cluster: Cluster, words: tuple[str, ...]
+) -> None:
+    carrot = full_plot("fail=fill")
+    waits_for_room(carrot)
+    cluster.client("scancel", *words, *carrot.alive())
+    carrot.ended()
+    (kept,) = (carrot.garden.home / "kept").iterdir()
+    assert f"DONE (result at {kept})" in carrot("--mode", "dryrun").err
+    free(carrot)
+    assert carrot().status == 0
+
+
+def test_what_a_job_prints_on_a_full_disk_ends_nothing(full_plot: MakePlot) -> None:
+    carrot = full_plot("fail=print")
+    waits_for_room(carrot)
+    free(carrot)
+    carrot.ended()
+    assert carrot().status == 0
+    assert re.search(r"heyhi: 10\d lines of this log were lost: No space left", carrot.run.log.read_text())

@@ -33,7 +33,10 @@ def _grow(cfg):
     if cfg.fail in MISHAPS:
         MISHAPS[cfg.fail](cfg)
     _count("end")
-    return {"lr": cfg.lr, "note": cfg.note, "depth": cfg.soil.depth, "season": cfg.season}
+    result = {"lr": cfg.lr, "note": cfg.note, "depth": cfg.soil.depth, "season": cfg.season}
+    if size := os.environ.get("GARDEN_RESULT_KB"):
+        result["ballast"] = "x" * 1024 * int(size)
+    return result
 
 
 def _sleep(_):
@@ -180,6 +183,49 @@ def _fill_disk(_):
             pass
 
 
+def _fill_disk_as_master(cfg):
+    """Once all of two ranks are at work; the other one ends on the full disk."""
+    if heyhi.is_master():
+        _wait_for("here.1")
+        _fill_disk(cfg)
+    else:
+        Path("here.1").touch()
+        _wait_for("filler")
+        time.sleep(1)
+
+
+def _empty_folder_and_fill_disk(_):
+    _empty_folder(None)
+    here = os.getcwd()
+    os.chdir(os.environ["HH_EXP_DIR"])
+    _fill_disk(None)
+    os.chdir(here)
+
+
+def _print_on_full_disk(_):
+    """Prints a line, and then 100 for which there is no room."""
+    print("before", flush=True)
+    _fill_disk(None)
+    # What is left of the log's last block.
+    with Path("run.log").open("ab", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x")
+        except OSError:
+            pass
+    for number in range(50):
+        print("line", number)
+        print("line", number, file=sys.stderr, flush=True)
+    import logging
+
+    logging.getLogger().error("a line of logging")
+
+
+def _raise_on_full_disk(_):
+    _fill_disk(None)
+    raise ValueError("too dry")
+
+
 MISHAPS = {
     "slow": _sleep,
     "raise": _raise,
@@ -196,6 +242,10 @@ MISHAPS = {
     "empty": _empty_folder,
     "thread": _leave_thread,
     "fill": _fill_disk,
+    "print": _print_on_full_disk,
+    "empty_fill": _empty_folder_and_fill_disk,
+    "fill_master": _fill_disk_as_master,
+    "fill_raise": _raise_on_full_disk,
     "metrics": _write_metrics,
     "complain": _complain,
     "place": _tell_place,

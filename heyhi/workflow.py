@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from heyhi import drivers, gpus, listing, slurm
+from heyhi import drivers, gpus, listing, places, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
 from heyhi.batch import read_batch
 from heyhi.child import Child, ToldRun, tell_children
@@ -415,6 +415,8 @@ class Workflow:
             return
         there = len(gpus.names())
         starting = [item for item in self._launched if item.kind is Kind.START or self._is_forced(item)]
+        if any(map(_gpus_of, starting)):
+            places.gpu_locks()  # that it is not ours is said once, before any job meets it
         greedy = [item for item in starting if _gpus_of(item) > there]
         if greedy:
             first, most = greedy[0], max(map(_gpus_of, greedy))

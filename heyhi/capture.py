@@ -9,6 +9,7 @@ The script's other commands do run, as they make the loop's values; they are nam
 """
 
 import bisect
+import fcntl
 import itertools
 import json
 import os
@@ -26,9 +27,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi.errors import UsageError
+from heyhi import places
+from heyhi.errors import LaunchError, UsageError
 from heyhi.intercept import VARIABLE
 from heyhi.project import Project, display
+from heyhi.secret_names import Secrets
 
 __all__ = ["Captured", "Line", "Remark", "capture"]
 
@@ -95,8 +98,11 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
         status = _run(
             script.absolute(), cwd, _environment(text, folder, project, limits), limits, ends_with_us
         )
+        if not folder.is_dir():
+            raise LaunchError(f"{script}: {folder} was removed while the script was captured: try again")
         trace = list(_read_trace(folder, cwd))
-        _refuse_unfinished(script, status, trace, limits, too_many=(folder / "too_many").exists())
+        last = _Last(trace, Secrets.of(project))
+        _refuse_unfinished(script, status, last, limits, too_many=(folder / "too_many").exists())
         lines = _read_lines(folder, trace)
     remarks = [*_hints(lines, trace), *_uses_of_runs(trace, project.experiment_root)]
     return Captured(tuple(lines), tuple(_other_commands(trace)), tuple(remarks))
@@ -181,10 +187,17 @@ def _may_change_environment(text: str) -> bool:
 _GUARD = 'read -r pid; read -r _; kill -s KILL -- "-$pid" 2> /dev/null; rm -rf -- "$1"'
 
 
+_PREFIX = "heyhi-captured-"
+
+
 @contextmanager
 def _folder() -> "Iterator[tuple[Path, int]]":
-    """A folder that is gone in the end, and a descriptor: the process told to it dies with us."""
-    with tempfile.TemporaryDirectory(prefix="heyhi-capture-") as name:
+    """A folder that is gone in the end, and a descriptor: the process told to it dies with us.
+
+    It holds all that the script exports, secrets too: so it is in memory, where there is room.
+    """
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=places.in_memory()) as name, _locked(name):
+        _remove_what_was_killed(Path(name).parent)
         guard = subprocess.Popen(
             ["sh", "-c", _GUARD, "heyhi-capture", name], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -197,6 +210,40 @@ def _folder() -> "Iterator[tuple[Path, int]]":
         finally:
             guard.kill()
             guard.communicate()
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[bool]:
+    """Hold a lock on a folder; whether it was free."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # held; or there are no locks on this file system
+    return True
+
+
+def _remove_what_was_killed(place: Path) -> None:
+    """Remove folders whose process and whose guard were killed both."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        try:
+            known = os.lstat(folder)
+            if known.st_uid == os.geteuid() and time.time() - known.st_mtime > _JUST_MADE:
+                with _locked(str(folder)) as is_free:
+                    if is_free:
+                        shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # gone meanwhile, or no folder
+
+
+_JUST_MADE = 60  # seconds in which a folder may not be locked yet
 
 
 def _run(
@@ -255,7 +302,7 @@ def _session(session: int) -> list[int]:
 
 
 def _refuse_unfinished(
-    script: Path, status: int | None, trace: Sequence["_Step"], limits: Limits, *, too_many: bool
+    script: Path, status: int | None, steps: "_Last", limits: Limits, *, too_many: bool
 ) -> None:
     """Raise UsageError unless the script came to its end."""
     if too_many:
@@ -264,14 +311,13 @@ def _refuse_unfinished(
             f"{VARIABLE}_RUNS=... allows more"
         )
     if status is None:
-        last = f"; its last command: {trace[-1].told}" if trace else ""
+        last = steps.told(steps.trace[-1] if steps.trace else None)
         raise UsageError(
             f"{script}: not at its end after {limits.seconds:g} s: does it loop for ever, or do much itself? "
             f"{VARIABLE}_SECONDS=... gives it longer{last}"
         )
     if status:
-        failed = _failed_step(trace, status)
-        last = f"; its last command: {failed.told}" if failed else ""
+        last = steps.told(_failed_step(steps.trace, status))
         raise UsageError(f"{script}: failed with status {status}; nothing was started{last}")
 
 
@@ -287,15 +333,26 @@ class _Step(NamedTuple):
     command: str
 
     @property
-    def told(self) -> str:
-        """Where and what, in one line."""
-        command = " ".join(self.command.split())
-        return f"{self.where}: {command if len(command) <= 200 else command[:200] + '...'}"
-
-    @property
     def runs(self) -> bool:
         """Whether it names a run.py."""
         return "run.py" in self.command
+
+
+class _Last(NamedTuple):
+    """Tells the last command of a script, without the secrets that are in it."""
+
+    trace: Sequence[_Step]
+    secrets: Secrets
+
+    def told(self, step: _Step | None) -> str:
+        """Where and what, in one line."""
+        if step is None:
+            return ""
+        known = [*self.secrets.values(os.environ).values()]
+        known += [value for one in self.trace for value in self.secrets.assigned(one.command)]
+        command = " ".join(self.secrets.hide(step.command, known).split())
+        command = command if len(command) <= 200 else f"{command[:200]}..."
+        return f"; its last command: {step.where}: {command}"
 
 
 _STEP = re.compile(r"^\++\x01([^\x01]*)\x01(\d+)\x01([^\x01]*)\x01(\d+)\x01(.*)\Z", re.DOTALL)

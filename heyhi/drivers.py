@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from heyhi import claim, files
+from heyhi import claim, files, places
 from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
 from heyhi.project import Project
@@ -104,9 +104,15 @@ def write_script(project: Project, text: str) -> str:
     """Write a batch that is no script of the user's as one, named by its content. Returns its path."""
     name = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
     path = batches_place(project) / f"{name}.sh"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     write_whole(path, text)
     return str(path)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder in `.heyhi` of an experiment root. Raises LaunchError if somebody else has made it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    places.refuse_foreign(folder, folder.parent.parent)
 
 
 # ---- Inside a driver ----------------------------------------------------------------------------
@@ -120,7 +126,7 @@ def record(path: Path, batch: str, on_stop: Callable[[], None], executor: str = 
         on_stop()
         signal.default_int_handler(number, frame)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     log = os.environ.get("HEYHI_DRIVER_LOG", "")
     content = {"batch": batch, "started": time.time(), "log": log}
     content |= {"executor": executor, "machine": _this_machine()}
@@ -287,8 +293,10 @@ def _hand_on(process: "subprocess.Popen[str]") -> None:
 
 def _leave_behind(project: Project, words: Sequence[str]) -> int:
     log = orders_place(project).parent / "logs" / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{os.getpid()}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
+    _make(log.parent)
+    # O_EXCL: never through a link that somebody else has put there.
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with open(descriptor, "ab") as file:
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Folders outside of any experiment root: one of each user on each host, and one in memory.
+"""Folders that others could prepare: one of each user on each host, one in memory, those in a shared root.
 
 /var/tmp/heyhi-<uid>-<host>/       GPU locks; `gpu_locks = "/a/folder"`: in /a/folder/heyhi-<uid>-<host>
 
@@ -10,7 +10,8 @@ asked, and no project. /var/tmp is what sessions share most: /run/user/<uid> com
 Slurm gives each job a /tmp and a /dev/shm of its own where job containers are on.
 
 Others can write to /var/tmp, too, and make a folder or a link of that name first: so the place is made by
-mkdir, looked at without following links, and used only if it is this user's alone.
+mkdir, looked at without following links, and used only if it is this user's alone. An experiment root that
+others can write to may hold a `.heyhi` of theirs: what jobs are told to do comes from there.
 """
 
 import os
@@ -24,7 +25,7 @@ from typing import Any
 from heyhi import files
 from heyhi.errors import LaunchError, UsageError
 
-__all__ = ["gpu_locks", "in_memory", "of_the_version_before"]
+__all__ = ["gpu_locks", "in_memory", "is_ours", "of_the_version_before", "refuse_foreign"]
 
 _SETTING = "gpu_locks"
 _USERS, _MACHINES = Path(".config/heyhi/config.toml"), Path("/etc/heyhi/config.toml")
@@ -72,6 +73,48 @@ def in_memory() -> Path | None:
 
 def _name() -> str:
     return f"heyhi-{os.getuid()}-{os.uname().nodename}"
+
+
+def refuse_foreign(folder: Path, root: Path) -> None:
+    """Raise LaunchError if somebody put a folder into an experiment root who may not change the root itself.
+
+    It may belong to this user, to root, or to the owner of the experiment root; to anybody, where all who
+    can write to the root can replace each other's files anyway.
+    """
+    above = os.stat(root)
+    if above.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not above.st_mode & stat.S_ISVTX:
+        return
+    for path in (*reversed(folder.relative_to(root).parents[:-1]), folder.relative_to(root)):
+        try:
+            known = os.lstat(root / path)
+        except FileNotFoundError:
+            return
+        if known.st_uid not in (0, above.st_uid) and not _is_own_number(known.st_uid, root):
+            raise LaunchError(
+                f"{root / path}: belongs to {_user(known.st_uid)}, and jobs would do what is written there; "
+                "HH_EXP_DIR=... names another experiment root"
+            )
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is real, and this user's or root's; nobody else can have prepared what is in it."""
+    known = os.lstat(folder)
+    is_real = stat.S_ISDIR(known.st_mode)
+    return is_real and (known.st_uid == 0 or _is_own_number(known.st_uid, folder.parent))
+
+
+def _is_own_number(number: int, folder: Path) -> bool:
+    """Whether it is this user's, or what a file server makes of it, as of root's, in what is made there."""
+    if number == os.geteuid():
+        return True
+    try:
+        made = tempfile.mkdtemp(prefix=".heyhi-", dir=folder)
+    except OSError:
+        return False
+    try:
+        return os.lstat(made).st_uid == number
+    finally:
+        os.rmdir(made)
 
 
 # ---- Whose it is --------------------------------------------------------------------------------

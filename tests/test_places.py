@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim, gpus, places
+from heyhi import claim, fingerprints, gpus, places
 from heyhi.errors import LaunchError, UsageError
 from heyhi.runs import this_host
+from tests.batches import snakemake, write_batch
+from tests.conftest import Garden
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
@@ -267,3 +269,97 @@ def test_files_with_secrets_go_to_memory_only_where_there_is_room(monkeypatch: p
     assert found in (None, Path("/dev/shm"))
     monkeypatch.setattr(places, "_ROOM", 1 << 62)
     assert places.in_memory() is None
+
+
+# ---- An experiment root that others can write to ------------------------------------------------
+
+
+@as_root
+def test_a_folder_that_another_user_put_into_the_root_is_refused(shared: Path) -> None:
+    orders = shared / ".heyhi" / "orders"
+    as_nobody(lambda: orders.mkdir(parents=True))
+    with pytest.raises(LaunchError) as caught:
+        places.refuse_foreign(orders, shared)
+    assert str(caught.value) == (
+        f"{shared / '.heyhi'}: belongs to nobody (user 65534), and jobs would do what is written there; "
+        "HH_EXP_DIR=... names another experiment root"
+    )
+
+
+@as_root
+def test_one_of_the_roots_owner_or_of_a_group_that_shares_all_is_not(shared: Path, public: Path) -> None:
+    theirs = public / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, NOBODY, NOBODY)
+    as_nobody(lambda: (theirs / ".heyhi").mkdir())
+    places.refuse_foreign(theirs / ".heyhi" / "orders", theirs)
+    as_nobody(lambda: (shared / ".heyhi").mkdir())
+    shared.chmod(0o2775)
+    places.refuse_foreign(shared / ".heyhi" / "orders", shared)
+
+
+@as_root
+def test_a_driver_takes_no_place_that_another_user_has_made(
+    garden: Garden, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_nobody(lambda: (shared / ".heyhi" / "orders").mkdir(parents=True))
+    write_batch(garden, "seed=1")
+    done = snakemake(garden, HH_EXP_DIR=str(shared))
+    assert (done.status, garden.executions()) == (1, 0)
+    assert "belongs to nobody" in done.err.splitlines()[-1]
+
+
+@as_root
+def test_a_job_never_runs_a_copy_of_the_code_that_another_user_has_made(garden: Garden, shared: Path) -> None:
+    assert garden("-c", "conf/beds/carrot.prototxt", env={"HH_EXP_DIR": str(shared)}).status == 0
+    (copy,) = (shared / "checkpoints").iterdir()
+    shutil.rmtree(shared / "checkpoints")
+    (shared / "checkpoints").mkdir()
+    (shared / "checkpoints").chmod(0o1777)
+    as_nobody(copy.mkdir)
+    done = garden("-c", "conf/beds/carrot.prototxt", "seed=2", env={"HH_EXP_DIR": str(shared)})
+    assert done.status == 0, done.err
+    assert sorted(path.name for path in copy.parent.iterdir()) == [copy.name, f"{copy.name}.0"]
+    assert (copy.parent / f"{copy.name}.0" / "run.py").exists()
+    again = garden("-c", "conf/beds/carrot.prototxt", "seed=3", env={"HH_EXP_DIR": str(shared)})
+    assert again.status == 0, again.err
+    assert len(list(copy.parent.iterdir())) == 2
+
+
+def test_a_note_is_never_written_through_a_link_or_into_a_fifo(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("all my work")
+    notes = tmp_path / ".heyhi" / "fingerprints"
+    notes.mkdir(parents=True)
+    (notes / "5b").symlink_to(precious)
+    os.mkfifo(notes / "5c")
+    for fingerprint in ("5b154d9b7ef77ffd", "5c154d9b7ef77ffd"):
+        fingerprints.note(tmp_path, fingerprint, "p/it")
+    assert precious.read_text() == "all my work"
+
+
+def test_what_a_driver_writes_never_goes_through_a_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("all my work")
+    place = tmp_path / ".heyhi" / "orders" / "it"
+    place.parent.mkdir(parents=True)
+    place.with_suffix(".lock").symlink_to(precious)
+    code = "import sys; from pathlib import Path; from heyhi import drivers\n"
+    code += "drivers.record(Path(sys.argv[1]), 'it.sh', print)"
+    done = subprocess.run([sys.executable, "-c", code, str(place)], capture_output=True, check=False)
+    assert done.returncode != 0
+    assert precious.read_text() == "all my work"
+
+
+@pytest.mark.parametrize("kind", ["a link", "a fifo"])
+def test_the_lock_of_generated_modules_is_a_file_of_its_own(kind: str, garden: Garden) -> None:
+    lock = garden.root / "conf" / ".heyhi_protos.lock"
+    lock.unlink(missing_ok=True)
+    if kind == "a fifo":
+        os.mkfifo(lock)
+    else:
+        lock.symlink_to(garden.home / "made")
+    done = garden.python("-m", "heyhi.commands", "protos")
+    assert done.status == 2
+    assert len(done.err.splitlines()) == 1
+    assert not (garden.home / "made").exists()

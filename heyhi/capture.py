@@ -91,7 +91,7 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
     It runs in the current folder if that is in the project, else in the project's root: so that
     `python run.py` in it means the same from wherever it is called.
     """
-    text = _read(script)
+    text, secrets = _read(script), Secrets.of(project)
     limits = limits or Limits.of_environment()
     cwd = Path.cwd() if Path.cwd().is_relative_to(os.path.realpath(project.root)) else project.root
     with _folder() as (folder, ends_with_us):
@@ -101,7 +101,7 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
         if not folder.is_dir():
             raise LaunchError(f"{script}: {folder} was removed while the script was captured: try again")
         trace = list(_read_trace(folder, cwd))
-        last = _Last(trace, Secrets.of(project))
+        last = _Last(trace, secrets)
         _refuse_unfinished(script, status, last, limits, too_many=(folder / "too_many").exists())
         lines = _read_lines(folder, trace)
     remarks = [*_hints(lines, trace), *_uses_of_runs(trace, project.experiment_root)]

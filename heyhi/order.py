@@ -9,11 +9,13 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heyhi.files import open_regular, write_whole
 from heyhi.runs import Run
-from heyhi.secret_names import Kept
+
+if TYPE_CHECKING:
+    from heyhi.secret_names import Kept
 
 __all__ = ["Order", "read_order", "write_orders"]
 
@@ -37,7 +39,7 @@ class Order(NamedTuple):
     provenance: dict[str, Any]
     snapshot_place: str | None = None
     log_level: str = "INFO"
-    environment: dict[str, Kept] = {}  # noqa: RUF012  (never changed)
+    environment: "dict[str, Kept]" = {}  # noqa: RUF012  (never changed)
     gpus: int = 0
 
     @property

@@ -17,8 +17,6 @@ others can write to may hold a `.heyhi` of theirs: what jobs are told to do come
 import os
 import pwd
 import stat
-import tempfile
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +54,8 @@ def gpu_locks() -> Path:
 
 def of_the_version_before() -> list[Path]:
     """Where the version before has GPU locks, which a running job of its may hold; only this user's."""
+    import tempfile  # here and below: on the way of each run.py they would take longer than all else here
+
     places = dict.fromkeys(Path(folder, _name()) for folder in (tempfile.gettempdir(), _USUAL[-1]))
     return [place for place in places if _is_ours(place)]
 
@@ -105,6 +105,8 @@ def is_ours(folder: Path) -> bool:
 
 def _is_own_number(number: int, folder: Path) -> bool:
     """Whether it is this user's, or what a file server makes of it, as of root's, in what is made there."""
+    import tempfile
+
     if number == os.geteuid():
         return True
     try:
@@ -192,6 +194,8 @@ def _settings_files() -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     """The settings in a file; none if it is not there, or not to be seen."""
+    import tomllib
+
     try:
         settings = tomllib.loads(files.read_text(path))
         if os.stat(path).st_mode & stat.S_IWOTH:

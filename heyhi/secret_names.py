@@ -48,8 +48,9 @@ _VALUES = re.compile(
     r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@"  # https://user:password@host
     r"|https?://[^/\s:@]+@"  # https://token@host
     r"|(^|[?&;\s])(sig|signature|token|access_token|api_?key|password|passwd|pwd|secret|accountkey)=[^&;\s]"
-    r"|\b(hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abprs]-|AIza)[\w-]{16,}"
-    r"|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.eyJ"
+    r"|(?<![\w./-])(hf|gh[pousr])_[a-z0-9]{16,}(?![\w./-])"
+    r"|(?<![\w./-])(github_pat_|glpat-|sk-|xox[abprs]-|AIza)(?=[\w-]*\d)[\w-]{16,}(?![\w./-])"
+    r"|(?<![\w./-])(AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.eyJ)"
     r"|\b(bearer|basic)\s+[\w.~+/=-]{16,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----",
     re.IGNORECASE,

@@ -46,6 +46,8 @@ VALUES = [
     "hf_abcdefghijklmnopqrst",
     "ghp_abcdefghijklmnopqrst",
     "AKIAABCDEFGHIJKLMNOP",
+    "sk-proj-Abc1defghijklmnop",
+    "--token hf_abcdefghijklmnopqrst",
     "Bearer abcdefghijklmnopqrst",
     "-----BEGIN OPENSSH PRIVATE KEY-----\nabc",
 ]

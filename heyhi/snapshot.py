@@ -2,6 +2,7 @@
 
     <experiment root>/checkpoints/<hash of the tree>/     the repository, as it is, dirty or not
         GITHASH.txt  GITDIFF.txt                          the commit, and what differs from it
+                      checkpoints/of-<uid>/<hash>/        where another user has made the first one
 
 Copied are the tracked files and the untracked ones that git does not ignore, and the generated modules
 of `conf/`. Of a project outside git: all files but caches. The copy is made beside and moved into place;
@@ -233,10 +234,11 @@ def _folder(place: Path, digest: str) -> Path:
     folder = place / digest
     if not os.path.lexists(folder) or places.is_ours(folder):
         return folder
-    own = place / f"{digest}.{os.geteuid()}"
-    if os.path.lexists(own) and not places.is_ours(own):
+    own = place / f"of-{os.geteuid()}"
+    own.mkdir(exist_ok=True)
+    if not places.is_ours(own):
         raise LaunchError(f"{own}: is somebody else's; --checkpoint DIR names another folder for copies")
-    return own
+    return own / digest
 
 
 def _move(partial: Path, folder: Path) -> Path:

@@ -319,8 +319,8 @@ def test_a_job_never_runs_a_copy_of_the_code_that_another_user_has_made(garden: 
     as_nobody(copy.mkdir)
     done = garden("-c", "conf/beds/carrot.prototxt", "seed=2", env={"HH_EXP_DIR": str(shared)})
     assert done.status == 0, done.err
-    assert sorted(path.name for path in copy.parent.iterdir()) == [copy.name, f"{copy.name}.0"]
-    assert (copy.parent / f"{copy.name}.0" / "run.py").exists()
+    assert sorted(path.name for path in copy.parent.iterdir()) == sorted([copy.name, "of-0"])
+    assert (copy.parent / "of-0" / copy.name / "run.py").exists()
     again = garden("-c", "conf/beds/carrot.prototxt", "seed=3", env={"HH_EXP_DIR": str(shared)})
     assert again.status == 0, again.err
     assert len(list(copy.parent.iterdir())) == 2

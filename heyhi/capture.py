@@ -105,6 +105,8 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
         _refuse_unfinished(script, status, last, limits, too_many=(folder / "too_many").exists())
         lines = _read_lines(folder, trace)
     remarks = [*_hints(lines, trace), *_uses_of_runs(trace, project.experiment_root)]
+    if script.absolute().is_relative_to(project.root):
+        remarks += _written_secrets(script, text, lines, secrets)
     return Captured(tuple(lines), tuple(_other_commands(trace)), tuple(remarks))
 
 
@@ -558,6 +560,22 @@ def _hints(lines: Sequence[Line], trace: Sequence[_Step]) -> Iterator[Remark]:
     for step in trace:
         if re.match(r"trap .*\bERR$", step.command, re.DOTALL):
             yield Remark(step.where, "no run that fails comes to this trap: in a batch, the others go on")
+
+
+def _written_secrets(script: Path, text: str, lines: Sequence[Line], secrets: Secrets) -> Iterator[Remark]:
+    """Where a secret stands in the text of a script of the project, which is copied with the code."""
+    environments = {id(line.environment): line.environment for line in lines}.values()
+    values = {value for one in environments for value in secrets.values(one).values() if len(value) > 3}
+    for value in sorted(values)[:_MOST_SECRETS]:
+        if value in text:
+            number = text[: text.index(value)].count("\n") + 1
+            problem = (
+                "a secret stands in the script, which is copied with the code; $(cat FILE) has it elsewhere"
+            )
+            yield Remark(f"{display(script)}:{number}", problem)
+
+
+_MOST_SECRETS = 20
 
 
 def _statement(lines: Sequence[str]) -> str:

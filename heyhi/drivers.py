@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -198,6 +199,8 @@ def sweep(place: Path) -> None:
             forget(lock.with_suffix(""))
         elif not dead.exists():
             dead.touch()
+            with suppress(OSError):  # the version before has them readable for all, with secrets
+                lock.with_suffix(".jsonl").chmod(0o600)
         elif time.time() - dead.stat().st_mtime > _KEEP_DAYS * 86_400:
             forget(lock.with_suffix(""))
 

@@ -284,6 +284,19 @@ def test_a_script_that_fails_is_told_without_them(script: str, vault: Vault) -> 
     assert "canary" not in done.err
 
 
+def test_a_secret_in_the_text_of_a_script_of_the_project_is_pointed_out(vault: Vault) -> None:
+    for name, folder_of_it in (("inside.sh", vault.garden.root), ("outside.sh", vault.place)):
+        path = folder_of_it / name
+        path.write_text(
+            f"export A=1\nHF_TOKEN=canary-42 python {vault.garden.root}/run.py {' '.join(CARROT)}\n"
+        )
+        done = vault.heyhi("plan", str(path))
+        assert done.status == 0, done.err
+        told = f"{name}:2: a secret stands in the script, which is copied with the code"
+        assert (told in done.out) == (name == "inside.sh")
+        assert "canary" not in done.out + done.err
+
+
 def test_lines_on_stdin_with_a_secret_are_refused_without_it(vault: Vault) -> None:
     line = f"HF_TOKEN={vault.secret('one')} python run.py {' '.join(CARROT)}\n"
     done = vault.garden.python("-m", "heyhi.commands", "start", "-", stdin=line)

@@ -216,7 +216,7 @@ def _folder() -> "Iterator[tuple[Path, int]]":
 
 @contextmanager
 def _locked(folder: str) -> Iterator[bool]:
-    """Hold a lock on a folder; whether it was free."""
+    """Hold a lock on a folder. Yields False if another process has it, or if it cannot be locked."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield _lock(descriptor)
@@ -233,7 +233,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _remove_what_was_killed(place: Path) -> None:
-    """Remove folders whose process and whose guard were killed both."""
+    """Remove folders of captures that were killed together with their guard."""
     for folder in place.glob(f"{_PREFIX}*"):
         try:
             known = os.lstat(folder)

@@ -206,7 +206,7 @@ def sweep(place: Path) -> None:
 
 
 def _are_all_jobs_gone(lock: Path) -> bool:
-    """Whether surely no job of a dead driver will read its orders any more.
+    """True if certainly no job of a dead driver will read its orders any more.
 
     A child that it had forked holds its lock until it is a program of its own, with its command line.
     """

@@ -1,17 +1,17 @@
-"""Folders that others could prepare: one of each user on each host, one in memory, those in a shared root.
+"""Folders that other users could prepare: for GPU locks, in memory, and in an experiment root.
 
 /var/tmp/heyhi-<uid>-<host>/       GPU locks; `gpu_locks = "/a/folder"`: in /a/folder/heyhi-<uid>-<host>
 
     ~/.config/heyhi/config.toml    where the user says so; the home is that of the password database
     /etc/heyhi/config.toml         where the machine does; the user's file wins
 
-Two sessions of a user must see one place, whatever TMPDIR, HOME or XDG_... say in each: so no variable is
-asked, and no project. /var/tmp is what sessions share most: /run/user/<uid> comes and goes with logins, and
-Slurm gives each job a /tmp and a /dev/shm of its own where job containers are on.
+Two sessions of a user must see one place of GPU locks, whatever TMPDIR, HOME or XDG_... say in each: so it
+depends on no variable and no project. Sessions share /var/tmp more often than any other folder: /run/user
+comes and goes with logins, and where job containers are on, Slurm gives each job its own /tmp and /dev/shm.
 
-Others can write to /var/tmp, too, and make a folder or a link of that name first: so the place is made by
-mkdir, looked at without following links, and used only if it is this user's alone. An experiment root that
-others can write to may hold a `.heyhi` of theirs: what jobs are told to do comes from there.
+Others can write to /var/tmp as well, and make a folder or a link of that name first: so the place is made by
+mkdir, checked without following links, and used only if it is this user's alone. An experiment root that
+others can write to may hold a `.heyhi` of theirs, from which jobs would take their orders.
 """
 
 import os
@@ -78,8 +78,8 @@ def _name() -> str:
 def refuse_foreign(folder: Path, root: Path) -> None:
     """Raise LaunchError if somebody put a folder into an experiment root who may not change the root itself.
 
-    It may belong to this user, to root, or to the owner of the experiment root; to anybody, where all who
-    can write to the root can replace each other's files anyway.
+    It may belong to this user, to root, or to the owner of the experiment root; to any user in a root without
+    a sticky bit that others can write to: they can replace each other's files there anyway.
     """
     above = os.stat(root)
     if above.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not above.st_mode & stat.S_ISVTX:
@@ -97,14 +97,14 @@ def refuse_foreign(folder: Path, root: Path) -> None:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder is real, and this user's or root's; nobody else can have prepared what is in it."""
+    """True if a folder is real, and this user's or root's: no other user can have prepared what is in it."""
     known = os.lstat(folder)
     is_real = stat.S_ISDIR(known.st_mode)
     return is_real and (known.st_uid == 0 or _is_own_number(known.st_uid, folder.parent))
 
 
 def _is_own_number(number: int, folder: Path) -> bool:
-    """Whether it is this user's, or what a file server makes of it, as of root's, in what is made there."""
+    """True for this user's number, or for what a file server turns it into, as root's, in new files there."""
     import tempfile
 
     if number == os.geteuid():

@@ -9,8 +9,8 @@ in memory    {"HF_TOKEN": "hf_ab12", "OMP_NUM_THREADS": "1", "LANG": None}
 None: the variable was unset. `[tool.heyhi]` of a project adds names (`secrets`) and removes names
 (`not_secrets`).
 
-A name that wrongly counts as secret costs a word of the user's at a replay; one that wrongly does not is in a
-file that others can read. So the rules rather take too many.
+The rules rather take too many: a variable that is no secret has to be set for a replay, once; a secret that
+they miss is in a file that others can read.
 """
 
 import re
@@ -84,7 +84,7 @@ class Secrets(NamedTuple):
             return cls()
 
     def is_secret(self, name: str, value: str = "") -> bool:
-        """Whether a variable holds a secret, by its name or by its value."""
+        """True if a variable holds a secret, by its name or by its value."""
         upper = name.upper()
         if any(fnmatchcase(upper, pattern) for pattern in self.removed):
             return False
@@ -100,15 +100,11 @@ class Secrets(NamedTuple):
         if value is None or value is True:
             return value
         text = str(value)  # somebody may have edited a file
-        return True if self.is_secret(name, text) else text
+        return True if text and self.is_secret(name, text) else text
 
     def values(self, environment: Mapping[str, str | None]) -> dict[str, str]:
         """The secrets of an environment, to be handed on from process to process."""
-        return {
-            name: value
-            for name, value in environment.items()
-            if value is not None and self.is_secret(name, value)
-        }
+        return {name: value for name, value in environment.items() if value and self.is_secret(name, value)}
 
     def hide(self, text: str, known: Iterable[str] = ()) -> str:
         """A text without the secrets that it assigns, those in its URLs, and the `known` ones."""

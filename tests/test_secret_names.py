@@ -74,13 +74,14 @@ def test_other_values_are_not(value: str) -> None:
 
 # ---- What is kept, and what is handed on --------------------------------------------------------
 
-ENVIRONMENT = {"HF_TOKEN": "x", "DB_PASSWORD": None, "OMP": "1", "INDEX": "https://me:pw@host"}
+ENVIRONMENT = {"HF_TOKEN": "x", "DB_PASSWORD": None, "KEY": "", "OMP": "1", "INDEX": "https://me:pw@host"}
 
 
 def test_of_a_secret_only_that_it_was_set_is_kept() -> None:
     assert Secrets().kept(ENVIRONMENT) == {
         "HF_TOKEN": True,
         "DB_PASSWORD": None,
+        "KEY": "",
         "OMP": "1",
         "INDEX": True,
     }

@@ -191,15 +191,19 @@ def own_cluster(cluster: Cluster) -> Iterator[Cluster]:
 # ---- Where runs go ------------------------------------------------------------------------------
 
 
+def keep_conf(field: Field) -> None:
+    """Snakemake's executor drops SLURM_CONF on the node, where this cluster has no other place for it."""
+    srun = field.programs / "srun"
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={field.cluster.conf} exec /usr/bin/srun "$@"\n')
+    srun.chmod(0o755)
+
+
 @pytest.mark.parametrize("executor", ["heyhi-slurm", "slurm"])
 def test_a_rule_of_the_users_and_snakemakes_own_executor_work_on_the_same_snakefile(
     make_field: MakeField, cluster: Cluster, executor: str
 ) -> None:
     field = make_field(cluster)
-    # Snakemake's executor drops SLURM_CONF on the node, where this cluster has no other place for it.
-    srun = field.programs / "srun"
-    srun.write_text(f'#!/bin/sh\nSLURM_CONF={cluster.conf} exec /usr/bin/srun "$@"\n')
-    srun.chmod(0o755)
+    keep_conf(field)
     (field.garden.root / "workflows/mine.smk").write_text(
         'rule weigh:\n    input:\n        runs.results("grow"),\n    output:\n        "weights.txt",\n'
         '    resources:\n        runtime=5,\n    shell:\n        "cat {input:q} > {output}"\n'
@@ -263,6 +267,16 @@ def test_secrets_reach_tasks_also_after_a_requeue_and_different_ones_share_no_ar
     assert not [path for path in files if b"canary-" in path.read_bytes()]
     assert not any("canary-" in line for name in PROGRAMS for line in field.calls(name))
     assert "canary-" not in out
+
+
+def test_snakemakes_own_executor_hands_on_a_secret_that_all_runs_have(field: Field, tmp_path: Path) -> None:
+    keep_conf(field)
+    (tmp_path / "secret").write_text(secret := f"canary-{secrets.token_hex(8)}")
+    field.write(f"!export HF_TOKEN=$(cat {tmp_path}/secret)", "seed=1 fail=hash")
+    done = field("--executor", "slurm", "--slurm-init-seconds-before-status-checks", "2")
+    assert done.status == 0, done.err
+    told = (field.folder("seed=1 fail=hash") / "hash.txt").read_text()
+    assert told == hashlib.sha256(secret.encode()).hexdigest()
 
 
 def array_of(field: Field, number: int) -> str:

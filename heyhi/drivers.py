@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from heyhi import claim, files, places
+from heyhi import claim, files, places, processes
 from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
 from heyhi.project import Project
@@ -130,7 +130,7 @@ def record(path: Path, batch: str, on_stop: Callable[[], None], executor: str = 
     _make(path.parent)
     log = os.environ.get("HEYHI_DRIVER_LOG", "")
     content = {"batch": batch, "started": time.time(), "log": log}
-    content |= {"executor": executor, "machine": _this_machine()}
+    content |= {"executor": executor, "process": processes.this_process()._asdict()}
     write_whole(path.with_suffix(".json"), json.dumps(content) + "\n")
     signal.signal(_STOP, interrupt)
     _handle_in_a_thread(signal.SIGTERM)
@@ -211,16 +211,13 @@ def _are_all_jobs_gone(lock: Path) -> bool:
     A child that it had forked holds its lock until it is a program of its own, with its command line.
     """
     known = _read(lock.with_suffix(".json"))
-    if known.get("machine") != _this_machine() or known.get("executor") not in _WITHOUT_A_QUEUE:
+    process = processes.Process.of(known.get("process"))
+    if process is None or processes.lives(process) is not False:
+        return False  # of another host, or a container: its jobs cannot be seen from here
+    if known.get("executor") not in _WITHOUT_A_QUEUE:
         return False
     orders = os.fsencode(lock.with_suffix(".jsonl").name)
     return not any(orders in words for words in _command_lines())
-
-
-def _this_machine() -> str:
-    """Since its boot, and as far as this process sees: a container has processes that others do not see."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
 
 
 def _command_lines() -> Iterator[bytes]:

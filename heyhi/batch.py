@@ -30,6 +30,7 @@ from heyhi.project import Project
 from heyhi.protos import load_messages
 from heyhi.runs import Run, read_state, real_path
 from heyhi.search import find_base
+from heyhi.secret_names import Secrets
 
 __all__ = ["Batch", "BatchError", "Entry", "compose_lines", "lines_of_stdin", "read_batch"]
 
@@ -133,7 +134,8 @@ def _plain_line(words: Sequence[str], project: Project, where: str) -> Line:
     start = next((number for number, word in enumerate(words) if Path(word).name == "run.py"), -1)
     before = words[: max(start, 0)]
     if any(not re.fullmatch(r"(.*/)?python[\d.]*|-\w+", word) for word in before):
-        raise ValueError(f"{before[0]!r}: expected `python run.py -c CFG ...`; a bash script may hold more")
+        first = Secrets.of(project).hide(before[0])
+        raise ValueError(f"{first!r}: expected `python run.py -c CFG ...`; a bash script may hold more")
     cwd = Path.cwd()
     run_py = project.root / "run.py" if start < 0 else cwd / words[start]
     return Line(tuple(words[start + 1 :]), str(run_py), cwd, where)

@@ -9,6 +9,7 @@ The script's other commands do run, as they make the loop's values; they are nam
 """
 
 import bisect
+import fcntl
 import itertools
 import json
 import os
@@ -26,9 +27,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi.errors import UsageError
+from heyhi import places
+from heyhi.errors import LaunchError, UsageError
 from heyhi.intercept import VARIABLE
 from heyhi.project import Project, display
+from heyhi.secret_names import Secrets
 
 __all__ = ["Captured", "Line", "Remark", "capture"]
 
@@ -88,17 +91,22 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
     It runs in the current folder if that is in the project, else in the project's root: so that
     `python run.py` in it means the same from wherever it is called.
     """
-    text = _read(script)
+    text, secrets = _read(script), Secrets.of(project)
     limits = limits or Limits.of_environment()
     cwd = Path.cwd() if Path.cwd().is_relative_to(os.path.realpath(project.root)) else project.root
     with _folder() as (folder, ends_with_us):
         status = _run(
             script.absolute(), cwd, _environment(text, folder, project, limits), limits, ends_with_us
         )
+        if not folder.is_dir():
+            raise LaunchError(f"{script}: {folder} was removed while the script was captured: try again")
         trace = list(_read_trace(folder, cwd))
-        _refuse_unfinished(script, status, trace, limits, too_many=(folder / "too_many").exists())
+        last = _Last(trace, secrets)
+        _refuse_unfinished(script, status, last, limits, too_many=(folder / "too_many").exists())
         lines = _read_lines(folder, trace)
     remarks = [*_hints(lines, trace), *_uses_of_runs(trace, project.experiment_root)]
+    if script.absolute().is_relative_to(project.root):
+        remarks += _written_secrets(script, text, lines, secrets)
     return Captured(tuple(lines), tuple(_other_commands(trace)), tuple(remarks))
 
 
@@ -181,10 +189,17 @@ def _may_change_environment(text: str) -> bool:
 _GUARD = 'read -r pid; read -r _; kill -s KILL -- "-$pid" 2> /dev/null; rm -rf -- "$1"'
 
 
+_PREFIX = "heyhi-captured-"
+
+
 @contextmanager
 def _folder() -> "Iterator[tuple[Path, int]]":
-    """A folder that is gone in the end, and a descriptor: the process told to it dies with us."""
-    with tempfile.TemporaryDirectory(prefix="heyhi-capture-") as name:
+    """A folder that is gone in the end, and a descriptor: the process told to it dies with us.
+
+    It holds all that the script exports, secrets too: so it is in memory, where there is room.
+    """
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=places.in_memory()) as name, _locked(name):
+        _remove_what_was_killed(Path(name).parent)
         guard = subprocess.Popen(
             ["sh", "-c", _GUARD, "heyhi-capture", name], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -197,6 +212,40 @@ def _folder() -> "Iterator[tuple[Path, int]]":
         finally:
             guard.kill()
             guard.communicate()
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[bool]:
+    """Hold a lock on a folder. Yields False if another process has it, or if it cannot be locked."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # held; or there are no locks on this file system
+    return True
+
+
+def _remove_what_was_killed(place: Path) -> None:
+    """Remove folders of captures that were killed together with their guard."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        try:
+            known = os.lstat(folder)
+            if known.st_uid == os.geteuid() and time.time() - known.st_mtime > _JUST_MADE:
+                with _locked(str(folder)) as is_free:
+                    if is_free:
+                        shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # gone meanwhile, or no folder
+
+
+_JUST_MADE = 60  # seconds in which a folder may not be locked yet
 
 
 def _run(
@@ -255,7 +304,7 @@ def _session(session: int) -> list[int]:
 
 
 def _refuse_unfinished(
-    script: Path, status: int | None, trace: Sequence["_Step"], limits: Limits, *, too_many: bool
+    script: Path, status: int | None, steps: "_Last", limits: Limits, *, too_many: bool
 ) -> None:
     """Raise UsageError unless the script came to its end."""
     if too_many:
@@ -264,14 +313,13 @@ def _refuse_unfinished(
             f"{VARIABLE}_RUNS=... allows more"
         )
     if status is None:
-        last = f"; its last command: {trace[-1].told}" if trace else ""
+        last = steps.told(steps.trace[-1] if steps.trace else None)
         raise UsageError(
             f"{script}: not at its end after {limits.seconds:g} s: does it loop for ever, or do much itself? "
             f"{VARIABLE}_SECONDS=... gives it longer{last}"
         )
     if status:
-        failed = _failed_step(trace, status)
-        last = f"; its last command: {failed.told}" if failed else ""
+        last = steps.told(_failed_step(steps.trace, status))
         raise UsageError(f"{script}: failed with status {status}; nothing was started{last}")
 
 
@@ -287,15 +335,26 @@ class _Step(NamedTuple):
     command: str
 
     @property
-    def told(self) -> str:
-        """Where and what, in one line."""
-        command = " ".join(self.command.split())
-        return f"{self.where}: {command if len(command) <= 200 else command[:200] + '...'}"
-
-    @property
     def runs(self) -> bool:
         """Whether it names a run.py."""
         return "run.py" in self.command
+
+
+class _Last(NamedTuple):
+    """Tells the last command of a script, without the secrets that are in it."""
+
+    trace: Sequence[_Step]
+    secrets: Secrets
+
+    def told(self, step: _Step | None) -> str:
+        """Where and what, in one line."""
+        if step is None:
+            return ""
+        known = [*self.secrets.values(os.environ).values()]
+        known += [value for one in self.trace for value in self.secrets.assigned(one.command)]
+        command = " ".join(self.secrets.hide(step.command, known).split())
+        command = command if len(command) <= 200 else f"{command[:200]}..."
+        return f"; its last command: {step.where}: {command}"
 
 
 _STEP = re.compile(r"^\++\x01([^\x01]*)\x01(\d+)\x01([^\x01]*)\x01(\d+)\x01(.*)\Z", re.DOTALL)
@@ -501,6 +560,22 @@ def _hints(lines: Sequence[Line], trace: Sequence[_Step]) -> Iterator[Remark]:
     for step in trace:
         if re.match(r"trap .*\bERR$", step.command, re.DOTALL):
             yield Remark(step.where, "no run that fails comes to this trap: in a batch, the others go on")
+
+
+def _written_secrets(script: Path, text: str, lines: Sequence[Line], secrets: Secrets) -> Iterator[Remark]:
+    """Where a secret stands in the text of a script of the project, which is copied with the code."""
+    environments = {id(line.environment): line.environment for line in lines}.values()
+    values = {value for one in environments for value in secrets.values(one).values() if len(value) > 3}
+    for value in sorted(values)[:_MOST_SECRETS]:
+        if value in text:
+            number = text[: text.index(value)].count("\n") + 1
+            problem = (
+                "a secret stands in the script, which is copied with the code; $(cat FILE) has it elsewhere"
+            )
+            yield Remark(f"{display(script)}:{number}", problem)
+
+
+_MOST_SECRETS = 20
 
 
 def _statement(lines: Sequence[str]) -> str:

@@ -33,7 +33,8 @@ class ToldRun(NamedTuple):
 
 def tell_children(path: Path, batch: str, told: Iterable[ToldRun]) -> None:
     """Write down, in the main process, what its children will read. Raises OSError."""
-    write_whole(path, json.dumps({"batch": batch, "runs": [one._asdict() for one in told]}))
+    content = json.dumps({"batch": batch, "runs": [one._asdict() for one in told]})
+    write_whole(path, content, mode=0o600)
     os.environ[_VARIABLE] = str(path)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from heyhi.errors import HeyhiError, RefusedError, UsageError
+from heyhi.errors import HeyhiError, LaunchError, RefusedError, UsageError
 from heyhi.invocation import Invocation, Mode, parse_argv
 from heyhi.log import have_streams, say, say_error
 from heyhi.project import Project, find_project
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from heyhi.plan import Plan
     from heyhi.resources import Resources
     from heyhi.runs import Run, RunState
+    from heyhi.secret_names import Kept
 
 __all__ = ["Report", "load", "parse_args_and_maybe_launch", "run", "start"]
 
@@ -287,12 +288,22 @@ def _read_orders(path: str, numbers: Sequence[str]) -> "list[Order]":
 _HAS_ENVIRONMENT = "HEYHI_HAS_ENVIRONMENT"
 
 
-def _have_environment(wanted: Mapping[str, str | None]) -> None:
-    """What a program reads at its very start (PYTHONPATH, OMP_NUM_THREADS) needs another start."""
+def _have_environment(wanted: "Mapping[str, Kept]") -> None:
+    """What a program reads at its very start (PYTHONPATH, OMP_NUM_THREADS) needs another start.
+
+    Secrets are here already: who started this process had them. Raises LaunchError if not.
+    """
+    missing = [name for name, value in wanted.items() if value is True and name not in os.environ]
+    if missing:
+        raise LaunchError(
+            f"{', '.join(missing)}: not set here, and as a secret in no file: start the run again, by what "
+            "sets it (a batch under an executor that hands it on: heyhi, heyhi-slurm)"
+        )
+    wanted = {name: value for name, value in wanted.items() if value is not True}
     if os.environ.pop(_HAS_ENVIRONMENT, None) or not wanted:
         return
     kept = {name: value for name, value in os.environ.items() if name not in wanted}
-    given = {name: value for name, value in wanted.items() if value is not None}
+    given = {name: str(value) for name, value in wanted.items() if value is not None}
     os.execve(sys.executable, sys.orig_argv, {**kept, **given, _HAS_ENVIRONMENT: "1"})
 
 
@@ -339,7 +350,7 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
         resources = needs_of(draft.composition.config)
     _confirm(plan, draft, invocation)
     say(f"{draft.run.id}: {plan.reason}\n  folder {draft.run.folder}")
-    order = make_order(draft)._replace(environment=_exported())
+    order = make_order(draft)._replace(environment=_exported(draft.project))
     if resources is not None:
         return _submit(order, plan, resources, draft)
     outcome = launch_here(order, plan, main, meta_class, say)
@@ -349,9 +360,14 @@ def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type
     return Report(draft, read_state(draft.run), outcome)
 
 
-def _exported() -> dict[str, str | None]:
+def _exported(project: Project) -> "dict[str, Kept]":
     """The variables that make the run what it is, as what `heyhi replay` prints names them."""
-    return {name: os.environ.get(name) for name in shlex.split(os.environ.get("HH_EXPORTED", ""))}
+    names = shlex.split(os.environ.get("HH_EXPORTED", ""))
+    if not names:
+        return {}
+    from heyhi.secret_names import Secrets
+
+    return Secrets.of(project).kept({name: os.environ.get(name) for name in names})
 
 
 def _is_for_rank_0() -> bool:

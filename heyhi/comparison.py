@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files, runs
+from heyhi.project import Project
 from heyhi.records import Record
+from heyhi.secret_names import HIDDEN, Secrets
 from heyhi.snapshot import top_of
 from heyhi.texts import on_one_line
 
@@ -103,6 +105,9 @@ _OF_THE_ENVIRONMENT = ("host", "user", "project", "project_root", "experiment_ro
 
 def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
     versions, more = known.get("versions"), known.get("environment")
+    if isinstance(more, dict):
+        kept = Secrets.tolerant(Project(Path(str(known.get("project_root"))))).kept(more)
+        more = {name: HIDDEN if value is True else value for name, value in kept.items()}
     found = {name: _Word(known[name]) for name in _OF_THE_ENVIRONMENT if known.get(name)}
     for values in (versions, more):
         if isinstance(values, dict):

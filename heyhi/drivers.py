@@ -3,7 +3,7 @@
 <experiment root>/.heyhi/orders/<time>-<pid>.jsonl     what the jobs of a driver read; gone when it ends well
                                 <time>-<pid>.<n>.code  links to the copies of the code that they start from
                                 <time>-<pid>.lock      a claim that the driver holds as long as it lives
-                                <time>-<pid>.json      which batch, since when, its log
+                                <time>-<pid>.json      which batch, since when, its log, who starts its jobs
                                 <time>-<pid>.dead      when it was found to have been killed
 """
 
@@ -17,12 +17,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from heyhi import claim, files
+from heyhi import claim, files, places, processes
 from heyhi.caches import work_folder
 from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
@@ -52,9 +53,12 @@ __all__ = [
 # Ends a driver as Ctrl-C does; SIGINT itself is ignored in what a script starts with `&`.
 _STOP = signal.SIGUSR1
 _WAKE = signal.SIGUSR2  # makes the main thread look whether a signal is to be handled
-# Days from when a driver was found to have been killed until its orders go: as long as its jobs may start.
+# Days from when a driver was found to have been killed until its orders go, if nobody knows whether one of
+# its jobs has yet to read them.
 _KEEP_DAYS = 30
 _END_OF_TIME = 1e11  # seconds; the calendar of Python ends some years later
+# Executors whose jobs read orders as processes of the driver's machine, or not at all.
+_WITHOUT_A_QUEUE = ("heyhi", "heyhi-slurm", "local")
 
 #: What a batch leaves besides its runs, as `file_about` takes it.
 SUMMARY, PAGE = ("summaries", ".csv"), ("reports", ".html")
@@ -104,24 +108,32 @@ def write_script(project: Project, text: str) -> str:
     """Write a batch that is no script of the user's as one, named by its content. Returns its path."""
     name = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
     path = batches_place(project) / f"{name}.sh"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     write_whole(path, text)
     return str(path)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder in `.heyhi` of an experiment root. Raises LaunchError if somebody else has made it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    places.refuse_foreign(folder, folder.parent.parent)
 
 
 # ---- Inside a driver ----------------------------------------------------------------------------
 
 
-def record(path: Path, batch: str, on_stop: Callable[[], None]) -> None:
+def record(path: Path, batch: str, on_stop: Callable[[], None], executor: str = "") -> None:
     """Say, in a driver, that it is one: `path` is its files' common path. From now on `stop` ends it, as
-    Ctrl-C does, after a call of `on_stop`."""
+    Ctrl-C does, after a call of `on_stop`. `executor` is Snakemake's name of what starts its jobs."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         on_stop()
         signal.default_int_handler(number, frame)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"batch": batch, "started": time.time(), "log": os.environ.get("HEYHI_DRIVER_LOG", "")}
+    _make(path.parent)
+    log = os.environ.get("HEYHI_DRIVER_LOG", "")
+    content = {"batch": batch, "started": time.time(), "log": log}
+    content |= {"executor": executor, "process": processes.this_process()._asdict()}
     write_whole(path.with_suffix(".json"), json.dumps(content) + "\n")
     signal.signal(_STOP, interrupt)
     _handle_in_a_thread(signal.SIGTERM)
@@ -170,18 +182,55 @@ def forget(path: Path) -> None:
 
 
 def sweep(place: Path) -> None:
-    """Remove what drivers left that were killed a month ago.
+    """Remove what this user's drivers left that were killed, once no job of theirs has yet to read it.
 
-    A job that a killed driver started may be about to read its order, and on a cluster it may wait for days.
+    That is known where jobs are processes of the driver's machine: none has the orders in its command line.
+    A job of Snakemake's own Slurm executor may wait for days, unseen: there, and for a driver of another
+    host, a month counts.
     """
     for lock in place.glob("*.lock"):
+        try:
+            if os.lstat(lock).st_uid != os.geteuid():
+                continue
+            is_alive = claim.holder(lock) is not None
+        except (OSError, LaunchError):
+            continue  # it may be alive
         dead = lock.with_suffix(".dead")
-        if claim.holder(lock) is not None:
+        if is_alive:
             dead.unlink(missing_ok=True)
+        elif _are_all_jobs_gone(lock):
+            forget(lock.with_suffix(""))
         elif not dead.exists():
             dead.touch()
+            with suppress(OSError):  # the version before has them readable for all, with secrets
+                lock.with_suffix(".jsonl").chmod(0o600)
         elif time.time() - dead.stat().st_mtime > _KEEP_DAYS * 86_400:
             forget(lock.with_suffix(""))
+
+
+def _are_all_jobs_gone(lock: Path) -> bool:
+    """True if certainly no job of a dead driver will read its orders any more.
+
+    A child that it had forked holds its lock until it is a program of its own, with its command line.
+    """
+    known = _read(lock.with_suffix(".json"))
+    process = processes.Process.of(known.get("process"))
+    if process is None or processes.lives(process) is not False:
+        return False  # of another host, or a container: its jobs cannot be seen from here
+    if known.get("executor") not in _WITHOUT_A_QUEUE:
+        return False
+    orders = os.fsencode(lock.with_suffix(".jsonl").name)
+    return not any(orders in words for words in _command_lines())
+
+
+def _command_lines() -> Iterator[bytes]:
+    """Those of all processes of this machine."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            try:
+                yield Path(entry.path, "cmdline").read_bytes()
+            except OSError:
+                pass  # it has ended
 
 
 # ---- Starting -----------------------------------------------------------------------------------
@@ -265,8 +314,10 @@ def _hand_on(process: "subprocess.Popen[str]") -> None:
 
 def _leave_behind(project: Project, words: Sequence[str]) -> int:
     log = orders_place(project).parent / "logs" / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{os.getpid()}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
+    _make(log.parent)
+    # O_EXCL: never through a link that somebody else has put there.
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with open(descriptor, "ab") as file:
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,

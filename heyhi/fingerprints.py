@@ -5,11 +5,16 @@
 256 files however many runs there are: each is read in a moment, and no quota of files is eaten up.
 """
 
+import errno
+import os
 from pathlib import Path
 
 from heyhi import files
 
 __all__ = ["ids_of", "note"]
+
+# A link, a fifo, a folder, in a root that others can write to.
+_NOT_OURS = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
 
 
 def ids_of(experiment_root: Path, fingerprint: str) -> list[str]:
@@ -28,7 +33,14 @@ def note(experiment_root: Path, fingerprint: str, run_id: str) -> None:
         return
     notes = _notes(experiment_root, fingerprint)
     notes.parent.mkdir(parents=True, exist_ok=True)
-    with notes.open("ab", buffering=0) as file:  # one write of one line: processes do not mix
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(notes, flags, 0o666)
+    except OSError as problem:
+        if problem.errno not in _NOT_OURS:
+            raise
+        return  # nobody finds this run by its config
+    with open(descriptor, "ab", buffering=0) as file:  # one write of one line: processes do not mix
         file.write(f"{fingerprint} {run_id}\n".encode("utf-8", "surrogateescape"))
 
 

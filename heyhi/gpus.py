@@ -1,21 +1,22 @@
 """The GPUs of this machine: each is one job's at a time, whichever drivers started the jobs.
 
 HEYHI_GPUS=2, or CUDA_VISIBLE_DEVICES=2,3, or `nvidia-smi -L`     which there are
-<temporary folder>/heyhi-<user>-<host>/gpu-2.lock                 a claim, held by the job that has it
-                                       gate.lock                  held by the job that is next
+/var/tmp/heyhi-<uid>-<host>/gpu-2.lock                            a claim, held by the job that has it
+                            gate.lock                             held by the job that is next
+
+Where that folder is, and why there: `places`.
 """
 
 import os
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from heyhi import claim
+from heyhi import claim, places
 from heyhi.errors import UsageError
-from heyhi.runs import this_host, this_process
+from heyhi.runs import this_process
 
 __all__ = ["names", "own"]
 
@@ -48,7 +49,7 @@ def _count_installed() -> int:
 def own(count: int) -> Iterator[None]:
     """Wait for so many GPUs, and have them alone; CUDA_VISIBLE_DEVICES names them.
 
-    Raises UsageError if there are not so many.
+    Raises UsageError if there are not so many, LaunchError if the place of the locks is not this user's.
     """
     if count == 0:
         yield
@@ -58,39 +59,55 @@ def own(count: int) -> Iterator[None]:
         raise UsageError(
             f"{count} GPU{'s are' if count > 1 else ' is'} needed, and this machine has {len(known)}"
         )
-    taken = _take(known, count)
+    taken = _take(known, count, places.gpu_locks())
     os.environ[_VISIBLE] = ",".join(taken)
     try:
         yield
     finally:
-        for name in taken:
-            claim.drop(_lock(name))
+        for lock in taken.values():
+            claim.drop(lock)
 
 
-def _take(known: list[str], count: int) -> list[str]:
-    """One job at a time gathers: two that each have half of what they need would wait for ever."""
-    _wait_for(_place() / "gate.lock")
-    taken: list[str] = []
-    while len(taken) < count:
-        for name in known:
-            if len(taken) < count and name not in taken and claim.take(_lock(name), this_process().text):
-                taken.append(name)
-        if len(taken) < count:
-            time.sleep(_PAUSE)
-    claim.drop(_place() / "gate.lock")
-    return sorted(taken, key=known.index)
+def _take(known: list[str], count: int, place: Path) -> dict[str, Path]:
+    """So many GPUs, each with its lock, which is held.
 
-
-def _wait_for(lock: Path) -> None:
-    while not claim.take(lock, this_process().text):
+    One job at a time gathers: two that each have half of what they need would wait for ever.
+    """
+    gate, old_places = place / "gate.lock", places.of_the_version_before()
+    while not _take_lock(gate):
         time.sleep(_PAUSE)
+    taken: dict[str, Path] = {}
+    try:
+        while len(taken) < count:
+            for name in known:
+                lock = place / f"gpu-{name.replace('/', '_')}.lock"
+                if len(taken) < count and name not in taken and _take_free(lock, old_places):
+                    taken[name] = lock
+            if len(taken) < count:
+                time.sleep(_PAUSE)
+    except BaseException:
+        for lock in taken.values():
+            claim.drop(lock)
+        raise
+    finally:
+        claim.drop(gate)
+    return {name: taken[name] for name in known if name in taken}
 
 
-def _lock(name: str) -> Path:
-    return _place() / f"gpu-{name.replace('/', '_')}.lock"
+def _take_lock(lock: Path) -> bool:
+    if not claim.take(lock, this_process().text):
+        return False
+    # systemd-tmpfiles, which removes what is old in /var/tmp, leaves files with a sticky bit alone.
+    os.fchmod(claim.descriptor(lock), 0o1600)
+    return True
 
 
-def _place() -> Path:
-    place = Path(tempfile.gettempdir(), f"heyhi-{os.getuid()}-{this_host()}")
-    place.mkdir(mode=0o700, exist_ok=True)
-    return place
+def _take_free(lock: Path, old_places: Iterable[Path]) -> bool:
+    """Take the lock of a GPU, unless a job of the version before has it, whose lock is elsewhere."""
+    if not _take_lock(lock):
+        return False
+    others = (place / lock.name for place in old_places if place != lock.parent)
+    if any(claim.holder(other) is not None for other in others):
+        claim.drop(lock)
+        return False
+    return True

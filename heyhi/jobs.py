@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -53,6 +53,7 @@ class _Job(NamedTuple):
     key: Any
     run: Run
     command: str = ""
+    secrets: Mapping[str, str] = {}  # variables that are in no file
     start_again: StartAgain | None = None  # of an adopted run that was not really started
     process: "subprocess.Popen[bytes] | None" = None
     output: IO[bytes] | None = None  # what it printed before and after its run.log
@@ -75,10 +76,10 @@ class Jobs:
         self._waited_for_slurm = 0.0  # seconds of the last look
         self._gone: set[Run] = set()  # DEAD at the last look
 
-    def start(self, key: Any, run: Run, command: str) -> None:
-        """Start a job."""
+    def start(self, key: Any, run: Run, command: str, secrets: Mapping[str, str] | None = None) -> None:
+        """Start a job, with variables in its environment that are in no file."""
         try:
-            self._add(_started(_Job(key, run, command)))
+            self._add(_started(_Job(key, run, command, secrets or {})))
         except OSError as problem:  # no room, no processes: the others go on
             self._on_end(key, JobEnd(False, f"{run.id}: its process cannot be started: {problem}"))
 
@@ -226,6 +227,7 @@ def _started(job: _Job) -> _Job:
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        env={**os.environ, **job.secrets},
     )
     return job._replace(process=process, output=output, old_result=old_result)
 

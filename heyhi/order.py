@@ -9,10 +9,13 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heyhi.files import open_regular, write_whole
 from heyhi.runs import Run
+
+if TYPE_CHECKING:
+    from heyhi.secret_names import Kept
 
 __all__ = ["Order", "read_order", "write_orders"]
 
@@ -22,7 +25,8 @@ class Order(NamedTuple):
 
     `provenance` is what heyhi.json will say, as far as it is known now. `snapshot_place` is where a copy of
     the code is to be made at the start; None: none is, or `provenance` says where it is. `environment` is
-    what the job's environment has besides the usual (None: has not). `gpus` is how many of this machine's
+    what the job's environment has besides the usual (None: has not; True: has, from whoever starts the job: a
+    secret, which is in no file). `gpus` is how many of this machine's
     it has to itself; on a cluster others see to that.
     """
 
@@ -35,7 +39,7 @@ class Order(NamedTuple):
     provenance: dict[str, Any]
     snapshot_place: str | None = None
     log_level: str = "INFO"
-    environment: dict[str, str | None] = {}  # noqa: RUF012  (never changed)
+    environment: "dict[str, Kept]" = {}  # noqa: RUF012  (never changed)
     gpus: int = 0
 
     @property
@@ -49,7 +53,7 @@ _WIDTH = 16
 
 
 def write_orders(path: Path, orders: Iterable[Order]) -> None:
-    """Write orders to a file, whole; `read_order` finds each by its number."""
+    """Write orders to a file, whole, for this user alone; `read_order` finds each by its number."""
     lines = [
         os.fsencode(json.dumps(order._asdict(), ensure_ascii=False, default=str)) + b"\n" for order in orders
     ]
@@ -59,7 +63,7 @@ def write_orders(path: Path, orders: Iterable[Order]) -> None:
         starts.append(b"%*d\n" % (_WIDTH - 1, position))
         position += len(line)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, b"".join(starts + lines))
+    write_whole(path, b"".join(starts + lines), mode=0o600)
 
 
 def read_order(path: Path, number: int) -> Order:

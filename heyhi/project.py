@@ -2,7 +2,7 @@
 
 <root>/conf/conf.proto      where MetaCfg is
 <root>/conf/common          where includes are looked up
-<root>/pyproject.toml       [tool.heyhi] project = "name"
+<root>/pyproject.toml       [tool.heyhi] project = "name", secrets = [...], not_secrets = [...]
 $HH_EXP_DIR                 the experiment root; default ~/results/<name>
 $HH_COPY_OF                 the folder that <root> is a copy of: set by what `heyhi replay` prints
 $HH_EXPORTED                names of variables that heyhi.json keeps, as of a batch: set by the same
@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.errors import ProjectError
@@ -46,27 +46,34 @@ class Project(NamedTuple):
         return Path(os.environ.get("HH_COPY_OF") or self.root)
 
     @property
-    def name(self) -> str:
-        """`project` of `[tool.heyhi]` in pyproject.toml; by default the folder's name."""
+    def settings(self) -> dict[str, Any]:
+        """`[tool.heyhi]` in pyproject.toml. Raises ProjectError if that cannot be read."""
         import tomllib
 
         path = self.root / "pyproject.toml"
-        folder = Path(os.path.realpath(self.origin)).name  # the same one through a link
         try:
-            settings = tomllib.loads(files.read(path).decode("utf-8-sig"))
+            content = tomllib.loads(files.read(path).decode("utf-8-sig"))
         except FileNotFoundError:
-            return folder
+            return {}
         except UnicodeDecodeError as problem:
             raise ProjectError(f"{path}:{line_of(problem)}: {NOT_UTF8}") from None
         except (OSError, ValueError) as problem:
             raise ProjectError(f"{path}: cannot be read: {getattr(problem, 'strerror', problem)}") from None
         except RecursionError:
             raise ProjectError(f"{path}: cannot be read: it is nested too deeply") from None
-        try:
-            name = settings.get("tool", {}).get("heyhi", {}).get("project", folder)
-        except AttributeError:  # no table
-            name = None
+        tool = content.get("tool", {})
+        found = tool.get("heyhi", {}) if isinstance(tool, dict) else None
+        if not isinstance(found, dict):
+            raise ProjectError(f'{path}: [tool.heyhi] needs project = "a name", not None')
+        return found
+
+    @property
+    def name(self) -> str:
+        """`project` of `[tool.heyhi]` in pyproject.toml; by default the folder's name."""
+        folder = Path(os.path.realpath(self.origin)).name  # the same one through a link
+        name = self.settings.get("project", folder)
         if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+            path = self.root / "pyproject.toml"
             raise ProjectError(f'{path}: [tool.heyhi] needs project = "a name", not {name!r}')
         return name
 

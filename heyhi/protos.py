@@ -235,7 +235,9 @@ def _schema_of(generated: str) -> str:
 def _lock(project: Project) -> Iterator[IO[str]]:
     import fcntl
 
-    with (project.conf / _LOCK).open("a") as file:
+    # Neither through a link that comes with a checkout, nor waiting at a fifo.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(project.conf / _LOCK, flags, 0o666), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 

@@ -6,6 +6,7 @@ What the command composes to is asked of the run.py that it calls: it alone know
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from heyhi import files, runs
 from heyhi.errors import UsageError
 from heyhi.git import git_state
 from heyhi.invocation import parse_argv
+from heyhi.project import Project
 from heyhi.runs import Run
+from heyhi.secret_names import Secrets
 
 __all__ = ["Replay", "replay"]
 
@@ -35,13 +38,18 @@ class _Command(NamedTuple):
     folder: Path
     environment: dict[str, str | None]
     words: list[str]
+    secrets: tuple[str, ...] = ()  # variables that have to be set where it is given
 
     def line(self) -> str:
         """For a shell."""
         unset = [f"-u {shlex.quote(name)}" for name, value in self.environment.items() if value is None]
         given = [f"{n}={shlex.quote(v)}" for n, v in self.environment.items() if v is not None]
         before = " ".join(["env", *unset, *given] if unset else given)
-        return f"(cd {shlex.quote(str(self.folder))} && {before} python run.py {shlex.join(self.words)})"
+        needed = "".join(
+            f': "${{{name}:?is a secret, which no file has: set it}}" && ' for name in self.secrets
+        )
+        folder = shlex.quote(str(self.folder))
+        return f"({needed}cd {folder} && {before} python run.py {shlex.join(self.words)})"
 
     def ask(self) -> "subprocess.CompletedProcess[bytes]":
         """What it would do, and with which config."""
@@ -76,9 +84,11 @@ def replay(run: Run, out: Path | None = None) -> Replay:
     if out is None and not answer.returncode and not _tells(answer.stdout, folder):
         command = _command(known, place, ["--out", _literal(known["id"])])  # as it was given one, or --adhoc
         answer = command.ask()
+    notes += [f"{name} has to be set: its value is a secret, which no file has" for name in command.secrets]
     return Replay(command.line(), (*problems, *_differences(run, answer, folder)), tuple(notes))
 
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEEDED = {"base_config": str, "overrides": list, "experiment_root": str, "id": str}
 
 
@@ -97,11 +107,13 @@ def _command(known: dict[str, Any], place: Path, more: list[str]) -> _Command:
     if str(place) != root:
         environment["HH_COPY_OF"] = root
     of_its_batch = known.get("environment")
-    if isinstance(of_its_batch, dict) and of_its_batch:
-        environment["HH_EXPORTED"] = shlex.join(of_its_batch)
-        environment.update({n: None if value is None else str(value) for n, value in of_its_batch.items()})
+    kept = Secrets.tolerant(Project(place)).kept(of_its_batch) if isinstance(of_its_batch, dict) else {}
+    if kept:
+        environment["HH_EXPORTED"] = shlex.join(kept)
+        environment.update({n: value for n, value in kept.items() if not isinstance(value, bool)})
+    secrets = tuple(name for name, value in kept.items() if value is True and _NAME.fullmatch(name))
     words = [*_log_level(known), *more, *map(str, known["overrides"])]
-    return _Command(place, environment, ["-c", known["base_config"], *words])
+    return _Command(place, environment, ["-c", known["base_config"], *words], secrets)
 
 
 def _log_level(known: dict[str, Any]) -> list[str]:

@@ -375,14 +375,17 @@ def await_end(*jobs: str, patience: float = 90) -> None:
         time.sleep(_PAUSE)
 
 
-def submit(script: str, options: Sequence[str], held: Sequence[int]) -> str:
+def submit(
+    script: str, options: Sequence[str], held: Sequence[int], variables: Mapping[str, str] | None = None
+) -> str:
     """Hand a batch script to sbatch. Returns the id of the job.
 
-    sbatch keeps the descriptors in `held` open: the locks behind them are held as long as it lives. Raises
-    LaunchError if it refuses, in its own words; NoAnswerError if nobody knows what came of it.
+    `variables` are put into sbatch's environment: with --export=ALL the job has them. sbatch keeps the
+    descriptors in `held` open: the locks behind them are held as long as it lives. Raises LaunchError if it
+    refuses, in its own words; NoAnswerError if nobody knows what came of it.
     """
     try:
-        answer = _call(["sbatch", "--parsable", *options], stdin=script, held=held)
+        answer = _call(["sbatch", "--parsable", *options], stdin=script, held=held, variables=variables)
     except OSError as problem:
         raise LaunchError(f"sbatch cannot be run: {problem.strerror}") from None
     except subprocess.TimeoutExpired:
@@ -423,10 +426,16 @@ def max_array_size() -> int:
     return int(match[1]) if match else 1001
 
 
-def _call(command: list[str], stdin: str = "", held: Sequence[int] = (), timeout: float | None = None) -> str:
+def _call(
+    command: list[str],
+    stdin: str = "",
+    held: Sequence[int] = (),
+    timeout: float | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> str:
     done = subprocess.run(
         command,
-        env=_environment(),
+        env={**_environment(), **(variables or {})},
         capture_output=True,
         text=True,
         errors="replace",

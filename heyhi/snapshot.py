@@ -2,6 +2,7 @@
 
     <experiment root>/checkpoints/<hash of the tree>/     the repository, as it is, dirty or not
         GITHASH.txt  GITDIFF.txt                          the commit, and what differs from it
+                      checkpoints/of-<uid>/<hash>/        where another user has made the first one
 
 Copied are the tracked files and the untracked ones that git does not ignore, and the generated modules
 of `conf/`. Of a project outside git: all files but caches. The copy is made beside and moved into place;
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import files
+from heyhi import files, places
 from heyhi.errors import LaunchError
 from heyhi.git import GitError, GitState, git, git_state
 from heyhi.project import Project
@@ -66,7 +67,7 @@ def take_snapshot(project: Project, place: Path, *, exclude: Path, say: Say) -> 
     try:
         tree = _find_tree(root, _real(project.conf), say)
         tree = _without_runs(tree, root, real_place, _real(exclude))
-        folder = place / _hash_tree(tree)
+        folder = _folder(place, _hash_tree(tree))
         if not folder.is_dir():
             _warn_if_large(tree, say)
             folder = _copy(tree, place)
@@ -220,9 +221,24 @@ def _copy(tree: _Tree, place: Path) -> Path:
         # Of what was copied, not of what was there before: a file may have changed meanwhile.
         digest = _hash_tree(tree._replace(top=partial))
         _write_git_notes(tree.top, partial)
-        return _move(partial, place / digest)
+        return _move(partial, _folder(place, digest))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _folder(place: Path, digest: str) -> Path:
+    """Where the copy of a tree is, or is to be: not what somebody else has put there under its name.
+
+    Jobs run what is in it. In a root that several users share, each user has a copy.
+    """
+    folder = place / digest
+    if not os.path.lexists(folder) or places.is_ours(folder):
+        return folder
+    own = place / f"of-{os.geteuid()}"
+    own.mkdir(exist_ok=True)
+    if not places.is_ours(own):
+        raise LaunchError(f"{own}: is somebody else's; --checkpoint DIR names another folder for copies")
+    return own / digest
 
 
 def _move(partial: Path, folder: Path) -> Path:

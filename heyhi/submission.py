@@ -14,7 +14,7 @@ import resource
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -52,12 +52,19 @@ def most_at_once() -> int:
     return max(1, min(slurm.max_array_size(), _MOST, hard - _SPARE_FILES))
 
 
-def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) -> list[Outcome]:
+def submit(
+    asks: Sequence[Ask],
+    options: Sequence[str],
+    label: str,
+    say: Say,
+    variables: Mapping[str, str] | None = None,
+) -> list[Outcome]:
     """Submit runs of equal needs as one job: an array, if there are several.
 
-    Returns what came of each. The job is named by `label`, which squeue shows. Raises LaunchError if Slurm
-    refuses, and NoAnswerError if it does not answer: then nothing was submitted, or what was is found by its
-    name.
+    Returns what came of each. The job is named by `label`, which squeue shows. `variables` are secrets that
+    all its tasks get, and no file: sbatch takes them from its own environment, and Slurm keeps them for a
+    requeue. Raises LaunchError if Slurm refuses, and NoAnswerError if it does not answer: then nothing was
+    submitted, or what was is found by its name.
     """
     _kill(asks)
     name = f"{label}.{secrets.token_hex(4)}"
@@ -73,7 +80,11 @@ def submit(asks: Sequence[Ask], options: Sequence[str], label: str, say: Say) ->
         words = [*options, *array, f"--job-name={name}", "--chdir=/", "--output=/dev/null", "--export=ALL"]
         _sync([asks[number] for number in ready])
         held = [claim.descriptor(asks[number].order.run.lock) for number in ready]
-        job_id = _submit(_script(asks), words, held, lambda: _unmark(asks, marks), name)
+        job_id = _submit(
+            lambda: slurm.submit(_script(asks), words, held, variables),
+            lambda: _unmark(asks, marks),
+            name,
+        )
         outcomes = [
             JobId(f"{job_id}_{number}" if len(asks) > 1 else job_id) if isinstance(mark, _Mark) else mark
             for number, mark in enumerate(marks)
@@ -148,12 +159,10 @@ def _error(run: Run) -> bytes | None:
         return None
 
 
-def _submit(
-    script: str, words: Sequence[str], held: Sequence[int], unmark: Callable[[], None], name: str
-) -> str:
+def _submit(submit_it: Callable[[], str], unmark: Callable[[], None], name: str) -> str:
     """The id of the job; the marks are taken back if there surely is none."""
     try:
-        return slurm.submit(script, words, held)
+        return submit_it()
     except NoAnswerError:
         queue = slurm.ask_queue()
         if queue is None:

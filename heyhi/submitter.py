@@ -28,12 +28,16 @@ _PAUSE = 10.0  # seconds until the next try, if Slurm does not answer
 
 
 class Request(NamedTuple):
-    """A run to be submitted, as the driver decided it: what it needs, how squeue shows it."""
+    """A run to be submitted, as the driver decided it: what it needs, how squeue shows it.
+
+    `secrets` are variables that are in no file.
+    """
 
     order: Order
     plan: Plan
     resources: Resources
     label: str
+    secrets: Mapping[str, str] = {}
 
 
 class _Entry(NamedTuple):
@@ -97,7 +101,10 @@ class Submitter:
         for entry in entries:
             order = entry.request.order
             code = order.provenance.get("snapshot") or order.project_root
-            groups.setdefault((entry.request.resources, code, order.experiment_root), []).append(entry)
+            # All tasks of an array have one environment: sbatch's.
+            secrets = tuple(sorted(entry.request.secrets.items()))
+            key = entry.request.resources, code, order.experiment_root, secrets
+            groups.setdefault(key, []).append(entry)
         for group in groups.values():
             most = self._until_it_answers(submission.most_at_once)
             for start in range(0, len(group), most or len(group)):
@@ -130,7 +137,7 @@ class Submitter:
             if self._is_over.is_set():
                 return
             options, label = requests[0].resources.options(), requests[0].label
-            outcomes = submission.submit(asks, options, label, self._tell)
+            outcomes = submission.submit(asks, options, label, self._tell, requests[0].secrets)
             for entry, outcome in zip(entries, outcomes, strict=True):
                 if isinstance(outcome, HeyhiError):
                     self._give_up([entry], str(outcome))

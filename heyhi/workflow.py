@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from heyhi import drivers, gpus, listing, slurm
+from heyhi import drivers, gpus, listing, places, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
 from heyhi.aliases import Aliases
 from heyhi.batch import read_batch
@@ -34,6 +34,7 @@ from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
 from heyhi.resources import resources_from_defaults
 from heyhi.runs import Run, RunState, Status
+from heyhi.secret_names import Secrets
 from heyhi.submitter import Request
 from heyhi.texts import joined, on_one_line, quoted, shown
 
@@ -125,6 +126,14 @@ def _write(what: str, path: Path, make: Callable[[], str]) -> None:
         _tell(f"{what}: {problem}")
     except OSError as problem:
         _tell(f"{what}: {path} cannot be written: {problem.strerror}")
+
+
+class JobOfRun(NamedTuple):
+    """A job on this machine: its run, its command, and variables for it that are in no file."""
+
+    run: Run
+    command: str
+    secrets: Mapping[str, str]
 
 
 class Workflow:
@@ -265,9 +274,10 @@ class Workflow:
         mode = Mode.RESTART if self._is_forced(item) else mode
         return self._command(item, "--job", [str(self._number(item)), mode.value])
 
-    def job_of(self, wildcards: Any) -> tuple[Run, str]:
-        """What our own executor starts: the run and its command."""
-        return self._item(wildcards).run, self.launch_command(wildcards)
+    def job_of(self, wildcards: Any) -> "JobOfRun":
+        """What our own executor starts."""
+        item = self._item(wildcards)
+        return JobOfRun(item.run, self.launch_command(wildcards), self._secrets_of(item))
 
     def is_for_slurm(self, wildcards: Any) -> bool:
         """Whether a run is handed to Slurm: it is to be started, and its launcher does not say `local`."""
@@ -293,7 +303,7 @@ class Workflow:
         order = self._orders_by_number[self._number(item)]
         label = Path(self.agenda.batch.name).stem or "batch"
         needs = slurm.needs_of(item.entry.draft.composition.config) or resources_from_defaults(resources)
-        return Request(order, plan, needs, label)
+        return Request(order, plan, needs, label, self._secrets_of(item))
 
     def lives_elsewhere(self, wildcards: Any) -> bool:
         """Whether a run is to be waited for, not started."""
@@ -341,6 +351,27 @@ class Workflow:
     # ---- What jobs are told ---------------------------------------------------------------------
 
     @cached_property
+    def _secrets(self) -> Secrets:
+        return Secrets.of(self.project)
+
+    def _secrets_of(self, item: Item) -> dict[str, str]:
+        return self._secrets.values(item.entry.environment)
+
+    def _order(self, item: Item) -> Order:
+        environment = self._secrets.kept(item.entry.environment)
+        order = make_order(item.entry.draft)
+        return order._replace(environment=environment, gpus=self._gpus_taken(item))
+
+    def _share_secrets(self) -> None:
+        """Have in this process's own environment what the script gives to all runs alike.
+
+        Snakemake's own executors hand nothing else on; under them a run that needs another value is refused.
+        """
+        each = [self._secrets_of(item).items() for item in self._todo.values()]
+        if each:
+            os.environ.update(set(each[0]).intersection(*each[1:]))
+
+    @cached_property
     def _numbers(self) -> dict[str, int]:
         return {folder: number for number, folder in enumerate(self._todo)}
 
@@ -384,11 +415,10 @@ class Workflow:
             self._leave_results_alone()
             self._aliases.make()
             drivers.sweep(self._driver.parent)
-            drivers.record(self._driver, self.agenda.batch.name, self._on_stop)
-            self._orders_by_number = self._with_code(
-                [_order(item, self._gpus_taken(item)) for item in self._todo.values()]
-            )
+            drivers.record(self._driver, self.agenda.batch.name, self._on_stop, self._executor)
+            self._orders_by_number = self._with_code([self._order(item) for item in self._todo.values()])
             write_orders(self._orders, self._orders_by_number)
+            self._share_secrets()
             tell_children(
                 self._driver.with_suffix(".children"), self.batch_name, map(self._told, self._items)
             )
@@ -396,6 +426,11 @@ class Workflow:
             self._forget_and_leave(problem)
         except OSError as problem:
             self._forget_and_leave(HeyhiError(f"{problem.filename or self._orders}: {problem.strerror}"))
+
+    @property
+    def _executor(self) -> str:
+        """Who starts the jobs, as Snakemake names it."""
+        return str(getattr(self._snakemake.executor_plugin, "name", ""))
 
     def _on_stop(self) -> None:
         self.was_told_to_stop = True
@@ -444,6 +479,8 @@ class Workflow:
             return
         there = len(gpus.names())
         starting = [item for item in self._launched if item.kind is Kind.START or self._is_forced(item)]
+        if any(map(_gpus_of, starting)):
+            places.gpu_locks()  # that it is not ours is said once, before any job meets it
         greedy = [item for item in starting if _gpus_of(item) > there]
         if greedy:
             first, most = greedy[0], max(map(_gpus_of, greedy))
@@ -527,10 +564,6 @@ def _in_short(item: Item) -> str:
     if item.kind is Kind.START:
         return item.reason.replace("NOT_STARTED: start, once", "waits until").removesuffix(": start")
     return item.reason.partition(": left;")[0]
-
-
-def _order(item: Item, gpus_of_it: int) -> Order:
-    return make_order(item.entry.draft)._replace(environment=dict(item.entry.environment), gpus=gpus_of_it)
 
 
 def _gpus_of(item: Item) -> int:

@@ -338,6 +338,8 @@ class Cluster:
     def _write(self, accounting: bool, settings: Mapping[str, str]) -> None:
         # First: with it, the folder may be removed.
         self.dir.mkdir(exist_ok=True)
+        if self.dir.lstat().st_uid != os.getuid():
+            raise ClusterError(f"{self.dir}: belongs to user {self.dir.lstat().st_uid}; --dir names another")
         write(self.dir / MARK, b"")
         for name in ("log", "run", "state", *(f"spool/{node}" for node in NODES)):
             (self.dir / name).mkdir(parents=True)
@@ -517,7 +519,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def open_locked(path: Path) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
         # Its last holder may have removed it while we waited: then it locks nothing.
         with contextlib.suppress(FileNotFoundError):

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -151,6 +152,7 @@ def test_what_killed_drivers_left_goes_a_month_after_it_was_found(tmp_path: Path
         before = set(tmp_path.iterdir())
         drivers.sweep(tmp_path)
         assert set(tmp_path.iterdir()) - before == {tmp_path / "dead.dead"}
+        assert stat.S_IMODE((tmp_path / "dead.jsonl").stat().st_mode) == 0o600
         drivers.sweep(tmp_path)
         assert before <= set(tmp_path.iterdir())
         long_ago = time.time() - 31 * 86_400

@@ -4,6 +4,7 @@ HEYHI_SLURM_KILL_ROUNDS=20     how many rounds of random kills (2)
 HEYHI_SLURM_KILL_SEED=123      one round, that of this seed, which a failure names
 """
 
+import hashlib
 import json
 import os
 import random
@@ -190,15 +191,19 @@ def own_cluster(cluster: Cluster) -> Iterator[Cluster]:
 # ---- Where runs go ------------------------------------------------------------------------------
 
 
+def keep_conf(field: Field) -> None:
+    """Snakemake's executor drops SLURM_CONF on the node, where this cluster has no other place for it."""
+    srun = field.programs / "srun"
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={field.cluster.conf} exec /usr/bin/srun "$@"\n')
+    srun.chmod(0o755)
+
+
 @pytest.mark.parametrize("executor", ["heyhi-slurm", "slurm"])
 def test_a_rule_of_the_users_and_snakemakes_own_executor_work_on_the_same_snakefile(
     make_field: MakeField, cluster: Cluster, executor: str
 ) -> None:
     field = make_field(cluster)
-    # Snakemake's executor drops SLURM_CONF on the node, where this cluster has no other place for it.
-    srun = field.programs / "srun"
-    srun.write_text(f'#!/bin/sh\nSLURM_CONF={cluster.conf} exec /usr/bin/srun "$@"\n')
-    srun.chmod(0o755)
+    keep_conf(field)
     (field.garden.root / "workflows/mine.smk").write_text(
         'rule weigh:\n    input:\n        runs.results("grow"),\n    output:\n        "weights.txt",\n'
         '    resources:\n        runtime=5,\n    shell:\n        "cat {input:q} > {output}"\n'
@@ -227,6 +232,56 @@ def test_runs_go_to_slurm_and_those_that_need_others_after_them(field: Field) ->
     needed, needing_it = field.folder(first).name, Path(last[0][2]).name
     assert moments["end", needed] < moments["start", needing_it]
     assert field.calls("sacct") == []
+
+
+def test_secrets_reach_tasks_also_after_a_requeue_and_different_ones_share_no_array(
+    field: Field, tmp_path: Path
+) -> None:
+    vault, go = tmp_path / "vault", field.garden.home / "go"
+    vault.mkdir()
+    secret = {name: f"canary-{secrets.token_hex(8)}" for name in ("one", "two")}
+    for name, value in secret.items():
+        (vault / name).write_text(value)
+    field.write(
+        *[f"seed={number} fail=hash" for number in (1, 2)],
+        f"!export HF_TOKEN=$(cat {vault}/one) A=1",
+        *[f"seed={number} fail=hash" for number in (3, 4)],
+        f"!HF_TOKEN=$(cat {vault}/two) python run.py -c conf/beds/carrot.prototxt seed=5 fail=hash",
+    )
+    driver = field.start(GARDEN_GO=str(go))
+    wait_until(lambda: len(field.executions()) == 5)
+    array = {number: array_of(field, number) for number in range(1, 6)}
+    assert array[1] == array[2] != array[3] == array[4] != array[5] != array[1]
+    requeued = (field.folder("seed=5 fail=hash") / "heyhi.jobid").read_text()
+    field.cluster.client("scontrol", "requeue", requeued)
+    wait_until(lambda: len(field.executions()) == 6, 90)
+    go.touch()
+    out, _ = driver.communicate(timeout=90)
+    assert driver.returncode == 0, out
+    for number, value in enumerate(["", "", secret["one"], secret["one"], secret["two"]], 1):
+        told = (field.folder(f"seed={number} fail=hash") / "hash.txt").read_text()
+        assert told == hashlib.sha256(value.encode()).hexdigest()
+    provenance = json.loads((field.folder("seed=3 fail=hash") / "heyhi.json").read_text())
+    assert provenance["environment"] == {"A": "1", "HF_TOKEN": True}
+    files = [p for place in (field.garden.root, field.garden.home) for p in place.rglob("*") if p.is_file()]
+    assert not [path for path in files if b"canary-" in path.read_bytes()]
+    assert not any("canary-" in line for name in PROGRAMS for line in field.calls(name))
+    assert "canary-" not in out
+
+
+def test_snakemakes_own_executor_hands_on_a_secret_that_all_runs_have(field: Field, tmp_path: Path) -> None:
+    keep_conf(field)
+    (tmp_path / "secret").write_text(secret := f"canary-{secrets.token_hex(8)}")
+    field.write(f"!export HF_TOKEN=$(cat {tmp_path}/secret)", "seed=1 fail=hash")
+    done = field("--executor", "slurm", "--slurm-init-seconds-before-status-checks", "2")
+    assert done.status == 0, done.err
+    told = (field.folder("seed=1 fail=hash") / "hash.txt").read_text()
+    assert told == hashlib.sha256(secret.encode()).hexdigest()
+
+
+def array_of(field: Field, number: int) -> str:
+    """The number of the job that a run is, or is a task of."""
+    return (field.folder(f"seed={number} fail=hash") / "heyhi.jobid").read_text().partition("_")[0]
 
 
 DEFAULTS = {

@@ -1,5 +1,6 @@
 """Single runs on a real Slurm cluster: submitted, found again, killed at any moment, in ranks, requeued."""
 
+import hashlib
 import json
 import os
 import re
@@ -493,6 +494,17 @@ def test_a_rank_that_dies_fails_the_run(plot: MakePlot, death: str, error: str) 
     assert error in cause(carrot.run)
     assert (carrot.alive(), carrot.run.result.exists()) == ([], False)
     assert carrot.state() == "DEAD"
+
+
+def test_a_secret_of_a_single_run_reaches_its_task_and_is_in_no_file(plot: MakePlot) -> None:
+    carrot, secret = plot("fail=hash"), f"canary-{os.urandom(8).hex()}"
+    done = carrot("--wait", HF_TOKEN=secret, HH_EXPORTED="HF_TOKEN")
+    assert done.status == 0, done.err
+    assert (carrot.folder / "hash.txt").read_text() == hashlib.sha256(secret.encode()).hexdigest()
+    assert json.loads(carrot.run.provenance.read_text())["environment"] == {"HF_TOKEN": True}
+    places = (carrot.garden.root, carrot.garden.home)
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
 
 
 # ---- Signals and requeue ------------------------------------------------------------------------

@@ -174,6 +174,11 @@ def _complain(cfg):
     raise ValueError(cfg.note)
 
 
+def _hash_of_secret():
+    """What can be written of a secret, so that a test knows that the task had it."""
+    return hashlib.sha256(os.environ.get("HF_TOKEN", "").encode()).hexdigest()
+
+
 def _fill_disk(_):
     with Path("filler").open("wb", buffering=0) as file:
         try:
@@ -252,6 +257,7 @@ MISHAPS = {
     "rank": _lose_a_rank,
     "count": _count_up,
     "tell": lambda _: Path("environment.json").write_text(json.dumps(dict(os.environ))),
+    "hash": lambda _: Path("hash.txt").write_text(_hash_of_secret()),
     "modules": lambda _: Path("modules.json").write_text(json.dumps(sorted(sys.modules))),
 }
 

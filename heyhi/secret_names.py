@@ -1,0 +1,144 @@
+"""Which variables hold secrets: of these only that they were set is ever written to a file.
+
+    HF_TOKEN=hf_ab12   INDEX=https://me:pw@pypi.acme.org        by its name, by its value
+
+in memory    {"HF_TOKEN": "hf_ab12", "OMP_NUM_THREADS": "1", "LANG": None}
+  kept       {"HF_TOKEN": True,      "OMP_NUM_THREADS": "1", "LANG": None}      orders, heyhi.json
+  values     {"HF_TOKEN": "hf_ab12"}                                            handed to the job's process
+
+None: the variable was unset. `[tool.heyhi]` of a project adds names (`secrets`) and removes names
+(`not_secrets`).
+
+The rules rather take too many: a variable that is no secret has to be set for a replay, once; a secret that
+they miss is in a file that others can read.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from heyhi.errors import ProjectError
+from heyhi.project import Project
+
+__all__ = ["HIDDEN", "Kept", "Secrets"]
+
+#: What is shown in place of a secret.
+HIDDEN = "***"
+#: A variable as it is kept: its value; None: it was unset; True: it was set, to a secret.
+Kept = str | bool | None
+
+# A name is secret that has one of these anywhere, ...
+_PARTS = (
+    *("SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "WEBHOOK", "DATABASE_URL"),
+    *("CONNECTION_STRING", "CONNSTR"),
+)
+# ... one of whose words (parted by `_`, digits at its end left out) is one of these, ...
+_WORDS = {"AUTH", "AUTHORIZATION", "BEARER", "COOKIE", "COOKIES", "CREDS", "JWT", "PAT", "PRIVATE", "TOKENS"}
+# ... or ends in one of these, and is no word of these.
+_ENDS = ("KEY", "KEYS", "TOKEN", "PASS", "PWD", "DSN")
+_NO_WORDS = {
+    *("MONKEY", "DONKEY", "TURKEY", "HOCKEY", "JOCKEY", "WHISKEY", "HOTKEY", "HOTKEYS", "MONKEYS"),
+    *("BYPASS", "COMPASS", "ENCOMPASS", "SURPASS", "TRESPASS"),
+}
+_NO_NAMES = {"PWD", "OLDPWD", "SSH_AUTH_SOCK"}  # folders, and the path of a socket
+
+# A value is secret that holds one of these.
+_VALUES = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@"  # https://user:password@host
+    r"|https?://[^/\s:@]+@"  # https://token@host
+    r"|(^|[?&;\s])(sig|signature|token|access_token|api_?key|password|passwd|pwd|secret|accountkey)=[^&;\s]"
+    r"|(?<![\w./-])(hf|gh[pousr])_[a-z0-9]{16,}(?![\w./-])"
+    r"|(?<![\w./-])(github_pat_|glpat-|sk-|xox[abprs]-|AIza)(?=[\w-]*\d)[\w-]{16,}(?![\w./-])"
+    r"|(?<![\w./-])(AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.eyJ)"
+    r"|\b(bearer|basic)\s+[\w.~+/=-]{16,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    re.IGNORECASE,
+)
+_IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
+_ASSIGNED = re.compile(r"\b([A-Za-z_]\w*)(\+?=)(\$?'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s;&|]+)")
+_SHORTEST = 4  # characters of a value that is looked for in texts: shorter ones are words like any other
+
+
+class Secrets(NamedTuple):
+    """The rules of a project: the usual ones, with names that it adds and names that it removes.
+
+    These are patterns (`ACME_*`), in any case; a name that is added and removed is no secret.
+    """
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, project: Project) -> "Secrets":
+        """The rules of a project. Raises ProjectError for settings that are no names."""
+        added, removed = (_names(project, name) for name in ("secrets", "not_secrets"))
+        return cls(added, removed)
+
+    @classmethod
+    def tolerant(cls, project: Project) -> "Secrets":
+        """The rules of a project, to look at its runs by; the usual ones, if its settings cannot be read."""
+        try:
+            return cls.of(project)
+        except ProjectError:
+            return cls()
+
+    def is_secret(self, name: str, value: str = "") -> bool:
+        """True if a variable holds a secret, by its name or by its value."""
+        upper = name.upper()
+        if any(fnmatchcase(upper, pattern) for pattern in self.removed):
+            return False
+        if any(fnmatchcase(upper, pattern) for pattern in self.added):
+            return True
+        return _is_name_secret(name, value) or _VALUES.search(value) is not None
+
+    def kept(self, environment: Mapping[str, Any]) -> dict[str, Kept]:
+        """An environment as files and people may have it."""
+        return {name: self._kept(name, value) for name, value in environment.items()}
+
+    def _kept(self, name: str, value: Any) -> Kept:
+        if value is None or value is True:
+            return value
+        text = str(value)  # somebody may have edited a file
+        return True if text and self.is_secret(name, text) else text
+
+    def values(self, environment: Mapping[str, str | None]) -> dict[str, str]:
+        """The secrets of an environment, to be handed on from process to process."""
+        return {name: value for name, value in environment.items() if value and self.is_secret(name, value)}
+
+    def hide(self, text: str, known: Iterable[str] = ()) -> str:
+        """A text without the secrets that it assigns, those in its URLs, and the `known` ones."""
+        for value in sorted({one for one in known if len(one) >= _SHORTEST}, key=len, reverse=True):
+            text = text.replace(value, HIDDEN)
+        return _IN_URL.sub(HIDDEN, _ASSIGNED.sub(self._hidden, text))
+
+    def _hidden(self, match: re.Match[str]) -> str:
+        name, sign, value = match.groups()
+        return f"{name}{sign}{HIDDEN}" if self.is_secret(name, value) else match[0]
+
+    def assigned(self, text: str) -> list[str]:
+        """The secrets that a text assigns to variables."""
+        found = (match.groups() for match in _ASSIGNED.finditer(text))
+        return [value.strip("$'\"") for name, _, value in found if self.is_secret(name, value)]
+
+
+def _is_name_secret(name: str, value: str) -> bool:
+    if name in _NO_NAMES:
+        return False
+    upper = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()  # apiKey
+    if any(part in upper for part in _PARTS):
+        return True
+    words = {word.rstrip("0123456789") for word in re.split(r"[^A-Z0-9]+", upper)} - _NO_WORDS
+    if words & _WORDS == {"TOKENS"} and not any(word.endswith(_ENDS) for word in words):
+        return not value.isdecimal()  # MAX_TOKENS=4096
+    return bool(words & _WORDS) or any(word.endswith(_ENDS) for word in words)
+
+
+def _names(project: Project, setting: str) -> tuple[str, ...]:
+    found = project.settings.get(setting, [])
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ProjectError(
+            f"{project.root / 'pyproject.toml'}: [tool.heyhi] {setting}: "
+            f'expected ["A_NAME", "MORE_*"], not {found!r}'
+        )
+    return tuple(name.upper() for name in found)

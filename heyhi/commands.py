@@ -23,8 +23,9 @@ heyhi logs RUN [-f] [-n LINES]
                           what it has printed, or prints until its end; 1 if it is DEAD
 heyhi diff RUN RUN [--code]
                           what differs: config, code, environment, results
-heyhi replay RUN [--out DIR]
-                          the command that makes it again: the same code, id and config
+heyhi replay RUN [--out DIR] [--check]
+                          the command that makes it again: the same code, id and config; nothing is run, but
+                          to --check whether it is the same
 heyhi report [BATCH | FOLDER | RUN ...] [-o FILE]
                           the same as one HTML page, with curves, charts, logs and errors
 heyhi migrate --check [FOLDER]
@@ -51,7 +52,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from heyhi.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
 from heyhi.invocation import Mode, Parser, one_of
-from heyhi.log import have_streams
+from heyhi.log import have_streams, say
 from heyhi.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -128,22 +129,28 @@ def protos(words: Sequence[str]) -> int:
 def pp(words: Sequence[str]) -> int:
     """Show a composed config."""
     from heyhi import prototxt
-    from heyhi.cli import load
+    from heyhi.compose import compose
+    from heyhi.schemas import read_schemas
+    from heyhi.search import find_base
 
     if not words or words[0].startswith("-"):
         raise UsageError("usage: heyhi pp CFG [overrides]")
-    print(prototxt.write_text(load(words[0], words[1:]).config))
+    project = find_project()
+    composition = compose(find_base(words[0], project), words[1:], project, read_schemas(project).meta)
+    for note in composition.notes:
+        say(f"note: {note}")
+    print(prototxt.write_text(composition.config))
     return 0
 
 
 def validate(words: Sequence[str]) -> int:
     """Compose every config under conf/; status 2 if any is wrong."""
     from heyhi.compose import Composer
-    from heyhi.protos import load_messages
+    from heyhi.schemas import read_schemas
 
     _no_more(words, "validate")
     project = find_project()
-    composer = Composer(project, load_messages(project))
+    composer = Composer(project, read_schemas(project).meta)
     paths = sorted(project.conf.rglob("*.prototxt"))
     problems = [str(problem) for path in paths if (problem := _problem_of(path, project, composer))]
     # What is wrong in a chunk is wrong in all that include it: it is said once.
@@ -158,9 +165,12 @@ def plan(words: Sequence[str]) -> int:
     from heyhi import listing
     from heyhi.agenda import make_agenda, read_states
     from heyhi.batch import read_batch
+    from heyhi.stored import store
 
     asked = _batch_parser("plan").parse_args(list(words))
     batch = read_batch(asked.batch, find_project())
+    if asked.batch != "-" and (problem := store(batch)):
+        say(f"note: {problem}")
     agenda = make_agenda(batch, asked.mode, read_states(batch))
     show = listing.json_lines if asked.json else listing.lines
     print("\n".join(show(agenda, every=asked.all)))
@@ -375,16 +385,15 @@ def _batch_parser(command: str) -> Parser:
 def _problem_of(path: Path, project: Project, composer: "Composer") -> ConfigError | None:
     """What is wrong with a config, or with a chunk that others include."""
     from heyhi import prototxt
-    from heyhi.loading import types_that_fit
-    from heyhi.protos import load_messages
+    from heyhi.schemas import read_schemas
 
-    meta_class = load_messages(project)
+    schemas = read_schemas(project)
     try:
         composer.compose(path, ())
         return None
     except ConfigError as problem:
-        fitting = types_that_fit(path, project)
-        if meta_class in fitting and prototxt.read(path, meta_class, project.root).ListFields():
+        fitting = prototxt.types_that_fit(path, schemas.types, project.root)
+        if schemas.meta in fitting and prototxt.read(path, schemas.meta, project.root).ListFields():
             return problem
         if not fitting:
             return _nearest_problem(path, project) if project.common in path.parents else problem
@@ -403,10 +412,10 @@ def _problem_of_chunk(path: Path, composer: "Composer", cls: type[Any]) -> Confi
 def _nearest_problem(path: Path, project: Project) -> ConfigError:
     """The error of the type that a chunk fits furthest: most likely the one that was meant."""
     from heyhi import prototxt
-    from heyhi.protos import load_message_types
+    from heyhi.schemas import read_schemas
 
     found: list[tuple[tuple[int, ...], ConfigError]] = []
-    for cls in load_message_types(project):
+    for cls in read_schemas(project).types:
         try:
             prototxt.read(path, cls, project.root)
         except ConfigError as problem:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from heyhi.errors import ProjectError
 
-__all__ = ["ROOT_DIR", "Project", "display", "find_project"]
+__all__ = ["ROOT_DIR", "Project", "display", "find_project", "moved"]
 
 #: What stands in configs for the project's root, or for that of which it is a copy: `Project.origin`.
 ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
@@ -141,6 +141,11 @@ def _project_above_cwd() -> Project:
         if _is_project(folder):
             return Project(folder)
     raise ProjectError(f"{cwd}: no conf/conf.proto here or above; go to a project, or set HEYHI_PROJECT")
+
+
+def moved(path: str, old: str, new: str) -> str:
+    """A path below the folder `old` as it is below `new`; any other text as it is."""
+    return new + path[len(old) :] if path == old or path.startswith(f"{old}/") else path
 
 
 def display(path: str | Path) -> str:

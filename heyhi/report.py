@@ -96,12 +96,25 @@ def of_batch(batch: StoredBatch, states: Mapping[Path, RunState] | None = None) 
 def _of_records(title: str, records: Sequence[Record]) -> Subject:
     """Runs of no batch: which need which is read from their configs, as for a batch."""
     folders = {record.folder for record in records}
+    by_id = {f"/{record.id}": record.folder for record in records}
     needs: dict[Path, list[Path]] = {}
     for record in records:
         texts = [value for value in record.config.values() if isinstance(value, str)]
-        owners = {owner_of(os.path.normpath(text), folders) for text in texts if text.startswith("/")}
+        paths = [os.path.normpath(text) for text in texts if text.startswith("/")]
+        owners = {owner_of(path, folders) or _owner_before_a_move(path, by_id) for path in paths}
         needs[Path(record.folder)] = [Path(one) for one in sorted(owners - {"", record.folder})]
     return Subject(title, records, needs)
+
+
+def _owner_before_a_move(path: str, by_id: Mapping[str, str]) -> str:
+    """The folder of the run that a path lies in by its id: the experiment root may have been moved since."""
+    depths = {run_id.count("/") for run_id in by_id}
+    while path != "/":
+        for depth in depths:
+            if owner := by_id.get("/" + "/".join(path.rsplit("/", depth)[1:])):
+                return owner
+        path = os.path.dirname(path)
+    return ""
 
 
 # ---- The page -----------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ heyhi migrate --check [FOLDER]
 heyhi completion --install
                           tab completion: one line in the start-up file of your shell (bash, zsh, fish)
 heyhi completion SHELL    print the script that the line reads
+heyhi completion --trust DIR | --distrust DIR
+                          let a key press start DIR/.venv/bin/python, or no more
 
 A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, a
 folder, a part of an id that no other run has, or the id of a job.
@@ -50,7 +52,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from heyhi.completion import Command, NotOurs, answer
-from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
+from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean, some_of
 from heyhi.invocation import Mode, Parser, one_of
 from heyhi.log import have_streams, say
 from heyhi.project import Project, find_project
@@ -284,6 +286,10 @@ def _kill_parser() -> Parser:
 def completion(words: Sequence[str]) -> int:
     """Print a shell's script for tab completion, or have the shell read it whenever it starts."""
     asked = _completion_parser().parse_args(list(words))
+    if asked.trust is not None:
+        return _trust(asked.trust)
+    if asked.distrust is not None:
+        return _distrust(asked.distrust)
     shell = asked.shell or _shell_of_user()
     if not asked.install:
         print(shell.script.read_text(encoding="utf-8"), end="")
@@ -293,6 +299,49 @@ def completion(words: Sequence[str]) -> int:
     done = "one line added" if is_new else "nothing to do"
     print(f"{path}: {done}; a {shell.name} that starts now completes")
     return 0
+
+
+def _trust(typed: str) -> int:
+    """Note a folder whose interpreter a key press may start."""
+    folder = os.path.realpath(os.path.expanduser(typed))
+    if not os.path.isdir(folder) or not folder.isprintable():
+        raise UsageError(f"--trust {typed!r}: no such folder")
+    known = _trusted()
+    if folder not in known:
+        _write_trusted([*known, folder])
+    print(
+        f"{folder}: a key press may start {folder}/.venv/bin/python and {folder}/bin/python, and heyhi there"
+    )
+    return 0
+
+
+def _distrust(typed: str) -> int:
+    """Take that back, also of a folder that is gone."""
+    named = {os.path.realpath(os.path.expanduser(typed)), os.path.abspath(os.path.expanduser(typed))}
+    known = _trusted()
+    left = [folder for folder in known if folder not in named]
+    if left == known:
+        raise UsageError(f"--distrust {typed!r}: was not trusted; these are: {some_of(known) or 'none'}")
+    _write_trusted(left)
+    print(f"{min(named)}: a key press starts nothing there any more")
+    return 0
+
+
+def _trusted() -> list[str]:
+    from heyhi import files
+    from heyhi.shells import trusted_file
+
+    path = trusted_file(os.environ)
+    return files.read_text(path, "surrogateescape").splitlines() if path.exists() else []
+
+
+def _write_trusted(folders: Sequence[str]) -> None:
+    from heyhi import files
+    from heyhi.shells import trusted_file
+
+    path = trusted_file(os.environ)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.write_whole(path, "".join(f"{folder}\n" for folder in folders), mode=0o600)
 
 
 def _shell_of_user() -> "Shell":
@@ -340,6 +389,8 @@ def _completion_parser() -> Parser:
     parser = Parser(prog="heyhi completion")
     parser.add_argument("shell", metavar="SHELL", nargs="?", type=one_of(SHELLS))
     parser.add_argument("--install", action="store_true", help="add one line to the shell's start-up file")
+    parser.add_argument("--trust", metavar="DIR", help="a key press may start the Python of this project")
+    parser.add_argument("--distrust", metavar="DIR", help="take that back")
     return parser
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from heyhi import files
 from heyhi.errors import ProjectError
 
 __all__ = ["ROOT_DIR", "Project", "display", "find_project", "moved"]
@@ -51,7 +52,7 @@ class Project(NamedTuple):
         path = self.root / "pyproject.toml"
         folder = Path(os.path.realpath(self.origin)).name  # the same one through a link
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = tomllib.loads(files.read_text(path))
         except FileNotFoundError:
             return folder
         except (OSError, ValueError) as problem:

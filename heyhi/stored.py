@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -199,7 +200,7 @@ def find_batch(place: str, project: Project, tell: Callable[[str], None]) -> Sto
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(batch.captured))
         tell(
             f"{place}: as captured at {when}; since then {batch.changed[0]} has changed: "
-            "`heyhi plan` reads it anew"
+            f"heyhi plan {shlex.quote(place)}"
         )
     return batch
 
@@ -218,7 +219,7 @@ def _why_none(place: str) -> str:
     except OSError as problem:
         return f"is no batch that was planned: {problem.strerror}"
     if is_script:
-        return "is no batch that was planned, and looking runs no script; `heyhi plan` runs and remembers it"
+        return f"is no batch that was planned, and looking runs no script: heyhi plan {shlex.quote(place)}"
     return "is no batch; looking runs no file"
 
 

@@ -171,8 +171,8 @@ def test_a_config_that_cannot_be_read_is_a_problem_of_its_run(
 NO_BATCHES = {
     "notes.txt": ("touch executed", "is no batch; looking runs no file"),
     "x.csv": ("a,b\n1,2", "is no batch; looking runs no file"),
-    "sweep.sh": ("python run.py", "is no batch that was planned, and looking runs no script; `heyhi plan`"),
-    "sweep": ("python run.py", "is no batch that was planned, and looking runs no script; `heyhi plan`"),
+    "sweep.sh": ("python run.py", "is no batch that was planned, and looking runs no script: heyhi plan "),
+    "sweep": ("python run.py", "is no batch that was planned, and looking runs no script: heyhi plan "),
 }
 
 

@@ -313,7 +313,7 @@ def trap(tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> Tra
 ONE, DEAD = "seed@1", "lr@0.25"
 LOOKING: dict[str, tuple[int, str]] = {
     "status": (0, "runs 2: 1 DONE, 1 DEAD"),
-    "status batch.sh": (0, "runs 2: 1 NOT_STARTED, 1 DONE"),
+    "status batch.sh": (0, "runs 2: 1 DONE, 1 NOT_STARTED"),
     "status notes.txt": (2, ""),
     "status -": (0, "runs 1: 1 DONE"),
     "summary": (0, "id "),

@@ -23,7 +23,7 @@ _LINES = {
 }
 _PRESS = """\
 source {script}; COMP_LINE="python run.py {line}"; COMP_POINT=${{#COMP_LINE}}
-COMP_WORDS=({python} run.py); _heyhi python "{tail}" run.py 2>/dev/null; [ ${{#COMPREPLY[@]}} -gt 0 ]"""
+COMP_WORDS=(python run.py); _heyhi python "{tail}" run.py 2>/dev/null; [ ${{#COMPREPLY[@]}} -gt 0 ]"""
 
 
 def rows(folder: Path) -> Iterator[Row]:
@@ -38,12 +38,13 @@ def rows(folder: Path) -> Iterator[Row]:
 def _press(line: str) -> str:
     word = line.rpartition(" ")[2]
     tail = word.rpartition("=")[2]
-    return _PRESS.format(script=SHELLS["bash"].script, line=line, python=sys.executable, tail=tail)
+    return _PRESS.format(script=SHELLS["bash"].script, line=line, tail=tail)
 
 
 def _bash(root: Path, script: str) -> Any:
     # Bytecode is cached, as it is for users.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
     return lambda: subprocess.run(["bash", "--norc", "-c", script], cwd=root, env=env, check=True)
 
 

@@ -19,7 +19,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from heyhi import files, slurm
-from heyhi.capture import Captured, Line, Remark, capture
+from heyhi.capture import Captured, Line, Remark, capture, hash_of
 from heyhi.compose import Composer
 from heyhi.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
 from heyhi.errors import ConfigError, HeyhiError, UsageError
@@ -56,7 +56,8 @@ class Entry(NamedTuple):
 class Batch(NamedTuple):
     """The runs of a batch, each once, in the order of their lines; which need which, by their folders.
 
-    `commands` are the programs that the script ran itself when it was captured.
+    `commands` are the programs that the script ran itself when it was captured; `sources` the files that it
+    was read from, with the hash of each.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Batch(NamedTuple):
     needs: Mapping[Path, tuple[Path, ...]]
     remarks: tuple[Remark, ...] = ()
     commands: tuple[str, ...] = ()
+    sources: Mapping[str, str] = {}
 
 
 class BatchError(UsageError):
@@ -141,9 +143,14 @@ def _plain_line(words: Sequence[str], project: Project, where: str) -> Line:
     return Line(tuple(words[start + 1 :]), str(run_py), cwd, where)
 
 
-def compose_lines(name: str, captured: Captured, project: Project) -> Batch:
-    """Compose all command lines of a batch. Raises BatchError with all that is wrong with them."""
-    reader = _Reader(project)
+def compose_lines(
+    name: str, captured: Captured, project: Project, meta_class: type[Message] | None = None
+) -> Batch:
+    """Compose all command lines of a batch. Raises BatchError with all that is wrong with them.
+
+    `meta_class` is the MetaCfg to compose with, by default that of the project's generated modules.
+    """
+    reader = _Reader(project, meta_class or load_messages(project))
     for line in captured.lines:
         reader.read(line)
     problems, remarks = reader.problems, reader.remarks
@@ -157,7 +164,8 @@ def compose_lines(name: str, captured: Captured, project: Project) -> Batch:
         raise BatchError(name, problems.remarks())
     remarks += _aliases(entries)
     told = tuple(dict.fromkeys([*captured.remarks, *remarks]))
-    return Batch(name, project, tuple(entries), needs, told, captured.commands)
+    sources = {**captured.sources, **{path: hash_of(path) for path in reader.tables}}
+    return Batch(name, project, tuple(entries), needs, told, captured.commands, sources)
 
 
 # ---- Lines to entries ---------------------------------------------------------------------------
@@ -166,13 +174,14 @@ def compose_lines(name: str, captured: Captured, project: Project) -> Batch:
 class _Reader:
     """Composes line after line."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, meta_class: type[Message]) -> None:
         self.entries: list[Entry] = []
+        self.tables: dict[str, None] = {}  # their paths
         self.problems = _Problems()
         self.remarks: list[Remark] = []
         self._project = project
         self._experiment_root = project.experiment_root
-        self._composer = Composer(project, load_messages(project))
+        self._composer = Composer(project, meta_class)
         self._bases: dict[tuple[str, Path], Path] = {}
 
     def read(self, line: Line) -> None:
@@ -192,6 +201,8 @@ class _Reader:
         invocation = parse_argv(line.argv)
         if invocation.adhoc:
             raise UsageError("--adhoc: its folder would be new at each call; in a batch, name one with --out")
+        if invocation.table is not None:
+            self.tables[os.path.abspath(line.cwd / invocation.table)] = None
         return expand_placed(invocation, line.cwd)
 
     def _compose(self, line: Line, invocation: Invocation, where: str) -> None:

@@ -33,6 +33,7 @@ from heyhi.project import display, find_project
 from heyhi.protos import load_messages
 from heyhi.records import batch_records
 from heyhi.search import find_base
+from heyhi.stored import of_batch
 from heyhi.tables import columns, frame
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Batch:
 
     def summary(self) -> "pd.DataFrame":
         """What came of its runs so far, a row a run, as `heyhi.summary` has it. Raises BatchError."""
-        return frame(columns(batch_records(self._composed())))
+        return frame(columns(batch_records(of_batch(self._composed()))))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as a bash script."""

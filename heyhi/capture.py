@@ -10,6 +10,7 @@ The script's other commands do run, as they make the loop's values; they are nam
 
 import bisect
 import fcntl
+import hashlib
 import itertools
 import json
 import os
@@ -27,13 +28,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import places
+from heyhi import files, places
 from heyhi.errors import LaunchError, UsageError
 from heyhi.intercept import VARIABLE
 from heyhi.project import Project, display
 from heyhi.secret_names import Secrets
 
-__all__ = ["Captured", "Line", "Remark", "capture"]
+__all__ = ["Captured", "Line", "Remark", "capture", "hash_of"]
 
 _PRELUDE = Path(__file__).with_name("capture.bash")
 
@@ -57,11 +58,15 @@ class Remark(NamedTuple):
 
 
 class Captured(NamedTuple):
-    """What a script would run, in its order; what else it ran; what is to be said of it."""
+    """What a script would run, in its order; what else it ran; what is to be said of it.
+
+    `sources` are the script and the files that it sources, by their absolute paths, with the hash of each.
+    """
 
     lines: tuple[Line, ...]
     commands: tuple[str, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    sources: Mapping[str, str] = {}
 
 
 class Limits(NamedTuple):
@@ -92,6 +97,7 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
     `python run.py` in it means the same from wherever it is called.
     """
     text, secrets = _read(script), Secrets.of(project)
+    own = {str(script.absolute()): hash_of(script)}  # as it is before it runs
     limits = limits or Limits.of_environment()
     cwd = Path.cwd() if Path.cwd().is_relative_to(os.path.realpath(project.root)) else project.root
     with _folder() as (folder, ends_with_us):
@@ -107,7 +113,8 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
     remarks = [*_hints(lines, trace), *_uses_of_runs(trace, project.experiment_root)]
     if script.absolute().is_relative_to(project.root):
         remarks += _written_secrets(script, text, lines, secrets)
-    return Captured(tuple(lines), tuple(_other_commands(trace)), tuple(remarks))
+    sources = {**{path: hash_of(path) for path in _sources(trace, lines, cwd)}, **own}
+    return Captured(tuple(lines), tuple(_other_commands(trace)), tuple(remarks), sources)
 
 
 def _read(script: Path) -> str:
@@ -521,6 +528,31 @@ def _changes(now: Mapping[str, str]) -> _Environment:
         for name in names
         if now.get(name) != os.environ.get(name) and name.isidentifier() and not name.startswith(VARIABLE)
     }
+
+
+# ---- Which files it was read from ---------------------------------------------------------------
+
+
+def hash_of(path: str | Path) -> str:
+    """The hash of a file's content; empty if it is not there or cannot be read."""
+    try:
+        return hashlib.sha256(files.read(path)).hexdigest()[:16]
+    except (OSError, ValueError):
+        return ""
+
+
+_SOURCES = re.compile(r"(?:source|\.) (\S+)")
+
+
+def _sources(trace: Sequence[_Step], lines: Sequence[Line], cwd: Path) -> Iterator[str]:
+    """The absolute paths of the files that the script sources, also of those that only define functions."""
+    named = dict.fromkeys(step.where.rpartition(":")[0] for step in trace)
+    named.update(dict.fromkeys(match[1] for step in trace if (match := _SOURCES.match(step.command))))
+    folders = dict.fromkeys([Path.cwd(), cwd, *(line.cwd for line in lines)])  # one that is not absolute
+    for name in filter(None, named):
+        paths = (os.path.normpath(os.path.join(folder, name.strip("'"))) for folder in folders)
+        if path := next(filter(os.path.isfile, paths), None):
+            yield path
 
 
 # ---- What is to be said of it -------------------------------------------------------------------

@@ -23,8 +23,9 @@ heyhi logs RUN [-f] [-n LINES]
                           what it has printed, or prints until its end; 1 if it is DEAD
 heyhi diff RUN RUN [--code]
                           what differs: config, code, environment, results
-heyhi replay RUN [--out DIR]
-                          the command that makes it again: the same code, id and config
+heyhi replay RUN [--out DIR] [--check]
+                          the command that makes it again: the same code, id and config; nothing is run, but
+                          to --check whether it is the same
 heyhi report [BATCH | FOLDER | RUN ...] [-o FILE]
                           the same as one HTML page, with curves, charts, logs and errors
 heyhi migrate --check [FOLDER]
@@ -32,6 +33,8 @@ heyhi migrate --check [FOLDER]
 heyhi completion --install
                           tab completion: one line in the start-up file of your shell (bash, zsh, fish)
 heyhi completion SHELL    print the script that the line reads
+heyhi completion --trust DIR | --distrust DIR
+                          let a key press start DIR/.venv/bin/python, or no more
 
 A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, a
 folder, a part of an id that no other run has, or the id of a job.
@@ -49,7 +52,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from heyhi.completion import Command, NotOurs, answer
-from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
+from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean, some_of
 from heyhi.invocation import Mode, Parser, one_of
 from heyhi.log import have_streams, say, say_error, show
 from heyhi.project import Project, find_project
@@ -129,22 +132,28 @@ def protos(words: Sequence[str]) -> int:
 def pp(words: Sequence[str]) -> int:
     """Show a composed config."""
     from heyhi import prototxt
-    from heyhi.cli import load
+    from heyhi.compose import compose
+    from heyhi.schemas import read_schemas
+    from heyhi.search import find_base
 
     if not words or words[0].startswith("-"):
         raise UsageError("usage: heyhi pp CFG [overrides]")
-    print(prototxt.write_text(load(words[0], words[1:]).config))
+    project = find_project()
+    composition = compose(find_base(words[0], project), words[1:], project, read_schemas(project).meta)
+    for note in composition.notes:
+        say(f"note: {note}")
+    print(prototxt.write_text(composition.config))
     return 0
 
 
 def validate(words: Sequence[str]) -> int:
     """Compose every config under conf/; status 2 if any is wrong."""
     from heyhi.compose import Composer
-    from heyhi.protos import load_messages
+    from heyhi.schemas import read_schemas
 
     _no_more(words, "validate")
     project = find_project()
-    composer = Composer(project, load_messages(project))
+    composer = Composer(project, read_schemas(project).meta)
     paths = sorted(project.conf.rglob("*.prototxt"))
     problems = [str(problem) for path in paths if (problem := _problem_of(path, project, composer))]
     # What is wrong in a chunk is wrong in all that include it: it is said once.
@@ -159,9 +168,12 @@ def plan(words: Sequence[str]) -> int:
     from heyhi import listing
     from heyhi.agenda import make_agenda, read_states
     from heyhi.batch import read_batch
+    from heyhi.stored import store
 
     asked = _batch_parser("plan").parse_args(list(words))
     batch = read_batch(asked.batch, find_project())
+    if asked.batch != "-" and (problem := store(batch)):
+        say(f"note: {problem}")
     agenda = make_agenda(batch, asked.mode, read_states(batch))
     text = "\n".join((listing.json_lines if asked.json else listing.lines)(agenda, every=asked.all))
     print(text if asked.json else shown(text))
@@ -275,6 +287,10 @@ def _kill_parser() -> Parser:
 def completion(words: Sequence[str]) -> int:
     """Print a shell's script for tab completion, or have the shell read it whenever it starts."""
     asked = _completion_parser().parse_args(list(words))
+    if asked.trust is not None:
+        return _trust(asked.trust)
+    if asked.distrust is not None:
+        return _distrust(asked.distrust)
     shell = asked.shell or _shell_of_user()
     if not asked.install:
         print(shell.script.read_text(encoding="utf-8"), end="")
@@ -284,6 +300,49 @@ def completion(words: Sequence[str]) -> int:
     done = "one line added" if is_new else "nothing to do"
     show(f"{path}: {done}; a {shell.name} that starts now completes")
     return 0
+
+
+def _trust(typed: str) -> int:
+    """Note a folder whose interpreter a key press may start."""
+    folder = os.path.realpath(os.path.expanduser(typed))
+    if not os.path.isdir(folder) or not folder.isprintable():
+        raise UsageError(f"--trust {typed!r}: no such folder")
+    known = _trusted()
+    if folder not in known:
+        _write_trusted([*known, folder])
+    print(
+        f"{folder}: a key press may start {folder}/.venv/bin/python and {folder}/bin/python, and heyhi there"
+    )
+    return 0
+
+
+def _distrust(typed: str) -> int:
+    """Take that back, also of a folder that is gone."""
+    named = {os.path.realpath(os.path.expanduser(typed)), os.path.abspath(os.path.expanduser(typed))}
+    known = _trusted()
+    left = [folder for folder in known if folder not in named]
+    if left == known:
+        raise UsageError(f"--distrust {typed!r}: was not trusted; these are: {some_of(known) or 'none'}")
+    _write_trusted(left)
+    print(f"{min(named)}: a key press starts nothing there any more")
+    return 0
+
+
+def _trusted() -> list[str]:
+    from heyhi import files
+    from heyhi.shells import trusted_file
+
+    path = trusted_file(os.environ)
+    return files.read_text(path, "surrogateescape").splitlines() if path.exists() else []
+
+
+def _write_trusted(folders: Sequence[str]) -> None:
+    from heyhi import files
+    from heyhi.shells import trusted_file
+
+    path = trusted_file(os.environ)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.write_whole(path, "".join(f"{folder}\n" for folder in folders), mode=0o600)
 
 
 def _shell_of_user() -> "Shell":
@@ -331,6 +390,8 @@ def _completion_parser() -> Parser:
     parser = Parser(prog="heyhi completion")
     parser.add_argument("shell", metavar="SHELL", nargs="?", type=one_of(SHELLS))
     parser.add_argument("--install", action="store_true", help="add one line to the shell's start-up file")
+    parser.add_argument("--trust", metavar="DIR", help="a key press may start the Python of this project")
+    parser.add_argument("--distrust", metavar="DIR", help="take that back")
     return parser
 
 
@@ -376,16 +437,15 @@ def _batch_parser(command: str) -> Parser:
 def _problem_of(path: Path, project: Project, composer: "Composer") -> ConfigError | None:
     """What is wrong with a config, or with a chunk that others include."""
     from heyhi import prototxt
-    from heyhi.loading import types_that_fit
-    from heyhi.protos import load_messages
+    from heyhi.schemas import read_schemas
 
-    meta_class = load_messages(project)
+    schemas = read_schemas(project)
     try:
         composer.compose(path, ())
         return None
     except ConfigError as problem:
-        fitting = types_that_fit(path, project)
-        if meta_class in fitting and prototxt.read(path, meta_class, project.root).ListFields():
+        fitting = prototxt.types_that_fit(path, schemas.types, project.root)
+        if schemas.meta in fitting and prototxt.read(path, schemas.meta, project.root).ListFields():
             return problem
         if not fitting:
             return _nearest_problem(path, project) if project.common in path.parents else problem
@@ -404,10 +464,10 @@ def _problem_of_chunk(path: Path, composer: "Composer", cls: type[Any]) -> Confi
 def _nearest_problem(path: Path, project: Project) -> ConfigError:
     """The error of the type that a chunk fits furthest: most likely the one that was meant."""
     from heyhi import prototxt
-    from heyhi.protos import load_message_types
+    from heyhi.schemas import read_schemas
 
     found: list[tuple[tuple[int, ...], ConfigError]] = []
-    for cls in load_message_types(project):
+    for cls in read_schemas(project).types:
         try:
             prototxt.read(path, cls, project.root)
         except ConfigError as problem:

@@ -18,7 +18,7 @@ from heyhi import files, runs
 from heyhi.project import Project
 from heyhi.records import Record
 from heyhi.secret_names import HIDDEN, Secrets
-from heyhi.snapshot import top_of
+from heyhi.snapshot import find_snapshot, top_of
 from heyhi.texts import on_one_line
 
 __all__ = ["Change", "Section", "changes", "compare", "lines"]
@@ -173,16 +173,20 @@ def _difference(old: Any, new: Any) -> str:
 
 def _code(old: Record, new: Record, known: Sequence[Mapping[str, Any]], *, with_code: bool) -> Section:
     found = changes(*[_commit(one) for one in known])
-    copies = [record.snapshot for record in (old, new)]
-    if not all(copies):
-        lacking = [record.id for record in (old, new) if not record.snapshot]
+    if lacking := [record.id for record in (old, new) if not record.snapshot]:
         return Section("code", found, f"there is no copy of the code of {' and of '.join(lacking)}")
-    before, after = (top_of(Path(copy)) for copy in copies)
-    if before == after:
+    if old.snapshot == new.snapshot:
         return Section("code", found, "one copy of the code")
-    gone = [copy for copy in copies if not os.path.isdir(copy)]
+    copies = [
+        find_snapshot(record.run, {**one, "snapshot": record.snapshot})
+        for record, one in zip((old, new), known, strict=True)
+    ]
+    gone = [record.snapshot for record, copy in zip((old, new), copies, strict=True) if copy is None]
     if gone:
         return Section("code", found, f"a copy of the code is gone: {' and '.join(gone)}")
+    before, after = (top_of(copy) for copy in copies if copy is not None)
+    if before == after:
+        return Section("code", found, "one copy of the code")
     files = _differing_files(before, after)
     text = [line for change in files for line in _lines(before, after, change.name)] if with_code else []
     return Section("code", [*found, *files], text=text)

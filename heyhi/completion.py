@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from heyhi import files
 from heyhi.errors import HeyhiError, ProjectError
 from heyhi.invocation import Parser, run_py_parser
 from heyhi.project import Project, find_project
@@ -227,9 +228,9 @@ def _sets_a_task(project: Project) -> Callable[[str], bool]:
 
 
 def _known_configs(line: _Line) -> Iterator[tuple[str, str]]:
-    for folder, below, files in os.walk(line.project.conf):
+    for folder, below, inside in os.walk(line.project.conf):
         below[:] = sorted(name for name in below if os.path.join(folder, name) != str(line.project.common))
-        for path in (os.path.join(folder, name) for name in sorted(files) if name.endswith(SUFFIX)):
+        for path in (os.path.join(folder, name) for name in sorted(inside) if name.endswith(SUFFIX)):
             for start in (os.path.join(line.cwd, ""), os.path.join(line.project.root, "")):
                 if path.startswith(start):
                     yield path.removeprefix(start), path
@@ -259,7 +260,7 @@ def _outline(project: Project) -> "Outline | None":
     from heyhi.outline import OUTLINE, read_outline
 
     try:
-        return read_outline((project.conf / OUTLINE).read_bytes())
+        return read_outline(files.read(project.conf / OUTLINE))
     except (OSError, ValueError):
         return None
 

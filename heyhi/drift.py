@@ -8,7 +8,7 @@ from heyhi.compose import Composer
 from heyhi.draft import drift_from, recompose
 from heyhi.errors import HeyhiError
 from heyhi.project import Project
-from heyhi.protos import load_messages
+from heyhi.schemas import read_schemas
 from heyhi.texts import as_utf8
 
 __all__ = ["Drift"]
@@ -58,6 +58,6 @@ class Drift:
             return
         try:
             self._name = self._project.name
-            self._composer = Composer(self._project, load_messages(self._project))
+            self._composer = Composer(self._project, read_schemas(self._project).meta)
         except HeyhiError as problem:
             self._wrong = str(problem)

@@ -19,7 +19,6 @@ __all__ = [
     "all_runs",
     "find_run",
     "find_runs",
-    "is_batch",
     "is_run_folder",
     "run_of",
     "runs_at",
@@ -87,15 +86,6 @@ def all_runs(project: Project) -> list[Found]:
     """All runs of the experiment root, which need not be there yet."""
     root = project.experiment_root
     return find_runs(root, project) if root.is_dir() else []
-
-
-def is_batch(place: str) -> bool:
-    """Whether a place that a user names is a batch: a script, or - for lines on stdin.
-
-    A file of a run is none: who names a log does not want it carried out.
-    """
-    path = Path(place)
-    return place == "-" or (path.is_file() and not path.with_name(_USUAL_SIGN).exists())
 
 
 def runs_at(place: str, project: Project) -> list[Found]:

@@ -161,25 +161,13 @@ def _class_of_file(path: Path, project: Project, meta_class: type[Message]) -> t
         prototxt.read(path, meta_class, project.root)
         return meta_class
     except ConfigError as problem:
-        fitting = types_that_fit(path, project)
+        fitting = prototxt.types_that_fit(path, load_message_types(project), project.root)
         if not fitting:
             raise problem
     if len(fitting) > 1:
         names = ", ".join(cls.DESCRIPTOR.name for cls in fitting)
         raise ConfigError(display(path), f"fits several types ({names}): give msg_class")
     return fitting[0]
-
-
-def types_that_fit(path: Path, project: Project) -> list[type[Message]]:
-    """The types of the project's schemas that the text of a file can be read as."""
-    fitting = []
-    for cls in load_message_types(project):
-        try:
-            prototxt.read(path, cls, project.root)
-        except ConfigError:
-            continue
-        fitting.append(cls)
-    return fitting
 
 
 # ---- What was loaded ----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ __all__ = ["COMMANDS"]
 def summary(words: Sequence[str]) -> int:
     """Show what came of runs, a row a run."""
     asked = _summary_parser().parse_args(_joined(words))
-    records = tables.find_records(asked.places, some_project(asked.places))
+    records = tables.find_records(asked.places, some_project(asked.places), _note)
     records = tables.select(records, asked.where, _note)
     if asked.over:
         table = tables.sort(tables.group(records, asked.over, _note), asked.sort)
@@ -92,7 +92,7 @@ def report(words: Sequence[str]) -> int:
 
     asked = _report_parser().parse_args(list(words))
     project = some_project(asked.places)
-    subject = page.find_subject(asked.places, project)
+    subject = page.find_subject(asked.places, project, _note)
     place = Path(asked.output) if asked.output else file_about(project, subject.title, *PAGE)
     made = page.make_page(subject, project)
     try:

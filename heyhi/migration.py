@@ -13,8 +13,8 @@ from heyhi.compose import Composer
 from heyhi.draft import drift_from, recompose
 from heyhi.errors import HeyhiError, some_of
 from heyhi.project import Project
-from heyhi.protos import load_messages
 from heyhi.runs import Run
+from heyhi.schemas import read_schemas
 
 __all__ = ["Checked", "check"]
 
@@ -53,7 +53,7 @@ class _Checker:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._name = project.name
-        self._meta_class = load_messages(project)
+        self._meta_class = read_schemas(project).meta
         self._composer = Composer(project, self._meta_class)
 
     def reasons(self, run: Run) -> list[str] | None:

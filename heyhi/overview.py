@@ -2,25 +2,27 @@
 
 places ─Look─▶ records, drivers ─▶ Overview: counts, drivers, rows, what to do next
 
-Read again and again for `--watch`: a batch is composed once, folders are listed each time.
+Read again and again for `--watch`: a batch is found once, as it was captured last; folders are listed each
+time.
 """
 
 import os
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from heyhi import drivers, runs
-from heyhi.batch import Batch, read_batch
 from heyhi.drivers import Driver
 from heyhi.errors import UsageError
-from heyhi.finding import Found, all_runs, is_batch, runs_at
+from heyhi.finding import Found, all_runs, runs_at
 from heyhi.invocation import Mode, parse_argv
 from heyhi.project import Project
 from heyhi.records import Record, read_records
 from heyhi.runs import RESULT_AT, JobId, Run, Status
+from heyhi.stored import StoredBatch, find_batch, is_batch
 from heyhi.tails import last_line
 from heyhi.texts import joined, quoted
 
@@ -83,13 +85,16 @@ class Overview(NamedTuple):
 class Look:
     """Looks at the runs of places: batches, folders, runs; without any, at the whole experiment root.
 
-    Raises UsageError for a place that is none.
+    `tell` is called with a line if the script of a batch has changed since it was captured. Raises UsageError
+    for a place that is none.
     """
 
-    def __init__(self, places: Sequence[str], project: Project) -> None:
+    def __init__(
+        self, places: Sequence[str], project: Project, tell: Callable[[str], None] = warnings.warn
+    ) -> None:
         self._project = project
-        self._batches = [read_batch(place, project) for place in places if is_batch(place)]
-        self._others = [place for place in places if not is_batch(place)]
+        self._batches = [find_batch(place, project, tell) for place in places if is_batch(place, project)]
+        self._others = [place for place in places if not is_batch(place, project)]
         self._is_all = not places
 
     def __call__(self) -> Overview:
@@ -225,11 +230,11 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _start(batch: Batch, *words: str) -> str:
+def _start(batch: StoredBatch, *words: str) -> str:
     return joined(["heyhi", "start", batch.name, *words])
 
 
-def _path(batch: Batch) -> str:
+def _path(batch: StoredBatch) -> str:
     return os.path.abspath(batch.name)
 
 

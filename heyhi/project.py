@@ -19,7 +19,7 @@ from heyhi import files
 from heyhi.errors import ProjectError
 from heyhi.texts import NOT_UTF8, line_of
 
-__all__ = ["ROOT_DIR", "Project", "display", "find_project", "running_programs"]
+__all__ = ["ROOT_DIR", "Project", "display", "find_project", "moved", "running_programs"]
 
 #: What stands in configs for the project's root, or for that of which it is a copy: `Project.origin`.
 ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
@@ -163,6 +163,11 @@ def _project_above_cwd() -> Project:
         if _is_project(folder):
             return Project(folder)
     raise ProjectError(f"{cwd}: no conf/conf.proto here or above; go to a project, or set HEYHI_PROJECT")
+
+
+def moved(path: str, old: str, new: str) -> str:
+    """A path below the folder `old` as it is below `new`; any other text as it is."""
+    return new + path[len(old) :] if path == old or path.startswith(f"{old}/") else path
 
 
 def display(path: str | Path) -> str:

@@ -26,6 +26,7 @@ from heyhi.errors import ConfigError, HeyhiError, ProjectError
 from heyhi.log import say_error
 from heyhi.outline import OUTLINE
 from heyhi.project import Project, display, find_project, running_programs
+from heyhi.schemas import SCHEMAS, are_kept, pack, schema_error, schema_files
 from heyhi.texts import NOT_UTF8, line_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ __all__ = [
 
 _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi")
 _HEADER = re.compile(rb'# Made by "heyhi protos" from \S+: do not edit\. sources=(\w+) content=(\w+)\n')
-_LOCK = ".heyhi_protos.lock"  # and heyhi.outline.OUTLINE beside it
+_LOCK = ".heyhi_protos.lock"  # beside it are outline.OUTLINE and schemas.SCHEMAS
+_DESCRIBED = "schemas.binpb"
 _WORK = ".heyhi_protos"  # where files are made, below conf/; only by whoever holds the lock
 
 
@@ -106,7 +108,7 @@ def load_message_types(project: Project) -> list[type["Message"]]:
 
     load_messages(project)
     waiting: list[Any] = []
-    for schema in _schemas(project):
+    for schema in schema_files(project):
         module = importlib.import_module(f"conf.{schema.stem}_pb2")
         waiting += module.DESCRIPTOR.message_types_by_name.values()
     found = []
@@ -122,7 +124,7 @@ def load_docs(project: Project) -> dict[str, Doc]:
     """What all schemas say: full name of a message, field or oneof -> Doc."""
     load_messages(project)
     docs = {}
-    for schema in _schemas(project):
+    for schema in schema_files(project):
         declared = importlib.import_module(f"conf.{schema.stem}_cfgs")._DOCS
         for name, (place, comment) in declared.items():
             docs[name] = Doc(display(f"{schema}:{place}"), comment)
@@ -167,15 +169,11 @@ def _disk_errors(project: Project) -> Iterator[None]:
 # ---- What is there ------------------------------------------------------------------------------
 
 
-def _schemas(project: Project) -> list[Path]:
-    return sorted(project.conf.glob("*.proto"))
-
-
 def _sources_hash(project: Project) -> str:
     """Of the schemas, and of what makes modules of them: this code and the protobuf release."""
     digest = hashlib.sha256(google.protobuf.__version__.encode())
     makers = (Path(__file__).with_name(name) for name in ("protos.py", "protos_text.py", "outline.py"))
-    for path in (*makers, *_schemas(project)):
+    for path in (*makers, *schema_files(project)):
         try:
             data = files.read(path)
         except OSError as problem:
@@ -190,7 +188,7 @@ def _content_hash(data: bytes) -> str:
 
 def _generated(project: Project) -> Iterator[Path]:
     """Where each generated file is, or should be."""
-    for schema in _schemas(project):
+    for schema in schema_files(project):
         for suffix in _SUFFIXES:
             yield project.conf / f"{schema.stem}{suffix}"
 
@@ -198,8 +196,8 @@ def _generated(project: Project) -> Iterator[Path]:
 def _is_fresh(project: Project) -> bool:
     """Whether every generated file is there, made of these sources and not edited since."""
     sources = _sources_hash(project).encode()
-    is_there = (project.conf / OUTLINE).exists()
-    return is_there and all(_made_from(path) == sources for path in _generated(project))
+    data_is_there = (project.conf / OUTLINE).exists() and are_kept(project)
+    return data_is_there and all(_made_from(path) == sources for path in _generated(project))
 
 
 def _made_from(path: Path) -> bytes | None:
@@ -251,16 +249,17 @@ def _generate(project: Project, lock: IO[str]) -> bool:
     shutil.rmtree(work, ignore_errors=True)  # a process that was killed leaves it behind
     work.mkdir()
     try:
-        files = _run_protoc(project, lock)
+        files = {name: _with_header(name, text, sources) for name, text in _run_protoc(project, lock).items()}
+        files[SCHEMAS] = pack(project, (work / _DESCRIBED).read_bytes())
         _remove_orphans(project, set(files))
-        changed = [_write(project, name, _with_header(name, files[name], sources)) for name in sorted(files)]
+        changed = [_write(project, name, files[name]) for name in sorted(files)]
         return any(changed)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _check_files(project: Project) -> None:
-    for schema in _schemas(project):
+    for schema in schema_files(project):
         try:
             files.read_text(schema)
         except UnicodeDecodeError as problem:
@@ -284,13 +283,13 @@ def _run_protoc(project: Project, lock: IO[str]) -> dict[str, str]:
         pass_fds=[lock.fileno()],
     )
     if done.returncode:
-        raise _schema_error(project, done.stderr)
+        raise schema_error(project, done.stderr.splitlines())
     from heyhi import protos_text
 
     work = project.conf / _WORK
     made = {path.name: path.read_text(encoding="utf-8") for path in (work / "conf").iterdir()}
     try:
-        return protos_text.complete(made, (work / "schemas.binpb").read_bytes())
+        return protos_text.complete(made, (work / _DESCRIBED).read_bytes())
     except ConfigError as problem:
         raise ConfigError(display(project.root / problem.where), problem.problem) from None
 
@@ -300,19 +299,9 @@ def _protoc_command(project: Project) -> list[str]:
     # stands in for one of Python's.
     out = f"conf/{_WORK}"
     flags = ["-I.", f"--python_out={out}", f"--pyi_out={out}"]
-    flags += [f"--descriptor_set_out={out}/schemas.binpb", "--include_imports", "--include_source_info"]
-    names = [f"conf/{schema.name}" for schema in _schemas(project)]
+    flags += [f"--descriptor_set_out={out}/{_DESCRIBED}", "--include_imports", "--include_source_info"]
+    names = [f"conf/{schema.name}" for schema in schema_files(project)]
     return [sys.executable, "-P", "-m", "grpc_tools.protoc", *flags, *names]
-
-
-def _schema_error(project: Project, stderr: str) -> Exception:
-    """protoc's own first complaint that has a place, file:line:column."""
-    lines = [line for line in stderr.splitlines() if line.strip() and ": warning: " not in line]
-    found = [match for line in lines if (match := re.match(r"(.+?\.proto:\d+:\d+): (.*)", line))]
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return ConfigError(display(project.root / found[0][1]), found[0][2] + more)
-    return ProjectError(f"{project.conf}: protoc failed: {' '.join(lines) or 'no message'}")
 
 
 def _with_header(name: str, text: str, sources: str) -> bytes:

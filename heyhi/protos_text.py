@@ -6,7 +6,7 @@ enums and for `which_<oneof>`, the comments of the `.proto` as docstrings.
 
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -20,7 +20,7 @@ from google.protobuf.descriptor_pb2 import (
 from heyhi.errors import ConfigError
 from heyhi.outline import OUTLINE, write_outline
 
-__all__ = ["RESERVED", "complete"]
+__all__ = ["RESERVED", "check_schemas", "complete"]
 
 # What every message has besides its fields.
 RESERVED = frozenset(
@@ -63,16 +63,31 @@ def complete(made: dict[str, str], described: bytes) -> dict[str, str]:
     files = {}
     for schema in schemas:
         stem = _stem(schema)
-        _check_imports(schema, {file.name for file in schemas})
-        _check_names(schema)
-        if stem == "conf":
-            _check_root(schema)
+        _check(schema, schemas)
         files[f"{stem}_pb2.py"] = _pb2(made[f"{stem}_pb2.py"])
         files[f"{stem}_pb2.pyi"] = _pb2_pyi(made[f"{stem}_pb2.pyi"], schema)
         files[f"{stem}_cfgs.py"] = _cfgs(schema, stem)
         files[f"{stem}_cfgs.pyi"] = _Stub(schema, schemas).text()
     files[OUTLINE] = write_outline(everything)
     return files
+
+
+def check_schemas(described: bytes) -> ConfigError | None:
+    """What is wrong with the schemas of conf/ that protoc takes; None if nothing is."""
+    schemas = [file for file in FileDescriptorSet.FromString(described).file if file.name.startswith("conf/")]
+    try:
+        for schema in schemas:
+            _check(schema, schemas)
+    except ConfigError as problem:
+        return problem
+    return None
+
+
+def _check(schema: FileDescriptorProto, schemas: Sequence[FileDescriptorProto]) -> None:
+    _check_imports(schema, {file.name for file in schemas})
+    _check_names(schema)
+    if _stem(schema) == "conf":
+        _check_root(schema)
 
 
 def _stem(schema: FileDescriptorProto) -> str:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +24,7 @@ from heyhi.project import ROOT_DIR, display
 from heyhi.scalars import INT_TYPES, scalar_of
 from heyhi.texts import NOT_UTF8, as_utf8, line_of
 
-__all__ = ["Place", "parse", "parse_old", "places", "read", "write_text"]
+__all__ = ["Place", "parse", "parse_old", "places", "read", "types_that_fit", "write_text"]
 
 _POSITION = re.compile(r"(\d+):(\d+) : (?:'(?:[^\n]*)': )?(.*)", re.DOTALL)
 # What protobuf's messages of its parser say, where ours say more.
@@ -132,6 +132,18 @@ def parse_old(text: str, cls: type[Message], name: str) -> tuple[Message, dict[s
     unknown: _Unknown = {}
     _Scanner(text, lambda *_: None, unknown=unknown).message(type_of(message), (), "")
     return message, {join_key(path): value for path, value in unknown.items()}
+
+
+def types_that_fit(path: Path, types: Iterable[type[Message]], root: Path) -> list[type[Message]]:
+    """The types of these that the text of a file can be read as."""
+    fitting = []
+    for cls in types:
+        try:
+            read(path, cls, root)
+        except ConfigError:
+            continue
+        fitting.append(cls)
+    return fitting
 
 
 # ---- What is wrong with a text ------------------------------------------------------------------

@@ -19,14 +19,13 @@ from heyhi import deaths, files, results, runs
 from heyhi.finding import Found, is_run_folder
 from heyhi.kept import Kept, stamp_of
 from heyhi.overrides import SELECT, join_key
-from heyhi.project import Project
+from heyhi.project import Project, moved
 from heyhi.runs import STARTING, Run, RunState, Status
 from heyhi.texts import TooDeepError, as_utf8, from_json
 
 if TYPE_CHECKING:
-    from heyhi.batch import Batch
-    from heyhi.draft import Draft
     from heyhi.drift import Drift
+    from heyhi.stored import Planned, StoredBatch
 
 __all__ = ["Record", "batch_records", "read_records"]
 
@@ -85,22 +84,28 @@ def read_records(
     return [done.get(run.id) or found[run.id] for run in several]
 
 
-def batch_records(batch: "Batch", states: Mapping[Path, RunState] | None = None) -> list[Record]:
+def batch_records(batch: "StoredBatch", states: Mapping[Path, RunState] | None = None) -> list[Record]:
     """A record for each run of a batch, in the order of its lines; also for those that were not started."""
     records = read_records([entry.run for entry in batch.entries], batch.project, states)
     return [
-        _composed(record, entry.draft) if not record.task else record._replace(drift="; ".join(entry.drift))
+        record if record.task else _composed(record, entry, batch)
         for record, entry in zip(records, batch.entries, strict=True)
     ]
 
 
-def _composed(record: Record, draft: "Draft") -> Record:
-    """The record of a run that is not there yet, with what is composed for it."""
+def _composed(record: Record, entry: "Planned", batch: "StoredBatch") -> Record:
+    """The record of a run that is not there yet, with what was composed for it."""
     from heyhi import views
 
-    config = views.to_dict(draft.composition.config, with_defaults=True)
-    plain = json.loads(json.dumps(config, default=str))
-    return record._replace(task=draft.composition.task, config=_flat(plain))
+    try:
+        config = views.to_dict(batch.config_of(entry), with_defaults=True)
+    except ValueError as problem:
+        return record._replace(problem=f"its config as captured cannot be read: {problem}")
+    root = str(batch.project.experiment_root)
+    flat = _flat(json.loads(json.dumps(config, default=str)))
+    if batch.root != root:
+        flat = {n: moved(v, batch.root, root) if isinstance(v, str) else v for n, v in flat.items()}
+    return record._replace(task=entry.task, config=flat)
 
 
 # ---- One folder ---------------------------------------------------------------------------------

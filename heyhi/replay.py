@@ -1,25 +1,31 @@
 """The command that makes a run again: the same code, the same id, the same config.
 
-heyhi.json ─▶ (cd COPY OF THE CODE && HH_EXP_DIR=... python run.py -c CFG ... OVERRIDES) ─ask─▶ problems
+heyhi.json ─▶ (cd COPY OF THE CODE && HH_EXP_DIR=... python run.py -c CFG ... OVERRIDES)
+           └▶ problems: what is known to be otherwise
 
-What the command composes to is asked of the run.py that it calls: it alone knows its schema.
+The command is printed, and nothing is run: heyhi.json may name any folder and any variable. What it composes
+to is known to the run.py of the copy alone: `check` asks it, if the run and the copy are the user's own.
 """
 
 import os
+import pwd
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files, runs
 from heyhi.errors import UsageError
-from heyhi.git import git_state
+from heyhi.git import GitError, GitState, git, git_state
 from heyhi.invocation import parse_argv
-from heyhi.project import Project
+from heyhi.project import Project, moved
 from heyhi.runs import Run
 from heyhi.secret_names import Secrets
+from heyhi.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of
+from heyhi.texts import on_one_line, quoted
 
 __all__ = ["Replay", "replay"]
 
@@ -42,14 +48,14 @@ class _Command(NamedTuple):
 
     def line(self) -> str:
         """For a shell."""
-        unset = [f"-u {shlex.quote(name)}" for name, value in self.environment.items() if value is None]
-        given = [f"{n}={shlex.quote(v)}" for n, v in self.environment.items() if v is not None]
+        unset = [f"-u {quoted(name)}" for name, value in self.environment.items() if value is None]
+        given = [f"{n}={quoted(v)}" for n, v in self.environment.items() if v is not None]
         before = " ".join(["env", *unset, *given] if unset else given)
         needed = "".join(
             f': "${{{name}:?is a secret, which no file has: set it}}" && ' for name in self.secrets
         )
-        folder = shlex.quote(str(self.folder))
-        return f"({needed}cd {folder} && {before} python run.py {shlex.join(self.words)})"
+        words = " ".join(map(quoted, self.words))
+        return f"({needed}cd {quoted(str(self.folder))} && {before} python run.py {words})"
 
     def ask(self) -> "subprocess.CompletedProcess[bytes]":
         """What it would do, and with which config."""
@@ -66,34 +72,42 @@ class _Command(NamedTuple):
         )
 
 
-def replay(run: Run, out: Path | None = None) -> Replay:
-    """The command that makes a run again, in its own folder or in `out`.
+def replay(run: Run, out: Path | None = None, *, check: bool = False) -> Replay:
+    """The command that makes a run again, in its own folder or in `out`. Nothing is run, unless to `check`.
 
-    Raises UsageError if nobody knows what it was, or if its code is nowhere.
+    Raises UsageError if nobody knows what it was, if its code is nowhere, or if another user's code would be
+    run to check it.
     """
     known = runs.read_provenance(run)
     if not all(isinstance(known.get(name), kind) for name, kind in _NEEDED.items()):
         raise UsageError(f"{run.id}: {run.provenance} does not say what it was made of")
-    place, problems, notes = _code(run, known)
-    own = Path(known["experiment_root"], known["id"])
-    folder = out or own
-    if folder == own and not _are_same(own, run.folder):
+    place, why = _code(run, known)
+    if check:
+        _refuse_others_code(run, place)
+    problems, notes = _state_of_code(place, known, why, with_changes=check)
+    root = root_of(run, known)
+    own = root / known["id"]
+    if str(root) != known["experiment_root"]:
+        notes.append(f"its experiment root was {known['experiment_root']}: it is made in {root}")
+    elif not _are_same(own, run.folder):
         notes.append(f"it was made in {own}, and is made there again")
-    command = _command(known, place, [] if out is None else ["--out", _literal(str(out))])
-    answer = command.ask()
-    if out is None and not answer.returncode and not _tells(answer.stdout, folder):
-        command = _command(known, place, ["--out", _literal(known["id"])])  # as it was given one, or --adhoc
-        answer = command.ask()
+    more = ["--out", _literal(str(out))] if out else []
+    if not more and _was_named(known, place):
+        more = ["--out", _literal(known["id"])]
+    command = _command(run, known, place, root, more, notes)
     notes += [f"{name} has to be set: its value is a secret, which no file has" for name in command.secrets]
-    return Replay(command.line(), (*problems, *_differences(run, answer, folder)), tuple(notes))
+    if check:
+        problems += _differences(run, command.ask(), out or own, (known["experiment_root"], str(root)))
+    else:
+        notes += _not_verified(run, place)
+    return Replay(command.line(), tuple(problems), tuple(notes))
 
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEEDED = {"base_config": str, "overrides": list, "experiment_root": str, "id": str}
 
 
 def _are_same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+    return runs.real_path(one) == runs.real_path(other)
 
 
 def _literal(folder: str) -> str:
@@ -101,19 +115,52 @@ def _literal(folder: str) -> str:
     return folder.replace("%", "%%")
 
 
-def _command(known: dict[str, Any], place: Path, more: list[str]) -> _Command:
-    root = str(known.get("project_root"))
-    environment: dict[str, str | None] = {"HH_EXP_DIR": known["experiment_root"]}
-    if str(place) != root:
-        environment["HH_COPY_OF"] = root
+def _was_named(known: dict[str, Any], place: Path) -> bool:
+    """True if its folder does not follow from its overrides: it was started with --out or --adhoc."""
+    canonical = known.get("canonical_overrides")
+    if not isinstance(canonical, list):
+        return False
+    base = place / known["base_config"]
+    return bool(known["id"] != runs.make_id(base, list(map(str, canonical)), Project(place)))
+
+
+# ---- The command --------------------------------------------------------------------------------
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _command(
+    run: Run, known: dict[str, Any], place: Path, root: Path, more: list[str], notes: list[str]
+) -> _Command:
+    project_root, old_root = str(known.get("project_root")), known["experiment_root"]
+    environment: dict[str, str | None] = {"HH_EXP_DIR": str(root)}
+    if str(place) != project_root:
+        environment["HH_COPY_OF"] = project_root
     of_its_batch = known.get("environment")
-    kept = Secrets.tolerant(Project(place)).kept(of_its_batch) if isinstance(of_its_batch, dict) else {}
-    if kept:
+    secrets: tuple[str, ...] = ()
+    if isinstance(of_its_batch, dict) and of_its_batch:
+        fitting = {name: value for name, value in of_its_batch.items() if _NAME.fullmatch(name)}
+        notes += [
+            f"a variable is left out, as no shell takes its name: {on_one_line(name)!r}"
+            for name in of_its_batch
+            if name not in fitting
+        ]
+        kept = Secrets.tolerant(Project(place)).kept(fitting)
+        secrets = tuple(name for name, value in kept.items() if value is True)
         environment["HH_EXPORTED"] = shlex.join(kept)
-        environment.update({n: value for n, value in kept.items() if not isinstance(value, bool)})
-    secrets = tuple(name for name, value in kept.items() if value is True and _NAME.fullmatch(name))
-    words = [*_log_level(known), *more, *map(str, known["overrides"])]
-    return _Command(place, environment, ["-c", known["base_config"], *words], secrets)
+        given = {n: None if v is None else str(v) for n, v in kept.items() if not isinstance(v, bool)}
+        environment = {**environment, **given, **environment}  # what is said here counts, in this order
+    overrides = [_moved_override(str(text), old_root, str(root)) for text in known["overrides"]]
+    words = ["-c", moved(known["base_config"], old_root, str(root)), *_log_level(known), *more, *overrides]
+    if any("\0" in word for word in (*words, *environment.values(), str(place)) if word is not None):
+        raise UsageError(f"{run.id}: {run.provenance} has a NUL, which no command line can have")
+    return _Command(place, environment, words, secrets)
+
+
+def _moved_override(text: str, old_root: str, root: str) -> str:
+    """An override whose value, if it lies in the experiment root of then, lies in that of now."""
+    key, equals, value = text.partition("=")
+    return f"{key}{equals}{moved(value, old_root, root)}"
 
 
 def _log_level(known: dict[str, Any]) -> list[str]:
@@ -127,40 +174,100 @@ def _log_level(known: dict[str, Any]) -> list[str]:
 # ---- The code -----------------------------------------------------------------------------------
 
 
-def _code(run: Run, known: dict[str, Any]) -> tuple[Path, list[str], list[str]]:
-    """Where the code is, what of it is not as it was, and what is to be known."""
+def _code(run: Run, known: dict[str, Any]) -> tuple[Path, str]:
+    """Where the code is; why that is not a copy of it, or an empty text."""
     copy, root = known.get("snapshot"), Path(str(known.get("project_root")))
-    if isinstance(copy, str) and (Path(copy) / "run.py").is_file():
-        return Path(copy), [], []
-    if not (root / "run.py").is_file():
+    found = find_snapshot(run, known)
+    if found is not None and files.is_file(found / "run.py"):
+        return found, ""
+    if not files.is_file(root / "run.py"):
         gone = f"its copy of the code is gone ({copy}), and" if copy else "it has no copy of the code, and"
-        raise UsageError(f"{run.id}: {gone} there is no run.py in {root}")
+        raise UsageError(on_one_line(f"{run.id}: {gone} there is no run.py in {root}"))
     why = f"its copy of the code is gone: {copy}" if copy else "no copy of the code was made for it"
-    return root, *_working_tree(root, known, why)
+    return root, why
 
 
-def _working_tree(root: Path, known: dict[str, Any], why: str) -> tuple[list[str], list[str]]:
-    """Whether the code in the working tree is that of the run, as far as git can tell."""
-    now, commit = git_state(root), known.get("git_commit")
+def _state_of_code(
+    place: Path, known: dict[str, Any], why: str, *, with_changes: bool
+) -> tuple[list[str], list[str]]:
+    """What of the code is not as it was, and what is to be known."""
+    if not why:
+        return _state_of_copy(place, known)
+    return _state_of_working_tree(place, known, why, with_changes=with_changes)
+
+
+def _state_of_copy(copy: Path, known: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Whether a copy of the code is the one that was made; files that a run left in it change no code."""
+    commit, noted = known.get("git_commit"), noted_git_state(copy).commit
+    problems, notes = [], []
+    if commit and noted and commit != noted:
+        problems.append(f"its copy of the code is of commit {noted}, and it ran at commit {commit}")
+    if not is_as_its_name_says(copy):
+        notes.append(f"files were added to its copy of the code, or changed, since it was made: {copy}")
+    return problems, notes
+
+
+def _state_of_working_tree(
+    root: Path, known: dict[str, Any], why: str, *, with_changes: bool
+) -> tuple[list[str], list[str]]:
+    """Whether the code in the working tree is that of the run, as far as git can tell.
+
+    To look for changes, git may run what the settings of the repository name: only if that is asked for.
+    """
+    now = git_state(root) if with_changes else GitState(_commit_of(root), dirty=False)
+    commit = known.get("git_commit")
     told = f"{why}; {root} is taken as it is now"
-    if commit and commit == now.commit and not now.dirty and not known.get("git_dirty"):
-        return [], [f"{told}, at the same commit"]
     if not commit:
         return [f"{told}, and no commit is known of it"], []
+    if commit == now.commit and not now.dirty and not known.get("git_dirty"):
+        return [], [f"{told}, at the same commit{'' if with_changes else '; its changes are not verified'}"]
     edited = ", with changes that nobody has kept" if known.get("git_dirty") else ""
     at = f"{now.commit or 'no commit'}{', with changes' if now.dirty else ''}"
     return [f"{told}: it ran at commit {commit}{edited}, and there is {at}"], []
 
 
+def _commit_of(root: Path) -> str | None:
+    try:
+        return git(root, "rev-parse", "--verify", "HEAD").strip()
+    except GitError:
+        return None
+
+
 # ---- What comes of it ---------------------------------------------------------------------------
+
+
+def _not_verified(run: Run, place: Path) -> list[str]:
+    what = "whether it composes to the same config and folder is not verified"
+    if (kind := files.kind_of(run.config)) != "file":
+        return [f"{what}, and cannot be: {run.config} is {kind or 'not there'}"]
+    return [f"{what}; `heyhi replay --check` runs {place}/run.py to see"]
+
+
+def _refuse_others_code(run: Run, place: Path) -> None:
+    """To check a run is to run its code, with its variables: only if all of that is the user's, or root's."""
+    for path in (run.folder, run.provenance, place, place / "run.py"):
+        for known in (os.lstat(path), os.stat(path)):
+            if known.st_uid not in (os.geteuid(), 0):
+                raise UsageError(
+                    f"{path} belongs to {_user(known.st_uid)}: --check runs only what is yours, or root's"
+                )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _tells(printed: bytes, folder: Path) -> bool:
     return printed.startswith(os.fsencode(f"{folder}\n"))
 
 
-def _differences(run: Run, answer: "subprocess.CompletedProcess[bytes]", folder: Path) -> list[str]:
-    """How what it makes differs from the run."""
+def _differences(
+    run: Run, answer: "subprocess.CompletedProcess[bytes]", folder: Path, roots: Sequence[str]
+) -> list[str]:
+    """How what it makes differs from the run, whose config has the first of the roots."""
     if answer.returncode:
         said = os.fsdecode(answer.stderr).strip().splitlines() or [f"exit status {answer.returncode}"]
         return [f"it composes no more: {said[-1].removeprefix('error: ')}"]
@@ -171,6 +278,9 @@ def _differences(run: Run, answer: "subprocess.CompletedProcess[bytes]", folder:
         frozen = files.read(run.config)
     except OSError as problem:
         return [f"whether its config is the same is not known: {run.config}: {problem.strerror}"]
+    old, new = (os.fsencode(root) for root in roots)
+    if old != new:
+        frozen = re.sub(b'(?<=: ")' + re.escape(old) + b'(?=["/])', new.replace(b"\\", b"\\\\"), frozen)
     return [] if config == frozen + b"\n" else [_changed(os.fsdecode(frozen), os.fsdecode(config))]
 
 

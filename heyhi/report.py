@@ -15,21 +15,21 @@ import json
 import os
 import shlex
 import time
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import runs, tables
-from heyhi.batch import Batch, read_batch
+from heyhi import files, runs, tables
 from heyhi.curves import read_curves
 from heyhi.errors import UsageError
-from heyhi.finding import is_batch
 from heyhi.graph import HEIGHT, WIDTH, Box, Graph, make_graph
 from heyhi.labels import choices, config_of, end_of, is_launcher, names_of, owner_of
 from heyhi.project import Project
 from heyhi.records import Record, batch_records
 from heyhi.runs import RunState, Status
+from heyhi.stored import StoredBatch, find_batch, is_batch
 from heyhi.tails import end
 from heyhi.texts import as_utf8
 
@@ -55,13 +55,16 @@ class Subject(NamedTuple):
 # ---- What it is about ---------------------------------------------------------------------------
 
 
-def find_subject(places: Sequence[str], project: Project) -> Subject:
+def find_subject(
+    places: Sequence[str], project: Project, tell: Callable[[str], None] = warnings.warn
+) -> Subject:
     """All runs in these places, as `tables.find_records` has them; without any, of the whole experiment root.
 
-    Raises UsageError for a place that is none.
+    `tell` is called with a line if a script has changed since it was captured. Raises UsageError for a place
+    that is none.
     """
-    parts = [_at(place, project) for place in places] or [
-        _of_records(_project_name(project), tables.find_records([], project))
+    parts = [_at(place, project, tell) for place in places] or [
+        _of_records(_project_name(project), tables.find_records([], project, tell))
     ]
     needs: dict[Path, list[Path]] = {}
     for part in parts:
@@ -75,16 +78,16 @@ def find_subject(places: Sequence[str], project: Project) -> Subject:
     )
 
 
-def _at(place: str, project: Project) -> Subject:
-    if is_batch(place):
-        return of_batch(read_batch(place, project))
-    return _of_records(place, tables.find_records([place], project))
+def _at(place: str, project: Project, tell: Callable[[str], None]) -> Subject:
+    if is_batch(place, project):
+        return of_batch(find_batch(place, project, tell))
+    return _of_records(place, tables.find_records([place], project, tell))
 
 
-def of_batch(batch: Batch, states: Mapping[Path, RunState] | None = None) -> Subject:
+def of_batch(batch: StoredBatch, states: Mapping[Path, RunState] | None = None) -> Subject:
     """A batch. `states` are those of its runs, if they were read already."""
     try:
-        scripts = {batch.name: Path(batch.name).read_text(encoding="utf-8", errors="replace")}
+        scripts = {} if batch.changed else {batch.name: files.read_text(batch.name, "replace")}
     except OSError:
         scripts = {}  # of lines on stdin, or from Python
     return Subject(batch.name, batch_records(batch, states), batch.needs, scripts)
@@ -93,12 +96,25 @@ def of_batch(batch: Batch, states: Mapping[Path, RunState] | None = None) -> Sub
 def _of_records(title: str, records: Sequence[Record]) -> Subject:
     """Runs of no batch: which need which is read from their configs, as for a batch."""
     folders = {record.folder for record in records}
+    by_id = {f"/{record.id}": record.folder for record in records}
     needs: dict[Path, list[Path]] = {}
     for record in records:
         texts = [value for value in record.config.values() if isinstance(value, str)]
-        owners = {owner_of(os.path.normpath(text), folders) for text in texts if text.startswith("/")}
+        paths = [os.path.normpath(text) for text in texts if text.startswith("/")]
+        owners = {owner_of(path, folders) or _owner_before_a_move(path, by_id) for path in paths}
         needs[Path(record.folder)] = [Path(one) for one in sorted(owners - {"", record.folder})]
     return Subject(title, records, needs)
+
+
+def _owner_before_a_move(path: str, by_id: Mapping[str, str]) -> str:
+    """The folder of the run that a path lies in by its id: the experiment root may have been moved since."""
+    depths = {run_id.count("/") for run_id in by_id}
+    while path != "/":
+        for depth in depths:
+            if owner := by_id.get("/" + "/".join(path.rsplit("/", depth)[1:])):
+                return owner
+        path = os.path.dirname(path)
+    return ""
 
 
 # ---- The page -----------------------------------------------------------------------------------

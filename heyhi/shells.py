@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["SHELLS", "Shell", "with_line"]
+__all__ = ["SHELLS", "Shell", "trusted_file", "with_line"]
 
 _MARK = "# heyhi: tab completion"
 
@@ -46,6 +46,17 @@ SHELLS = {
         Shell("fish", "XDG_CONFIG_HOME", "~/.config", "fish/config.fish", "if test -r {0}; source {0}; end"),
     )
 }
+
+
+def trusted_file(environ: Mapping[str, str]) -> Path:
+    """The file that names the folders whose interpreters a key press may start, a line each.
+
+    The scripts read it. By itself a key press starts only what is in an absolute folder of PATH or in the
+    active virtual environment: a checkout may bring a .venv/bin/python that does anything.
+    """
+    chosen = environ.get("XDG_CONFIG_HOME", "")
+    folder = chosen if os.path.isabs(chosen) else os.path.expanduser("~/.config")
+    return Path(folder, "heyhi", "trusted")
 
 
 def with_line(text: str, line: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from heyhi import files
 from heyhi.outline import Field, Outline
 from heyhi.overrides import escape_word, split_key, unescape_word
 from heyhi.project import ROOT_DIR, Project
@@ -34,7 +35,7 @@ _ENDS = {"{": "}", "<": ">"}
 def text_of(path: str | Path) -> str:
     """The text of a file; of what cannot be read, one that fits no type."""
     try:
-        with open(path, "rb", buffering=0) as file:  # hundreds may be read at a key press
+        with open(files.open_regular(path), "rb", buffering=0) as file:  # hundreds may be read at a key press
             return file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return "?"

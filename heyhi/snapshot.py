@@ -14,17 +14,26 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from heyhi import files, places
 from heyhi.errors import LaunchError
 from heyhi.git import GitError, GitState, git, git_state
-from heyhi.project import Project
-from heyhi.runs import Run
+from heyhi.project import Project, moved
+from heyhi.runs import Run, real_path
 
-__all__ = ["Snapshot", "git_state", "noted_git_state", "take_snapshot", "top_of"]
+__all__ = [
+    "Snapshot",
+    "find_snapshot",
+    "git_state",
+    "is_as_its_name_says",
+    "noted_git_state",
+    "root_of",
+    "take_snapshot",
+    "top_of",
+]
 
 _COMMIT, _CHANGES = "GITHASH.txt", "GITDIFF.txt"
 _GENERATED = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi")
@@ -77,6 +86,51 @@ def take_snapshot(project: Project, place: Path, *, exclude: Path, say: Say) -> 
             f'({problem.filename or "?"}); --checkpoint="" goes without'
         ) from None
     return Snapshot(folder, folder / root.relative_to(tree.top))
+
+
+def root_of(run: Run, known: Mapping[str, Any]) -> Path:
+    """The experiment root that a run lies in now, which may have been moved or copied since it was made.
+
+    `known` is its heyhi.json. A run that lies in none by its id is still of the root that it was made in.
+    """
+    made_in, run_id, folder = str(known.get("experiment_root")), str(known.get("id")), str(run.folder)
+    is_there_still = real_path(os.path.join(made_in, run_id)) == real_path(folder)
+    if is_there_still or os.path.isabs(run_id) or not folder.endswith(f"/{run_id}"):
+        return Path(made_in)
+    return Path(folder.removesuffix(f"/{run_id}") or "/")
+
+
+def find_snapshot(run: Run, known: Mapping[str, Any]) -> Path | None:
+    """The copy of the code that a run used, also if it was moved with its root; None: it is gone."""
+    copy = known.get("snapshot")
+    if not isinstance(copy, str):
+        return None
+    beside = moved(copy, str(known.get("experiment_root")), str(root_of(run, known)))
+    return next((Path(path) for path in (beside, copy) if os.path.isdir(path)), None)
+
+
+def is_as_its_name_says(project_root: Path) -> bool:
+    """True if the files of the snapshot that a project's folder is in are those that were copied.
+
+    What HeyHi, Python and Snakemake make there later does not count, unless git tracks it.
+    """
+    top = top_of(project_root)
+    names = []
+    for folder, folders, inside in os.walk(top):
+        folders[:] = [name for name in folders if name not in ("__pycache__", ".snakemake")]
+        links = [name for name in folders if os.path.islink(f"{folder}/{name}")]
+        names += [os.path.relpath(f"{folder}/{name}", top) for name in (*inside, *links)]
+    names = sorted(name for name in names if name not in (_COMMIT, _CHANGES))
+    # Of a project outside git they were copied, too.
+    made_later = [name for name in names if os.path.basename(name).startswith(_MADE_LATER)]
+    without = [name for name in names if name not in made_later]
+    try:
+        return top.name in (_hash_tree(_Tree(top, without)), _hash_tree(_Tree(top, names)))
+    except OSError:
+        return False
+
+
+_MADE_LATER = ".heyhi_protos"  # in conf/, beside the generated modules
 
 
 def top_of(project_root: Path) -> Path:

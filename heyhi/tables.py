@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from heyhi.conditions import as_float, fit, no_column
 from heyhi.errors import UsageError, some_of
-from heyhi.finding import all_runs, is_batch, runs_at
+from heyhi.finding import all_runs, runs_at
 from heyhi.project import Project, find_project
 from heyhi.records import Record, batch_records, read_records
+from heyhi.stored import find_batch, is_batch
 from heyhi.texts import as_utf8, on_one_line
 
 if TYPE_CHECKING:
@@ -53,26 +54,31 @@ def summary(
 
     Its columns are id, status, the fields of the config that differ, the scalars of the result, the last
     metrics, start, duration in seconds, drift, problem, host, job, commit, snapshot, task and folder.
-    A place is a batch script (also its runs that were not started), a folder of runs, or a run by its id, a
-    part of it or its job; none: the whole experiment root. `every`: all fields of the configs. `where` is a
-    condition, as in `heyhi summary --where`. Numbers are numbers, texts texts, `started` a time in UTC;
-    what a run does not have is missing. Raises UsageError.
+    A place is a batch script as it was planned or started last (also its runs that were not started; the
+    script is not run), a folder of runs, or a run by its id, a part of it or its job; none: the whole
+    experiment root. `every`: all fields of the configs. `where` is a condition, as in `heyhi summary`.
+    Numbers are numbers, texts texts, `started` a time in UTC; what a run does not have is missing. Warns if a
+    script has changed since. Raises UsageError.
     """
-    records = select(find_records([os.fspath(place) for place in places], find_project()), where)
+    found = find_records([os.fspath(place) for place in places], find_project())
+    records = select(found, where)
     return frame(columns(records, every=every))
 
 
 # ---- Which runs ---------------------------------------------------------------------------------
 
 
-def find_records(places: Sequence[str], project: Project) -> list[Record]:
+def find_records(
+    places: Sequence[str], project: Project, tell: Callable[[str], None] = warnings.warn
+) -> list[Record]:
     """The records of all runs in these places, each once; without any, of the whole experiment root.
 
-    Raises UsageError for a place that is none.
+    No script is run: a batch is taken as it was captured last, and `tell` is called with a line if it has
+    changed since. Raises UsageError for a place that is none.
     """
     if not places:
         return read_records(all_runs(project), project)
-    return each_once(record for place in places for record in _records_at(place, project))
+    return each_once(record for place in places for record in _records_at(place, project, tell))
 
 
 def each_once(records: Iterable[Record]) -> list[Record]:
@@ -84,11 +90,9 @@ def each_once(records: Iterable[Record]) -> list[Record]:
     return list(found.values())
 
 
-def _records_at(place: str, project: Project) -> list[Record]:
-    if is_batch(place):
-        from heyhi.batch import read_batch
-
-        return batch_records(read_batch(place, project))
+def _records_at(place: str, project: Project, tell: Callable[[str], None]) -> list[Record]:
+    if is_batch(place, project):
+        return batch_records(find_batch(place, project, tell))
     return read_records(runs_at(place, project), project)
 
 

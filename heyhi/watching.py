@@ -38,7 +38,7 @@ _SHARE = 10  # of the time, looking takes a tenth at most
 def status(words: Sequence[str]) -> int:
     """Show what runs are now, once or until nothing lives."""
     asked = _status_parser().parse_args(list(words))
-    look = Look(asked.places, some_project(asked.places))
+    look = Look(asked.places, some_project(asked.places), lambda text: say(f"note: {text}"))
     show = _show_on_terminal if _has_terminal() else _show_in_pipe
     try:
         show(look, watch=asked.watch)
@@ -204,12 +204,13 @@ def diff(words: Sequence[str]) -> int:
 
 
 def replay(words: Sequence[str]) -> int:
-    """Print the command that makes a run again; 1 if something would not be as it was."""
+    """Print the command that makes a run again; 1 if something is known not to be as it was."""
     asked = _replay_parser().parse_args(list(words))
     if asked.out == "":
         raise UsageError("--out needs a folder, not an empty text")
     run = find_run(asked.run, some_project([asked.run]))
-    found = find_replay(run, Path(os.path.abspath(asked.out)) if asked.out else None)
+    out = Path(os.path.abspath(asked.out)) if asked.out else None
+    found = find_replay(run, out, check=asked.check)
     for text in found.notes:
         say(f"note: {text}")
     for text in found.problems:
@@ -247,6 +248,9 @@ def _replay_parser() -> Parser:
     parser = Parser(prog="heyhi replay")
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--out", metavar="DIR", help="make it there, beside the one that is there")
+    parser.add_argument(
+        "--check", action="store_true", help="run the copy's run.py, to see what it would make"
+    )
     return parser
 
 

@@ -35,6 +35,7 @@ from heyhi.project import Project, find_project
 from heyhi.resources import resources_from_defaults
 from heyhi.runs import Run, RunState, Status
 from heyhi.secret_names import Secrets
+from heyhi.stored import of_batch, store
 from heyhi.submitter import Request
 from heyhi.texts import joined, on_one_line, quoted, shown
 
@@ -67,6 +68,7 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
         batch = read_batch(str(config.get("batch", project.root / default_batch)), project)
         summary_file = os.path.abspath(str(config["summary"])) if "summary" in config else None
         leave_readonly_folder(project)
+        not_kept = "" if snakemake.dryrun or mode is Mode.DRYRUN else store(batch)
         workflow = Workflow(
             make_agenda(batch, mode, read_states(batch)),
             snakemake,
@@ -83,6 +85,8 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         os._exit(130)
+    if not_kept:
+        _tell(f"note: {not_kept}")
     workflow.introduce()
     return workflow
 
@@ -526,13 +530,14 @@ class Workflow:
         from heyhi.records import batch_records
         from heyhi.tables import columns
 
-        records = batch_records(self.agenda.batch, states)
+        records = batch_records(of_batch(self.agenda.batch), states)
         _write("summary", self.summary_file, lambda: to_csv(columns(records)))
 
     def _write_page(self, states: Mapping[Path, RunState]) -> None:
-        from heyhi.report import make_page, of_batch
+        from heyhi import report
 
-        _write("report", self._page, lambda: make_page(of_batch(self.agenda.batch, states), self.project))
+        batch = of_batch(self.agenda.batch)
+        _write("report", self._page, lambda: report.make_page(report.of_batch(batch, states), self.project))
 
     def _say_what_is_left(self, states: Mapping[Path, RunState]) -> None:
         if not self._launched:

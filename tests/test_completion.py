@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -217,7 +218,7 @@ LINES = {
     "heyhi summary sweep.sh --o": "--over",
     "heyhi migrate --": "--check --help",
     "heyhi completion ": "bash zsh fish",
-    "heyhi completion --": "--help --install",
+    "heyhi completion --": "--distrust --help --install --trust",
     "heyhi validate ": "",
 }
 
@@ -352,3 +353,16 @@ def test_a_key_press_loads_little(garden: Garden) -> None:
     status, words, err = press(garden, "python run.py --wa", code)
     assert (status, words) == (0, ["--wait"])
     assert "heyhi.suggestions" not in err.split()
+
+
+def test_a_fifo_among_the_files_that_are_read_holds_up_no_key_press(garden: Garden) -> None:
+    for name in ("conf/.heyhi_protos.json", "conf/beds/fifo.prototxt"):
+        path = garden.root / name
+        kept = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        status, words, _ = press(garden, "python run.py -c conf/beds/")
+        assert (status, "conf/beds/carrot.prototxt" in words) == (0, True)
+        path.unlink()
+        if kept is not None:
+            path.write_bytes(kept)

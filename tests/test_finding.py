@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from heyhi.errors import UsageError
-from heyhi.finding import find_run, find_runs, is_batch, runs_at
+from heyhi.finding import find_run, find_runs, runs_at
 from heyhi.project import Project
 from heyhi.runs import Run
 
@@ -118,11 +118,9 @@ def test_a_word_of_no_letters_is_no_part_of_an_id(project: Project, word: str) -
         find_run(word, project)
 
 
-def test_a_file_of_a_run_is_no_batch(project: Project, tmp_path: Path) -> None:
+def test_a_file_of_a_run_is_no_place_of_runs(project: Project) -> None:
     log = make(project, "p/sl/lr@1_aaaa", "heyhi.json") / "run.log"
-    for path in (log, tmp_path / "batch.sh"):
-        path.write_text(f"touch {tmp_path}/done\n")
-    assert (is_batch(str(log)), is_batch(str(tmp_path / "batch.sh"))) == (False, True)
+    log.touch()
     with pytest.raises(UsageError, match="no run "):
         runs_at(str(log), project)
 

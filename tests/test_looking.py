@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from heyhi.project import Project
+from heyhi.protos import _sources_hash, _with_header
 from tests.batches import CARROT, write_batch
 from tests.conftest import Done, Garden
 
@@ -85,6 +89,7 @@ PLACES = {
 @pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
 def test_a_place_is(grown: Garden, places: list[str]) -> None:
     write_batch(grown, "seed=1", "seed=3")
+    heyhi(grown, "plan", "batch.sh")
     expected = {"a run": ["DONE"], "a batch": ["DONE", "NOT_STARTED"]}.get(
         next(name for name, words in PLACES.items() if words == places), ["DEAD", "DONE", "DONE"]
     )
@@ -177,6 +182,7 @@ def test_a_schema_that_lost_its_fields_leaves_the_summary_as_it_was(grown: Garde
 
 def test_a_report_goes_beside_the_runs_or_where_it_is_told(grown: Garden) -> None:
     write_batch(grown, "seed=1", "seed=3")
+    heyhi(grown, "plan", "batch.sh")
     reports = grown.exp / ".heyhi" / "reports"
     told = {
         (): (reports / "garden.html", 3),
@@ -194,6 +200,7 @@ def test_a_report_goes_beside_the_runs_or_where_it_is_told(grown: Garden) -> Non
 def test_a_report_of_a_batch_and_a_folder_has_what_the_batch_knows(grown: Garden, places: list[str]) -> None:
     needed = grown.folder(*CARROT, "seed=1")
     write_batch(grown, "seed=1", f"seed=2 --after '{needed}'")
+    heyhi(grown, "plan", "batch.sh")
     done = heyhi(grown, "report", *places, "-o", "x.html")
     assert ("3 runs" in done.out, done.err) == (True, "")
     assert (grown.root / "x.html").read_text().count('class="edge"') == 1
@@ -244,3 +251,119 @@ def test_no_report_is_one_line(words: list[str], expected: str, garden: Garden) 
     assert (done.status, done.out, done.err.startswith(expected), done.err.count("\n")) == (2, "", True, 1), (
         done.err
     )
+
+
+# ---- Looking executes nothing -------------------------------------------------------------------
+
+
+class Trap:
+    """A project in which every file that could be executed leaves a word in `executed`."""
+
+    def __init__(self, garden: Garden) -> None:
+        self.garden = garden
+        self.executed = garden.home / "executed"
+        write_batch(garden, "seed=1", "seed=2")
+        for words in (["seed=1"], ["lr=0.25", "fail=raise"]):
+            garden(*CARROT, *words)
+        assert heyhi(garden, "plan", "batch.sh").status == 0
+        copies = list((garden.exp / "checkpoints").glob("*/run.py"))
+        root = garden.root
+        project = Project(root)
+        sources = _sources_hash(project)
+        for path in [*root.glob("conf/*.py"), *(copy.parent / "conf/conf_pb2.py" for copy in copies)]:
+            path.write_bytes(_with_header(path.name, self.python(path), sources))
+        names = ["numpy", "pandas", "rich", "psutil", "shlex", "sitecustomize", "heyhi", "conf/__init__"]
+        for path in [root / "run.py", *copies, *(root / f"{name}.py" for name in names)]:
+            path.write_text(self.python(path))
+        shell = f"#!/bin/sh\necho shell >> '{self.executed}'\n"
+        for name in (".venv/bin/python", ".venv/bin/heyhi", "git", "squeue", "bash", "sh"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(shell)
+            (root / name).chmod(0o755)
+        (root / "batch.sh").write_text(f"{shell}python run.py -c conf/beds/carrot seed=1")
+        (root / "notes.txt").write_text(shell)
+        assert not self.executed.exists()
+
+    def python(self, path: Path) -> str:
+        return f"open({str(self.executed)!r}, 'a').write({str(path)!r} + '\\n')\n"
+
+    def __call__(self, *words: str, stdin: str = "") -> Done:
+        """Call `heyhi` as a user does, in the project."""
+        command = [str(Path(sys.prefix, "bin", "heyhi")), *words]
+        done = subprocess.run(
+            command,
+            cwd=self.garden.root,
+            env=self.garden.environment(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def trap(tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> Trap:
+    root = tmp_path_factory.mktemp("trap")
+    shutil.copytree(garden_template, root / "garden")
+    (root / "home").mkdir()
+    return Trap(Garden(root / "garden", root / "home"))
+
+
+ONE, DEAD = "seed@1", "lr@0.25"
+LOOKING: dict[str, tuple[int, str]] = {
+    "status": (0, "runs 2: 1 DONE, 1 DEAD"),
+    "status batch.sh": (0, "runs 2: 1 DONE, 1 NOT_STARTED"),
+    "status notes.txt": (2, ""),
+    "status -": (0, "runs 1: 1 DONE"),
+    "summary": (0, "id "),
+    "summary batch.sh --where seed==2 --json -": (0, '{"id": "p/beds/carrot/seed@2'),
+    "summary batch.sh --parquet x.parquet": (0, ""),
+    "summary notes.txt": (2, ""),
+    "report": (0, ""),
+    "report batch.sh": (0, ""),
+    "report notes.txt": (2, ""),
+    f"logs {ONE}": (0, "growing carrot"),
+    f"diff {ONE} {DEAD}": (0, "status"),
+    f"diff {ONE} {DEAD} --code": (0, "status"),
+    f"replay {ONE}": (0, "(cd "),
+    f"replay {DEAD} --out x": (0, "(cd "),
+    "migrate --check": (0, "2 runs, 0 would be others now"),
+    "validate": (0, ""),
+    "pp conf/beds/carrot.prototxt seed=3": (0, "seed: 3"),
+    f"kill {ONE}": (0, "p/beds/carrot/seed@1"),
+    "stop": (0, "no driver lives"),
+    "--complete bash": (0, "seed="),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), LOOKING.items(), ids=LOOKING)
+def test_looking_executes_nothing_of_a_project(trap: Trap, line: str, expected: tuple[int, str]) -> None:
+    words = line.split()
+    if words[0] == "--complete":
+        words += ["python run.py -c conf/beds/carrot se", "se"]
+    done = trap(*words, stdin="python run.py -c conf/beds/carrot seed=1\n" if "-" in words else "")
+    executed = trap.executed.read_text() if trap.executed.exists() else ""
+    trap.executed.unlink(missing_ok=True)
+    assert executed == ""
+    assert done.status == expected[0], done.err
+    assert done.out.startswith(expected[1]) or f"\n{expected[1]}" in done.out
+    if done.status == 2:
+        assert done == Done(2, "", "error: notes.txt: is no batch; looking runs no file\n")
+
+
+@pytest.mark.parametrize("code", ["heyhi.summary()", "heyhi.summary('batch.sh', where='seed == 2')"])
+def test_the_summary_for_python_executes_nothing_of_a_project(trap: Trap, code: str) -> None:
+    told = f"import warnings; warnings.simplefilter('ignore'); import heyhi; print(len({code}))"
+    done = trap.garden.python("-P", "-c", told)
+    assert (done.status, done.out) == (0, "2\n" if code.endswith("summary()") else "1\n"), done.err
+    assert not trap.executed.exists()
+
+
+def test_what_a_batch_was_is_told_and_that_it_has_changed_since(trap: Trap) -> None:
+    for words in (["status"], ["summary"], ["report"]):
+        done = trap(*words, "batch.sh")
+        assert done.err.count("\n") == 1
+        assert re.match(
+            r"note: batch\.sh: as captured at 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d; since then ", done.err
+        )

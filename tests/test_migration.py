@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from heyhi.batch import Batch
 from heyhi.draft import make_order
 from heyhi.launch import freeze
 from heyhi.migration import check
+from heyhi.schemas import Schemas
 from tests.conftest import BatchOf
 
 
@@ -123,8 +125,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.fixture
-def same_schema(demo: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heyhi.migration.load_messages", lambda project: demo.MetaCfg)  # type: ignore[attr-defined]
+def same_schema(demo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heyhi.migration.read_schemas", lambda project: Schemas(demo.MetaCfg, ()))
 
 
 @pytest.mark.usefixtures("same_schema")

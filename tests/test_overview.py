@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from heyhi import claim
-from heyhi.batch import Batch
 from heyhi.errors import UsageError
 from heyhi.overview import Look, Overview
 from heyhi.project import Project
 from heyhi.runs import Run, Status
+from heyhi.stored import store
 from tests.conftest import BatchOf, end_as
 
 
@@ -196,18 +196,11 @@ def test_what_is_broken_is_a_row_with_its_reason(
 
 
 def test_of_a_batch_what_was_not_started_is_told_and_what_it_waits_for(
-    batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    batch_of: BatchOf,
 ) -> None:
     first, alone = batch_of.run("lr=1"), batch_of.run("lr=3")
     lines = ["lr=1", f"name={first.folder}/model", "lr=3"]
-    (tmp_path / "it.sh").touch()
-    read: list[str] = []
-
-    def read_batch(place: str, _: Project) -> Batch:
-        read.append(place)
-        return batch_of(*lines)
-
-    monkeypatch.setattr("heyhi.overview.read_batch", read_batch)
+    assert store(batch_of(*lines)) == ""
     look = Look(["it.sh"], batch_of.project)
     overview = look()
     assert dict(overview.counts) == {"NOT_STARTED": 3}
@@ -222,7 +215,6 @@ def test_of_a_batch_what_was_not_started_is_told_and_what_it_waits_for(
     end_as(first, Status.DONE)
     first.error.unlink()
     assert [row.what for row in look().rows if row.id == waiting.id] == [""], "it waits no more"
-    assert read == ["it.sh"], "it is composed once"
 
 
 def test_a_run_in_two_places_counts_once(project: Project) -> None:

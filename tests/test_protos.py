@@ -12,6 +12,7 @@ from heyhi.errors import ConfigError, ProjectError
 from heyhi.outline import OUTLINE
 from heyhi.project import Project
 from heyhi.protos import ensure_fresh, generate
+from heyhi.schemas import SCHEMAS, are_kept
 from tests import check_protos
 from tests.conftest import Done, Garden, wait_until
 
@@ -42,7 +43,7 @@ def main(cfg, task, log_level):
 heyhi.parse_args_and_maybe_launch(main)
 """
 MODULES = ["conf_cfgs.py", "conf_cfgs.pyi", "conf_pb2.py", "conf_pb2.pyi"]
-KEPT = [OUTLINE, ".heyhi_protos.lock", "__pycache__", "base.prototxt", "conf.proto"]
+KEPT = [OUTLINE, SCHEMAS, ".heyhi_protos.lock", "__pycache__", "base.prototxt", "conf.proto"]
 
 
 @pytest.fixture
@@ -93,6 +94,9 @@ CHANGES = {
     "a module is gone": "rm conf_cfgs.pyi",
     "all modules are gone": "rm conf_* old_*",
     "the outline is gone": f"rm {OUTLINE}",
+    "the schemas as data are gone": f"rm {SCHEMAS}",
+    "the schemas as data are damaged": f"truncate -s -1 {SCHEMAS}",
+    "the schemas as data are of other schemas": f"sed -i 's/^heyhi schemas ./heyhi schemas x/' {SCHEMAS}",
 }
 
 
@@ -112,6 +116,7 @@ def test_stale_modules_are_noticed_and_made_anew(fresh: Garden, change: str) -> 
     ]
     assert sorted(modules(fresh.root)) == sorted([*expected, "mine_cfgs.py"])
     assert (conf / OUTLINE).exists()
+    assert are_kept(project)
 
 
 def test_another_protobuf_makes_modules_stale(fresh: Garden, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from heyhi.finding import find_runs
 from heyhi.project import Project
 from heyhi.records import Record, batch_records, read_records
 from heyhi.runs import Status, this_host
+from heyhi.schemas import Schemas
+from heyhi.stored import of_batch
 from tests.conftest import BatchOf, Garden, end_as
 
 PROVENANCE = {
@@ -498,7 +500,7 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_place_that_no_file_system_can_have_is_no_error(
     batch_of: BatchOf, demo: Any, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any], drift: str
 ) -> None:
-    monkeypatch.setattr("heyhi.drift.load_messages", lambda project: demo.MetaCfg)
+    monkeypatch.setattr("heyhi.drift.read_schemas", lambda project: Schemas(demo.MetaCfg, ()))
     batch_of.write("conf/conf.proto", "")
     run = batch_of.run("")
     run.folder.mkdir(parents=True)
@@ -533,7 +535,7 @@ def test_drift_follows_edits_of_files_that_are_not_below_conf(
 def test_runs_of_a_batch_have_records_before_they_start(batch_of: BatchOf) -> None:
     batch = batch_of("seed=1 watering.can=SELECT", "seed=2")
     end_as(batch.entries[1].run, Status.DEAD)
-    first, second = batch_records(batch)
+    first, second = batch_records(of_batch(batch))
     assert (first.status, first.task, first.problem) == ("NOT_STARTED", "grow", "")
     assert (first.config["seed"], first.config["watering.can"]) == (1, "SELECT")
     assert (second.status, second.config["seed"]) == ("DEAD", 2)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,11 @@ def assert_made_again(garden: Garden, run: Path, tmp_path: Path) -> None:
     shutil.rmtree(kept, ignore_errors=True)
     shutil.move(run, kept)
     told = replay(garden, kept)
-    assert told.status == 0, told.err
+    checked = replay(garden, kept, "--check")
+    assert (told.status, checked.status) == (0, 0), checked.err
+    assert "not verified" in told.err
+    assert "not verified" not in checked.err
+    assert told.out == checked.out
     done = in_shell(garden, told.out, tmp_path)
     assert done.status == 0, done.err
     for name in ("config.prototxt", "config_meta.prototxt", "result.json"):
@@ -156,7 +160,7 @@ def test_what_is_not_as_it_was_is_said(
     garden(*CARROT, "--checkpoint", "", "seed=1")
     for change in after:
         change(garden)
-    done = replay(garden, "seed@1")
+    done = replay(garden, "seed@1", "--check")
     told = done.err.replace(str(garden.root), "ROOT").splitlines()
     assert len(told) == len(said)
     assert all(part in line for part, line in zip(said, told, strict=True)), told
@@ -180,7 +184,8 @@ def test_what_composes_no_more_is_said(garden: Garden) -> None:
     garden(*CARROT, "--checkpoint", "", "seed=1")
     schema = garden.root / "conf/conf.proto"
     schema.write_text(schema.read_text().replace("optional int32 seed = 1", "optional int32 grain = 1"))
-    done = replay(garden, "seed@1")
+    assert replay(garden, "seed@1").status == 1, "no copy was made of its code"
+    done = replay(garden, "seed@1", "--check")
     assert done.status == 1
     assert "it composes no more: override 'seed=1': Grow has no field 'seed'" in done.err
 
@@ -189,7 +194,7 @@ def test_what_somebody_has_put_into_its_file_is_taken_as_far_as_it_goes(garden: 
     garden(*CARROT, "seed=1")
     path = folder(garden, "seed=1") / "heyhi.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "argv": 1, "environment": {"OMP": 3}}))
-    done = replay(garden, "seed@1")
+    done = replay(garden, "seed@1", "--check")
     assert (done.status, done.err) == (0, "")
     assert " OMP=3 python run.py -c " in done.out
     (path.parent / "result.json").unlink()
@@ -206,3 +211,192 @@ def test_a_run_that_says_not_what_it_was_is_refused(garden: Garden, content: str
     assert (done.status, done.out) == (2, "")
     assert "heyhi.json does not say what it was made of" in done.err
     assert done.err.count("\n") == 1
+
+
+# ---- Nothing is run -----------------------------------------------------------------------------
+
+
+def edited(garden: Garden, **values: object) -> Path:
+    """A run that is done, with other values in its heyhi.json."""
+    garden(*CARROT, "seed=1")
+    run = folder(garden, "seed=1")
+    path = run / "heyhi.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    return run
+
+
+def test_only_to_check_a_run_its_code_is_run(garden: Garden) -> None:
+    garden(*CARROT, "seed=1")
+    run = folder(garden, "seed=1")
+    (copy,) = (garden.exp / "checkpoints").iterdir()
+    before = (copy / "run.py").read_text()
+    (copy / "run.py").write_text(f"open({str(garden.home / 'executed')!r}, 'a')\n{before}")
+    told = replay(garden, run)
+    assert (told.status, told.out.startswith(f"(cd '{copy}' && ")) == (0, True)
+    assert (
+        f"note: files were added to its copy of the code, or changed, since it was made: {copy}" in told.err
+    )
+    assert "`heyhi replay --check` runs" in told.err
+    assert not (garden.home / "executed").exists()
+    replay(garden, run, "--check")
+    assert (garden.home / "executed").exists()
+
+
+def test_git_runs_nothing_that_a_repository_names(garden: Garden) -> None:
+    commit(garden)
+    garden(*CARROT, "--checkpoint", "", "seed=1")
+    trap = garden.root / "trap.sh"
+    trap.write_text(f"#!/bin/sh\ntouch '{garden.home / 'executed'}'\n")
+    trap.chmod(0o755)
+    subprocess.run(["git", "config", "core.fsmonitor", str(trap)], cwd=garden.root, check=True)
+    done = replay(garden, "seed@1")
+    assert "at the same commit; its changes are not verified" in done.err
+    assert not (garden.home / "executed").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("name", ["run", "heyhi.json", "copy", "run.py"])
+def test_another_users_code_is_not_run_to_check(garden: Garden, name: str) -> None:
+    garden(*CARROT, "seed=1")
+    run = folder(garden, "seed=1")
+    (copy,) = (garden.exp / "checkpoints").iterdir()
+    path = {"run": run, "heyhi.json": run / "heyhi.json", "copy": copy, "run.py": copy / "run.py"}[name]
+    os.chown(path, 12345, -1)
+    assert replay(garden, run).status == 0
+    done = replay(garden, run, "--check")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"error: {path} belongs to user 12345: --check runs only what is yours")
+
+
+NAMES = {
+    "OMP": True,
+    "_x1": True,
+    "A B": False,
+    "A;touch executed;B": False,
+    "$(touch executed)": False,
+    "1A": False,
+    "": False,
+    "Ä": False,
+    "A\n": False,
+    "A\x1b[31m": False,
+    "A\0B": False,
+}
+
+
+def test_a_variable_whose_name_no_shell_takes_is_left_out_and_said(garden: Garden) -> None:
+    values = {**dict.fromkeys(NAMES, "x y"), "GONE": None}
+    run = edited(garden, environment=values)
+    done = replay(garden, run)
+    assert done.status == 0
+    assert " && env -u GONE HH_EXP_DIR=" in done.out
+    assert " OMP='x y' _x1='x y' python run.py " in done.out
+    assert done.err.count("a variable is left out, as no shell takes its name") == list(NAMES.values()).count(
+        False
+    )
+    assert done.err.replace("\n", "").isprintable()
+    assert "touch" not in done.out
+    assert in_shell(garden, done.out, garden.home).status == 0
+    assert not list(garden.home.rglob("executed"))
+
+
+ODD = "a'b\\ $(touch executed) `touch executed` \x1b[31m \x07 \r\n é \x9b \udcff;touch executed"
+
+
+def test_every_word_is_quoted_and_no_control_character_reaches_the_terminal(garden: Garden) -> None:
+    run = edited(
+        garden, environment={"ODD": ODD}, overrides=[f"note={ODD}"], base_config="-x; touch executed"
+    )
+    done = replay(garden, run)
+    assert done.status == 0, done.err
+    assert done.out.replace("\n", "").isprintable()
+    shown = done.out.replace("python run.py", """bash -c 'printf "%s\\0" "$ODD" "$@"' x""")
+    printed = subprocess.run(["bash", "-c", shown], capture_output=True, check=True).stdout.split(b"\0")
+    assert printed[0] == os.fsencode(ODD)
+    assert os.fsencode(f"note={ODD}") in printed
+    assert b"-x; touch executed" in printed
+
+
+@pytest.mark.parametrize(
+    "values", [{"overrides": ["note=a\0b"]}, {"base_config": "\0"}, {"environment": {"A": "\0"}}]
+)
+def test_a_nul_is_one_line(garden: Garden, values: dict[str, object]) -> None:
+    run = edited(garden, **values)
+    for words in ([], ["--check"]):
+        done = replay(garden, run, *words)
+        assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+        assert "has a NUL, which no command line can have" in done.err
+
+
+# ---- Moved roots --------------------------------------------------------------------------------
+
+MOVES = {
+    "mv": ["mv", "exp", "moved"],
+    "cp": ["cp", "-r", "exp", "moved"],
+    "rsync": ["rsync", "-a", "exp/", "moved/"],
+    "another mount point": ["mount", "--bind", "exp", "moved"],
+}
+
+
+@pytest.fixture
+def moved(garden: Garden, request: pytest.FixtureRequest) -> Iterator[tuple[Garden, Path, Path]]:
+    """A run that reads another run's file, and the root that both lie in once it was moved."""
+    garden(*CARROT, "seed=1")
+    first = folder(garden, "seed=1")
+    second = garden.folder(*CARROT, f"note={first}/mine.txt")
+    assert garden(*CARROT, f"note={first}/mine.txt").status == 0
+    target = garden.home / "moved"
+    words = MOVES[request.param]
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"no {words[0]} here")
+    if words[0] == "mount":
+        target.mkdir()
+    done = subprocess.run(words, cwd=garden.home, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"{words[0]}: {done.stderr.strip()}")
+    yield garden, target, second.relative_to(garden.exp)
+    if words[0] == "mount":
+        subprocess.run(["umount", str(target)], check=True)
+
+
+@pytest.mark.parametrize("moved", MOVES, indirect=True)
+def test_a_run_of_a_moved_root_is_made_in_that_root(moved: tuple[Garden, Path, Path], tmp_path: Path) -> None:
+    garden, root, name = moved
+    garden.more["HH_EXP_DIR"] = str(root)
+    result = (root / name / "result.json").read_bytes()
+    for words in ([], ["--check"]):
+        told = replay(garden, root / name, *words)
+        assert told.status == 0, told.err
+        assert f"note: its experiment root was {garden.exp}: it is made in {root}" in told.err
+    assert f"(cd '{root}/checkpoints/" in told.out, "the copy of the code that moved along"
+    assert str(garden.exp) not in told.out
+    shutil.rmtree(root / name)
+    if garden.exp.exists() and not garden.exp.samefile(root):
+        shutil.rmtree(garden.exp / "checkpoints", ignore_errors=True)
+    (garden.root / "run.py").write_text("raise SystemExit('only the copy works')")
+    done = in_shell(garden, told.out, tmp_path)
+    assert done.status == 0, done.err
+    expected = result.replace(os.fsencode(garden.exp), os.fsencode(root))
+    assert (root / name / "result.json").read_bytes() == expected
+
+
+@pytest.mark.parametrize("moved", ["mv", "cp"], indirect=True)
+def test_what_looks_at_a_moved_root_sees_its_runs_as_they_were(moved: tuple[Garden, Path, Path]) -> None:
+    garden, root, name = moved
+
+    def told(*words: str) -> str:
+        done = garden.python("-m", "heyhi.commands", *words, env={"HH_EXP_DIR": str(root)})
+        assert done.status == 0, done.err
+        return done.out
+
+    assert told("status") == "runs 2: 2 DONE\n"
+    assert "drift" not in told("summary").splitlines()[0] or "->" not in told("summary")
+    assert "growing" in told("logs", str(name))
+    assert "one copy of the code" in told("diff", "carrot/seed@1", str(name), "--code")
+    assert "2 runs, 0 would be others now" in told("migrate", "--check")
+    assert "2 runs" in told("report", "-o", str(garden.home / "x.html"))
+    assert (garden.home / "x.html").read_text().count('class="edge"') == 1, "which run needs which"
+    override = f"note={root}/{name.parent}/{next((root / name.parent).glob('seed@1*')).name}/mine.txt"
+    words = (*CARROT, override, "--mode", "start_continue")
+    again = garden(*words, env={"HH_EXP_DIR": str(root)})
+    assert (again.status, "drifted" in again.err) == (0, False), again.err
+    assert garden.executions() == 2, "it is the same run, and it is done"

@@ -88,6 +88,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> R
     write_batch(garden, *done, *needs, "seed=3 lr=1 fail=raise")
     assert snakemake(garden).status == 1
     write_batch(garden, *done, *needs, "seed=3 lr=1 fail=raise", "seed=4 lr=2")
+    heyhi(garden, "plan", "batch.sh")
     said = heyhi(garden, "report", "batch.sh", "-o", "page.html")
     assert re.fullmatch(r"page.html: 6 runs, \d\.\d MB\n", said.out), said
     return Report(garden)

@@ -236,6 +236,160 @@ def test_in_bash_also_behind_other_commands(place: Garden) -> None:
     terminal.end()
 
 
+# ---- What a key press may start -----------------------------------------------------------------
+
+
+class Checkout:
+    """A project that somebody else has made: each of its programs leaves a word when it is started."""
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        self.root, self.started = folder / "checkout", folder / "started"
+        self.root.mkdir(parents=True)
+        shutil.copytree(template / "conf", self.root / "conf")
+        (self.root / "run.py").touch()
+        for name in (
+            ".venv/bin/python",
+            ".venv/bin/heyhi",
+            "python",
+            "python3",
+            "heyhi",
+            "bin/python",
+            "bin/heyhi",
+        ):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(f"#!/bin/sh\necho {name} >>'{self.started}'\nexit 1\n")
+            (self.root / name).chmod(0o755)
+        # By Python's own settings, too: they lie where the interpreter is called to lie.
+        (self.root / "linked/bin").mkdir(parents=True)
+        (self.root / "linked/bin/python").symlink_to(sys.executable)
+        (self.root / "linked2").mkdir()
+        (self.root / "linked2/bin").symlink_to(BIN)
+        for name in ("linked", "linked2"):
+            site = self.root / name / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+            site.mkdir(parents=True)
+            (site / "x.pth").write_text(f"import os; open({str(self.started)!r}, 'a').write('{name}')\n")
+            (self.root / name / "pyvenv.cfg").write_text(f"home = {BIN}\n")
+
+    def takes(self) -> list[str]:
+        """What was started since the last call."""
+        words = self.started.read_text().split() if self.started.exists() else []
+        self.started.unlink(missing_ok=True)
+        return sorted(set(words))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, garden_template: Path) -> Checkout:
+    return Checkout(tmp_path / "a b", garden_template)
+
+
+def terminal_in(checkout: Checkout, name: str, home: Path, **more: str) -> Terminal:
+    home.mkdir(exist_ok=True)
+    environment = {**Garden(checkout.root, home).environment(), **more}
+    return Terminal(name, checkout.root, environment, _BARE[name], f"source '{SHELLS[name].script}'")
+
+
+UNTRUSTED = [
+    "./run.py --cf",
+    "uv run run.py --cf",
+    "uv run python ./run.py --cf",
+    ".venv/bin/python run.py --cf",
+    "./.venv/bin/python run.py --cf",
+    "./python run.py --cf",
+    "bin/python run.py --cf",
+    "linked/bin/python run.py --cf",
+    "linked2/bin/python run.py --cf",
+    "~/checkout/.venv/bin/python run.py --cf",
+    "./heyhi vali",
+    ".venv/bin/heyhi vali",
+    "bin/heyhi vali",
+    "python run.py --cf",
+    "heyhi vali",
+]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_key_press_starts_nothing_of_a_checkout(checkout: Checkout, tmp_path: Path, name: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "checkout").symlink_to(checkout.root)
+    # Whoever has these has no program of a folder that one goes to, either.
+    path = f":.:bin:{BIN}:{os.environ['PATH']}:.venv/bin:"
+    terminal = terminal_in(checkout, name, home, VIRTUAL_ENV=".venv")
+    terminal.child.sendline("set -gx PATH . bin $PATH .venv/bin" if name == "fish" else f"PATH='{path}'")
+    became = {typed: terminal.press_tab(typed)[0] for typed in UNTRUSTED}
+    terminal.end()
+    assert checkout.takes() == []
+    # The ones on the PATH answer in their place; linked2/bin is such a folder by another name.
+    complete = {"./run.py", "uv", "python", "heyhi", "linked2/bin/python"}
+    ours = {typed for typed, line in became.items() if line.endswith(("--cfg ", "validate "))}
+    assert ours == {typed for typed in UNTRUSTED if typed.split()[0] in complete}
+
+
+TRUSTED = {
+    "./run.py --cf": [".venv/bin/python"],
+    "uv run run.py --cf": [".venv/bin/python"],
+    ".venv/bin/python run.py --cf": [".venv/bin/python"],
+    "~/checkout/.venv/bin/python run.py --cf": [".venv/bin/python"],
+    ".venv/bin/heyhi vali": [".venv/bin/heyhi"],
+    "bin/heyhi vali": ["bin/heyhi"],
+    "./heyhi vali": [],
+    "./python run.py --cf": [],
+}
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_key_press_starts_what_is_trusted(checkout: Checkout, tmp_path: Path, name: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "checkout").symlink_to(checkout.root)
+    garden = Garden(checkout.root, home)
+    terminal = terminal_in(checkout, name, home)
+    trust = ("-P", "-m", "heyhi.commands", "completion")
+    assert garden.python(*trust, "--trust", ".").status == 0
+    started = {}
+    for typed in TRUSTED:
+        terminal.press_tab(typed)
+        started[typed] = checkout.takes()
+    assert started == TRUSTED
+    assert garden.python(*trust, "--distrust", str(home / "checkout")).status == 0
+    for typed in TRUSTED:
+        terminal.press_tab(typed)
+    terminal.end()
+    assert checkout.takes() == []
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_key_press_starts_the_active_environment(checkout: Checkout, tmp_path: Path, name: str) -> None:
+    terminal = terminal_in(checkout, name, tmp_path / "home", VIRTUAL_ENV=str(checkout.root / ".venv"))
+    for typed in ("./run.py --cf", ".venv/bin/python run.py --cf"):
+        terminal.press_tab(typed)
+        assert checkout.takes() == [".venv/bin/python"]
+    terminal.end()
+
+
+def test_what_is_trusted_is_the_users_own_file(garden: Garden) -> None:
+    def told(*words: str) -> Done:
+        return garden.python("-m", "heyhi.commands", "completion", *words, env={"XDG_CONFIG_HOME": ""})
+
+    file = garden.home / ".config/heyhi/trusted"
+    done = told("--trust", str(garden.root))
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith(f"{garden.root}: a key press may start {garden.root}/.venv/bin/python and ")
+    told("--trust", ".")
+    assert file.read_text() == f"{garden.root}\n", "each once"
+    assert file.stat().st_mode & 0o777 == 0o600
+    done = told("--trust", "nowhere")
+    assert done == Done(2, "", "error: --trust 'nowhere': no such folder\n")
+    assert told("--distrust", str(garden.home)).status == 2
+    assert told("--distrust", str(garden.root)).status == 0
+    assert file.read_text() == ""
+    elsewhere = garden.home / "xdg"
+    garden.python(
+        "-m", "heyhi.commands", "completion", "--trust", ".", env={"XDG_CONFIG_HOME": str(elsewhere)}
+    )
+    assert (elsewhere / "heyhi/trusted").read_text() == f"{garden.root}\n"
+
+
 # ---- The start-up file --------------------------------------------------------------------------
 
 _FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}

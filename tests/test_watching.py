@@ -93,6 +93,7 @@ def test_what_a_driver_has_yet_to_start_waits_and_needs_no_command(garden: Garde
         driver.communicate(timeout=60)
     assert re.search(r"^NOT_STARTED .*waits for p/beds/carrot/seed@1_\w+ \(RUNNING\)$", last)
     write_batch(garden, "seed=1", "seed=5")
+    heyhi(garden, "plan", "batch.sh")
     hint = heyhi(garden, "status", "batch.sh").out.splitlines()[-1]
     assert hint == "to start the rest: heyhi start batch.sh"
 

@@ -7,7 +7,7 @@ _heyhi() {
     [[ $tail == *[!"$COMP_WORDBREAKS"]* ]] || tail=
     if [[ $name == heyhi || $COMP_LINE == *run.py[\ \"\']* ]]; then
         local -a ask
-        _heyhi_ask "$name"
+        _heyhi_ask "$name" || return 0  # files; others' completions of python start what is typed
         if answer=$("${ask[@]}" --complete bash "$line" "$tail" 2>/dev/null </dev/null); then
             compopt +o default +o bashdefault -o nospace
             COMPREPLY=($(printf '%s' "$answer"))
@@ -18,24 +18,53 @@ _heyhi() {
     _heyhi_otherwise "$name" "$@" || :  # where `set -e` holds, a failure would end the shell
 }
 
-# Whom to ask: the interpreter of the line, or the one beside run.py.
+# Whom to ask: the interpreter of the line, the one beside run.py, or else the first one. Nothing of a checkout
+# is started because one has gone there: `_heyhi_find`.
 _heyhi_ask() {
-    local command=${COMP_WORDS[0]//[\\\"\']/} word python=python3
+    local command=${COMP_WORDS[0]//[\\\"\']/} word found=
     command=${command/#\~/$HOME}
-    if [[ $1 == heyhi ]]; then
-        ask=("$command")
-        return
-    fi
-    if [[ $1 == python* ]]; then
-        python=$command
+    if [[ $1 == heyhi || $1 == python* ]]; then
+        _heyhi_find "$command" || return
     else
         for word in "${COMP_WORDS[@]}"; do
             word=${word//[\\\"\']/}
             word=${word/#\~/$HOME}
-            [[ $word == *run.py && -x ${word%run.py}.venv/bin/python ]] && python=${word%run.py}.venv/bin/python
+            [[ -z $found && $word == *run.py ]] && _heyhi_find "${word%run.py}.venv/bin/python"
         done
+        [[ -z $found && ${VIRTUAL_ENV-} == /* && -x $VIRTUAL_ENV/bin/python ]] && found=$VIRTUAL_ENV/bin/python
+        [[ $found ]] || _heyhi_find python3 || return
     fi
-    ask=("$python" -P -c 'from heyhi.commands import main; raise SystemExit(main())')
+    ask=("$found")
+    [[ $1 == heyhi ]] || ask+=(-P -c 'from heyhi.commands import main; raise SystemExit(main())')
+}
+
+# The program of a name or a path, if a key press may start it: one in an absolute folder of PATH, in the active
+# virtual environment, or in a folder that `heyhi completion --trust` has noted.
+_heyhi_find() {
+    local name=${1##*/} folder=${1%/*} rest=$PATH: place file=${XDG_CONFIG_HOME-}
+    local -a places=()
+    while [[ $rest ]]; do
+        [[ $rest == /* ]] && places+=("${rest%%:*}")
+        rest=${rest#*:}
+    done
+    if [[ $1 == */* ]]; then
+        [[ ${VIRTUAL_ENV-} == /* ]] && places+=("$VIRTUAL_ENV/bin")
+        [[ $file == /* ]] || file=$HOME/.config
+        file=$file/heyhi/trusted
+        if [[ -f $file && -O $file ]]; then
+            while IFS= read -r place; do
+                [[ $place == /* ]] && places+=("$place/bin" "$place/.venv/bin")
+            done <"$file"
+        fi
+    fi
+    for place in ${places[@]+"${places[@]}"}; do
+        # By the name that is trusted, not by the one that is typed: Python takes its settings from there.
+        if [[ -x $place/$name && ! -d $place/$name && ($1 != */* || ${folder:-/} -ef $place) ]]; then
+            found=$place/$name
+            return
+        fi
+    done
+    return 1
 }
 
 # What completes other lines of that command: what did so before, else what is loaded for it, else files.

@@ -1,0 +1,908 @@
+"""Faults at every file call of a scenario: what is left is whole, tells the truth, and the next call goes on.
+
+    python -m tests.faults start ENOSPC NEWFOLDER      one scenario, one fault, at each of its calls: as JSON
+
+A first pass counts the file calls. Then for each of them the world is put back to how it was, the scenario
+is done once more in a forked child, and its parent lets that one call fail, or be the last (see `syscalls`).
+A fork of a process that has imported everything takes a few milliseconds. How often a task began and ended is
+known from a file outside, in which it leaves a line: every execution has a token, which is in its result too.
+"""
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heyhi import cli, fingerprints, protos, runs, slurm
+from heyhi.project import Project
+from heyhi.runs import Run, RunState, Status
+from tests.syscalls import KILL, TORN, Call, supervise
+
+__all__ = ["FAULTS", "SCENARIOS", "Report", "World"]
+
+DATA = Path(__file__).parent / "data"
+HERE = Path(__file__).resolve().parent.parent
+_PATIENCE = 30  # seconds that one call of a command may take
+
+#: What is done at a call, by name.
+FAULTS: dict[str, int] = {
+    "kill": KILL,
+    "torn": TORN,
+    "ENOSPC": errno.ENOSPC,
+    "EIO": errno.EIO,
+    "EACCES": errno.EACCES,
+    "EMFILE": errno.EMFILE,
+}
+
+# Files of no world: Python and its packages, and this code itself. All of it is imported before.
+_CODE = tuple(f"{os.path.realpath(folder)}/" for folder in (sys.prefix, sys.base_prefix, HERE))
+
+
+# ---- The world ----------------------------------------------------------------------------------
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it said. Status: minus a signal's number; None: it hung."""
+
+    status: int | None
+    out: str
+    err: str
+
+
+class World:
+    """A project, its experiment root, a home, and outside of them who watches: all in one folder."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.project, self.exp, self.home = base / "garden", base / "exp", base / "home"
+        self.outside = base / "outside"
+        self.evidence = self.outside / "evidence.txt"
+        self.queue = self.outside / "queue"
+        self.saved = base / "saved"
+        self.nothing = os.open(os.devnull, os.O_RDONLY)
+        self.folders: dict[tuple[str, ...], Path] = {}  # words of a command line -> its run's
+        for folder in (self.exp, self.home, self.home / "tmp", self.queue, self.saved):
+            folder.mkdir(parents=True)
+        self.evidence.touch()
+        shutil.copytree(DATA / "project", self.project)
+        protos.generate(Project(self.project))
+        _make_slurm(self.outside / "bin")
+        self._have_environment()
+
+    def _have_environment(self) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HH_", "HEYHI", "SLURM", "SBATCH"))}
+        own = {"HH_EXP_DIR": str(self.exp), "HOME": str(self.home), "TMPDIR": str(self.home / "tmp")}
+        path = f"{self.outside / 'bin'}:{os.environ['PATH']}"
+        os.environ.clear()
+        os.environ.update(kept | own | {"PATH": path, "FAULTS_QUEUE": str(self.queue)})
+        os.chdir(self.project)
+
+    # -- what it is now
+
+    def save(self) -> None:
+        """Remember how it is now."""
+        for folder in self._kept():
+            shutil.copytree(folder, self.saved / folder.name, symlinks=True)
+
+    def restore(self) -> None:
+        """Put it back to how it was."""
+        for folder in self._kept():
+            shutil.rmtree(folder)
+            shutil.copytree(self.saved / folder.name, folder, symlinks=True)
+        os.chdir(self.project)
+
+    def _kept(self) -> list[Path]:
+        return [self.exp, self.home, self.project, self.outside]
+
+    def executions(self) -> "Executions":
+        """What the tasks have said of themselves."""
+        begun: list[str] = []
+        ended: list[str] = []
+        for line in self.evidence.read_text().splitlines():
+            word, token = line.split()
+            (begun if word == "begin" else ended).append(token)
+        return Executions(begun, ended)
+
+    def why_not_counted(self, call: Call) -> str:
+        """Of which kind a call is that is not about a file of the world, or of the machine; else empty."""
+        if any(path.startswith(_CODE) for path in call.paths):
+            return "calls on the code of Python and of HeyHi"
+        if any(path.startswith(f"{self.outside}/") for path in call.paths):
+            return "calls on what watches"
+        other = re.match(r"/proc/(\d+)/", call.paths[0])
+        if other and int(other[1]) not in self.processes():
+            return "calls on processes that are not the run's"
+        return ""
+
+    def processes(self) -> set[int]:
+        """The processes that this one has forked."""
+        return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+
+    def is_counted(self, call: Call) -> bool:
+        """True if a fault may be tried at it."""
+        return self.why_not_counted(call) == ""
+
+    # -- what is done in it
+
+    def child(self, call: Callable[[], int | None], argv: Sequence[str]) -> Callable[[], int]:
+        """What a forked child is to do: call it as a program of its own would be."""
+
+        def be() -> int:
+            sys.argv = list(argv)
+            for number, name in ((1, "out"), (2, "err")):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+                file = os.open(self.outside / f"{name}.txt", flags, 0o666)
+                os.dup2(file, number)
+                os.close(file)
+            os.dup2(self.nothing, 0)
+            sys.stdin = open(0, closefd=False)  # noqa: SIM115
+            sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+            status = _as_python_does(call)
+            sys.stdout.flush()
+            return status
+
+        return be
+
+    def run_py(self, *words: str) -> Callable[[], int]:
+        """`python run.py WORDS`, for a child."""
+        script = str(self.project / "run.py")
+        return self.child(lambda: cli.run(task, list(words), script), [script, *words])
+
+    def heyhi(self, *words: str) -> Callable[[], int]:
+        """`heyhi WORDS`, for a child."""
+        from heyhi.commands import main
+
+        return self.child(lambda: main(list(words)), ["heyhi", *words])
+
+    def call(self, child: Callable[[], int]) -> Said:
+        """Do it in a forked child, with no fault."""
+        pid = self.start(child)
+        end = time.monotonic() + _PATIENCE
+        while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > end:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return self.said(None)
+            time.sleep(0.001)
+        return self.said(os.waitstatus_to_exitcode(ended[1]))
+
+    def start(self, child: Callable[[], int]) -> int:
+        """Start it in a forked child, which is left to itself; its pid."""
+        pid = os.fork()
+        if pid:
+            return pid
+        status = 1
+        try:
+            status = child()
+        finally:
+            os._exit(status)
+
+    def said(self, status: int | None) -> Said:
+        """What the last child has said."""
+        texts = [(self.outside / f"{name}.txt").read_text(errors="replace") for name in ("out", "err")]
+        return Said(status, *texts)
+
+
+class Executions(NamedTuple):
+    """The tokens of the executions that have begun, and of those that have come to their end."""
+
+    begun: list[str]
+    ended: list[str]
+
+
+def _as_python_does(call: Callable[[], int | None]) -> int:
+    """The exit status of a program that is this call."""
+    try:
+        return call() or 0
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def task(cfg: Any, task: str, log_level: str) -> Any:
+    """The task of the project: it leaves a line outside when it begins and when it comes to its end."""
+    token = secrets.token_hex(8)
+    _witness(f"begin {token}")
+    print("growing", cfg.note)
+    mine = Path("mine.txt")
+    is_first = not mine.exists()
+    if is_first:
+        mine.write_text("a file of the task\n")
+    if cfg.fail == "once" and is_first:
+        raise ValueError("too dry")
+    if cfg.seconds:
+        time.sleep(cfg.seconds)
+    _witness(f"end {token}")
+    return {"token": token, "lr": cfg.lr}
+
+
+def _witness(line: str) -> None:
+    path = Path(os.environ["FAULTS_QUEUE"]).with_name("evidence.txt")
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+# What the programs of Slurm tell, from files: a job a file, numbered from 1.
+_SBATCH = """#!/bin/sh
+cd "$FAULTS_QUEUE" || exit 1
+for word; do case $word in --job-name=*) name=${word#--job-name=} ;; esac; done
+id=$(($(ls | grep -c '^job') + 1))
+cat > "script.$id"
+echo "PENDING|None|$name" > "job.$id"
+echo "$id"
+"""
+_SQUEUE = """#!/bin/sh
+cd "$FAULTS_QUEUE" || exit 1
+for file in job.*; do [ -e "$file" ] && echo "${file#job.}|$(cat "$file")"; done
+exit 0
+"""
+_SCANCEL = """#!/bin/sh
+cd "$FAULTS_QUEUE" || exit 1
+for word; do [ -e "job.$word" ] && sed -i 's/^[A-Z]*/CANCELLED/' "job.$word"; done
+exit 0
+"""
+
+
+def _make_slurm(folder: Path) -> None:
+    """An outside world with Slurm's programs in it, whose state is files: no daemon has to be waited for."""
+    folder.mkdir()
+    for name, text in (("sbatch", _SBATCH), ("squeue", _SQUEUE), ("scancel", _SCANCEL)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+
+
+# ---- A point ------------------------------------------------------------------------------------
+
+
+class Point(NamedTuple):
+    """One fault at one call: the call's number in its scenario, and how the child ended."""
+
+    number: int
+    fault: int
+    call: Call
+    in_task: bool
+    said: Said
+
+    @property
+    def is_error(self) -> bool:
+        """True if the call failed, and the process went on."""
+        return self.fault > 0
+
+
+class Report(NamedTuple):
+    """What came of a scenario with one fault."""
+
+    scenario: str
+    fault: str
+    calls: int  # file calls that were counted
+    points: int  # of them tried
+    left_out: dict[str, int]  # why -> how many
+    problems: list[str]
+    seconds: float  # of processor time
+
+
+class Scenario(NamedTuple):
+    """Something that is done in a world, and what must hold after a fault in it."""
+
+    prepare: Callable[[World], object]
+    act: Callable[[World], Callable[[], int]]
+    check: Callable[[World, Point], Iterator[str]]
+    before: Callable[[World], object] = lambda world: None  # for each point, once the world is put back
+    every: int = 1  # of the calls that change nothing, each one of so many is tried
+
+
+def examine(name: str, fault: str, base: Path, *, only_changes: bool = False) -> Report:
+    """Try one fault at every call of a scenario; or only at those that change something."""
+    scenario = SCENARIOS[name]
+    if only_changes:
+        scenario = scenario._replace(every=1_000_000)
+    world = World(base)
+    _import_all(world, scenario)
+    scenario.prepare(world)
+    world.save()
+    calls, ignored = _count(world, scenario)
+    chosen, left_out = _choose(calls, scenario, fault)
+    left_out.update(ignored)
+    problems = []
+    for number in chosen:
+        found, reached = _try(world, scenario, number, FAULTS[fault])
+        problems += [f"{name} {fault} at {number}: {problem}" for problem in found]
+        if not reached:
+            left_out["not reached again"] = left_out.get("not reached again", 0) + 1
+    seconds = round(sum(os.times()[:4]), 1)
+    return Report(name, fault, len(calls), len(chosen), left_out, problems, seconds)
+
+
+def _import_all(world: World, scenario: Scenario) -> None:
+    """Import here what the scenario imports, so that a child does not."""
+    import importlib
+
+    protos.load_messages(Project(world.project))
+    scenario.prepare(world)
+    world.save()
+    scenario.before(world)
+    modules = world.outside / "modules.txt"
+    act = scenario.act(world)
+
+    def tell() -> int:
+        status = act()
+        modules.write_text("\n".join(sys.modules))
+        return status
+
+    world.call(tell)
+    for name in modules.read_text().splitlines():
+        if name not in sys.modules:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass
+    _end_children()
+    shutil.rmtree(world.saved)
+    for folder in (world.exp, world.home, world.queue):
+        shutil.rmtree(folder)
+        folder.mkdir()
+    (world.home / "tmp").mkdir()
+    world.evidence.write_text("")
+
+
+def _count(world: World, scenario: Scenario) -> tuple[list[Call], dict[str, int]]:
+    """Do it once: every call that is counted, and how many are not, by reasons."""
+    calls: list[Call] = []
+    ignored: dict[str, int] = {}
+
+    def note(call: Call) -> None:
+        if why := world.why_not_counted(call):
+            ignored[why] = ignored.get(why, 0) + 1
+        else:
+            calls.append(call)
+
+    world.restore()
+    scenario.before(world)
+    ended = supervise(scenario.act(world), note, _PATIENCE)
+    _end_children()
+    said = world.said(ended.status)
+    assert said.status == 0, f"without a fault: {said}"
+    return calls, ignored
+
+
+def _choose(calls: Sequence[Call], scenario: Scenario, fault: str) -> tuple[list[int], dict[str, int]]:
+    """The numbers of the calls at which the fault is tried, and what is left out, by reasons."""
+    chosen, left_out = [], dict[str, int]()
+    quiet = 0
+    for number, call in enumerate(calls, 1):
+        why = ""
+        if fault == "torn" and call.size < 2:
+            why = "calls that write nothing"
+        elif FAULTS[fault] > 0 and call.name == "close":
+            why = "errors of close: the kernel closes the file whatever it says"
+        elif not call.changes and scenario.every > 1:
+            quiet += 1
+            if quiet % scenario.every:
+                why = "calls that change nothing"
+                why += f", but for one in {scenario.every}" if scenario.every < 1000 else ""
+        if why:
+            left_out[why] = left_out.get(why, 0) + 1
+        else:
+            chosen.append(number)
+    return chosen, left_out
+
+
+def _try(world: World, scenario: Scenario, number: int, fault: int) -> tuple[list[str], bool]:
+    """One point: what is wrong after it, and whether it was reached."""
+    world.restore()
+    scenario.before(world)
+    seen = 0
+    at_start = world.executions()
+    hit: list[tuple[Call, bool]] = []
+
+    def decide(call: Call) -> int | None:
+        nonlocal seen
+        if hit or not world.is_counted(call):
+            return None
+        seen += 1
+        if seen != number or (fault == TORN and call.size < 2) or (fault > 0 and call.name == "close"):
+            return None
+        known = world.executions()
+        in_task = len(known.begun) - len(at_start.begun) > len(known.ended) - len(at_start.ended)
+        hit.append((call, in_task))
+        return fault
+
+    ended = supervise(scenario.act(world), decide, _PATIENCE)
+    if not hit:
+        _end_children()
+        return [], False
+    call, in_task = hit[0]
+    point = Point(number, fault, call, in_task, world.said(ended.status))
+    try:
+        found = [*_of_the_end(point), *scenario.check(world, point)]
+    finally:
+        _end_children()
+    what = f"{call.name} {' '.join(path.replace(f'{world.base}/', '') for path in call.paths)}"
+    return [f"{what}{' (in the task)' if in_task else ''}: {problem}" for problem in found], True
+
+
+def _of_the_end(point: Point) -> Iterator[str]:
+    """How the process itself ended."""
+    status, _, err = point.said
+    if status is None:
+        yield f"hangs; it said {_last(err)}"
+    elif point.is_error:
+        if status not in (0, 1, 2):
+            yield f"exit status {status}: {_last(err)}"
+        if "Traceback (most recent call last)" in err and not point.in_task:
+            yield f"a traceback: {_last(err)}"
+        if status and not err.strip():
+            yield f"exit status {status} without a word"
+    elif status != -signal.SIGKILL:
+        yield f"exit status {status} of who was killed"
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:200] if lines else "nothing"
+
+
+def _end_children() -> None:
+    """Reap, and end if need be, what was started and left to itself."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            pass
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+# ---- A run --------------------------------------------------------------------------------------
+
+CARROT = ("-c", "conf/beds/carrot.prototxt")
+PLAIN = ("--checkpoint=",)
+
+
+class OneRun:
+    """What is checked of a run: the words of its command line are `words`."""
+
+    def __init__(self, world: World, *words: str) -> None:
+        self.world = world
+        self.words = (*CARROT, *words)
+        if self.words not in world.folders:
+            done = world.call(world.run_py(*self.words, "--print-out-dir"))
+            world.folders[self.words] = Path(done.out.strip())
+        folder = world.folders[self.words]
+        self.run = Run(str(folder.relative_to(world.exp)), folder)
+
+    @property
+    def state(self) -> RunState:
+        """What it is, as its folder says."""
+        return slurm.read_state(self.run)
+
+    def call(self, mode: str) -> Said:
+        """`run.py` in a mode, with no fault."""
+        return self.world.call(self.world.run_py(*self.words, "--mode", mode))
+
+    def token(self) -> str | None:
+        """The token in its result; None if there is none."""
+        try:
+            content = json.loads(self.run.result.read_text())
+        except FileNotFoundError:
+            return None
+        return str(content["token"])
+
+
+def _torn_files(run: Run) -> Iterator[str]:
+    """Which files of a run's folder are neither whole nor absent."""
+    for path, what in (
+        (run.provenance, lambda text: isinstance(json.loads(text), dict)),
+        (run.result, lambda text: set(json.loads(text)) == {"token", "lr"}),
+        (run.config, lambda text: text.rstrip().endswith('note: "carrot"') or "}" in text),
+        (run.config_meta, lambda text: text.rstrip().endswith("}")),
+        (run.jobid, lambda text: re.fullmatch(r"local:[^:]+:\d+|submitting:\S+|\d+", text.strip())),
+        (run.snapshot_link, lambda text: Path(text.strip()).is_dir()),
+    ):
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            continue
+        try:
+            is_whole = bool(what(text))
+        except ValueError:
+            is_whole = False
+        if not is_whole:
+            yield f"{path.name} is torn: {text[:80]!r}"
+
+
+def _untrue(one: OneRun, state: RunState, known: Executions, before: Executions) -> Iterator[str]:
+    """What of a state is not so, after the process has ended that did the run."""
+    token = one.token()
+    if state.status not in (Status.NOT_STARTED, Status.DEAD, Status.DONE):
+        yield f"nobody is at work, and it is {state.text}"
+    if state.status is Status.DONE and "result at" not in state.text and token not in known.ended:
+        yield f"DONE, but no execution came to its end with the result {token}"
+    if state.status is Status.NOT_STARTED and len(known.begun) > len(before.begun):
+        yield "NOT_STARTED, but its task has begun"
+
+
+def check_run(world: World, point: Point, one: OneRun, before: Executions) -> Iterator[str]:
+    """Its files are whole, its state is true, and further calls lead to DONE, with nothing done twice."""
+    known, state = world.executions(), one.state
+    yield from _torn_files(one.run)
+    yield from _untrue(one, state, known, before)
+    if point.said.status == 0 and state.status is not Status.DONE:
+        yield f"exit status 0, but it is {state.text}: {_last(point.said.err)}"
+    if point.is_error and not point.in_task:
+        yield from _lost(world, one, state, known, before)
+    yield from _goes_on(world, one)
+
+
+def _lost(world: World, one: OneRun, state: RunState, known: Executions, before: Executions) -> Iterator[str]:
+    """No error of a file loses what a task has computed."""
+    for token in known.ended[len(before.ended) :]:
+        if one.token() == token:
+            continue
+        if not any(token in path.read_text(errors="replace") for path in world.home.rglob("result.json")):
+            yield f"the result of an execution is lost; it is {state.text}"
+
+
+# Mode by mode, what a call does with a run of a status: whether its task is called once.
+_TABLE = {
+    "gentle_start": (Status.NOT_STARTED,),
+    "start_continue": (Status.NOT_STARTED, Status.DEAD),
+}
+
+
+def _goes_on(world: World, one: OneRun) -> Iterator[str]:
+    was_done = one.state.status is Status.DONE
+    for mode in ("gentle_start", "start_continue", "gentle_start"):
+        status, before = one.state.status, len(world.executions().begun)
+        said = one.call(mode)
+        after = len(world.executions().begun)
+        wanted = before + (status in _TABLE[mode])
+        if after != wanted:
+            yield f"{mode} of {status.value}: {after - before} executions; it said {_last(said.err)}"
+        right = 1 if one.state.status is Status.DEAD else 0
+        if said.status != right or "Traceback" in said.err:
+            yield f"{mode} of {status.value}: exit status {said.status}: {_last(said.err)}"
+    if one.state.status is not Status.DONE:
+        yield f"at the end it is {one.state.text}"
+        return
+    yield from _torn_files(one.run)
+    if not was_done:  # else nobody has taken the claim since, who would have tidied up
+        yield from _unclean(world, one)
+
+
+def _unclean(world: World, one: OneRun) -> Iterator[str]:
+    """What a run that has ended well should not look like."""
+    left = [path.name for path in one.run.folder.iterdir() if path.name.endswith(".partial")]
+    if left:
+        yield f"left in its folder: {' '.join(left)}"
+    known = runs.read_provenance(one.run)
+    if not known or [start["status"] for start in known["starts"]][-1:] != ["DONE"]:
+        yield "heyhi.json does not say that it is DONE"
+    if known and one.run.id not in fingerprints.ids_of(world.exp, known["fingerprint"]):
+        yield "its fingerprint is not noted"
+    if one.token() not in world.executions().ended:
+        yield "its result is of no execution"
+
+
+# ---- Scenarios: run.py --------------------------------------------------------------------------
+
+
+def _nothing(world: World) -> None:
+    pass
+
+
+def _start(world: World) -> Callable[[], int]:
+    return world.run_py(*CARROT, *PLAIN)
+
+
+def _check_start(world: World, point: Point) -> Iterator[str]:
+    yield from check_run(world, point, OneRun(world, *PLAIN), Executions([], []))
+
+
+def _done_before(world: World) -> None:
+    world.call(world.run_py(*CARROT, *PLAIN))
+
+
+def _restart(world: World) -> Callable[[], int]:
+    return world.run_py(*CARROT, *PLAIN, "--mode", "restart", "--force")
+
+
+def _check_restart(world: World, point: Point) -> Iterator[str]:
+    one = OneRun(world, *PLAIN)
+    before = _executions_saved(world)
+    if point.said.status == 0 and one.token() == before.ended[0]:
+        yield "exit status 0, but it is the old result"
+    yield from check_run(world, point, one, before)
+
+
+def _executions_saved(world: World) -> Executions:
+    text = (world.saved / "outside" / "evidence.txt").read_text()
+    words = [line.split() for line in text.splitlines()]
+    return Executions([t for w, t in words if w == "begin"], [t for w, t in words if w == "end"])
+
+
+ONCE = (*PLAIN, "fail=once")
+
+
+def _dead_before(world: World) -> None:
+    world.call(world.run_py(*CARROT, *ONCE))
+
+
+def _continue(world: World) -> Callable[[], int]:
+    return world.run_py(*CARROT, *ONCE, "--mode", "start_continue")
+
+
+def _check_continue(world: World, point: Point) -> Iterator[str]:
+    one = OneRun(world, *ONCE)
+    if one.state.status is Status.NOT_STARTED:
+        yield "NOT_STARTED, though it was DEAD"
+    if not (one.run.folder / "mine.txt").exists():
+        yield "a file of the task is gone"
+    yield from check_run(world, point, one, _executions_saved(world))
+
+
+# ---- Scenarios: a copy of the code --------------------------------------------------------------
+
+
+def _with_snapshot(world: World) -> Callable[[], int]:
+    return world.run_py(*CARROT)
+
+
+def _check_snapshot(world: World, point: Point) -> Iterator[str]:
+    from heyhi import snapshot
+
+    yield from check_run(world, point, OneRun(world), Executions([], []))
+    for folder in (world.exp / "checkpoints").glob("[!.]*"):
+        names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+        if snapshot._hash_tree(snapshot._Tree(folder, names)) != folder.name:
+            yield f"the copy of the code {folder.name} is not what its name says"
+
+
+# ---- Scenarios: heyhi kill ----------------------------------------------------------------------
+
+SLOW = (*PLAIN, "seconds=100")
+
+
+def _live_run(world: World) -> None:
+    world.start(world.run_py(*CARROT, *SLOW))
+    _until(lambda: len(world.executions().begun) == 1)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.001)
+
+
+def _kill(world: World) -> Callable[[], int]:
+    return world.heyhi("kill", OneRun(world, *SLOW).run.id)
+
+
+def _check_kill(world: World, point: Point) -> Iterator[str]:
+    one = OneRun(world, *SLOW)
+    _reap()
+    state = one.state
+    yield from _torn_files(one.run)
+    if state.status not in (Status.RUNNING, Status.DEAD):
+        yield f"it was running, and is {state.text}"
+    if point.said.status == 0 and state.status is not Status.DEAD:
+        yield f"exit status 0, but it is {state.text}"
+    said = world.call(world.heyhi("kill", one.run.id))
+    _reap()
+    if one.state.status is not Status.DEAD or said.status:
+        yield f"kill once more: {said.status} {_last(said.err)}: it is {one.state.text}"
+    begun = len(world.executions().begun)
+    said = one.call("gentle_start")
+    if said.status != 1 or len(world.executions().begun) != begun:
+        yield f"gentle_start of DEAD: exit status {said.status}: {_last(said.err)}"
+
+
+def _reap() -> None:
+    """Who was killed by somebody else is a zombie until its parent asks, which is this process here."""
+    try:
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+    except ChildProcessError:
+        pass
+
+
+# ---- Scenarios: Slurm ---------------------------------------------------------------------------
+
+SLURM = (*PLAIN, "Ilauncher=slurm")
+
+
+def _submit(world: World) -> Callable[[], int]:
+    return world.run_py(*CARROT, *SLURM)
+
+
+def _jobs(world: World) -> list[str]:
+    return sorted(path.name.removeprefix("job.") for path in world.queue.glob("job.*"))
+
+
+def _check_submit(world: World, point: Point) -> Iterator[str]:
+    one = OneRun(world, *SLURM)
+    _until(lambda: not _lives_on(one))
+    jobs, state = _jobs(world), one.state
+    yield from _torn_files(one.run)
+    right = (Status.QUEUED,) if jobs else (Status.NOT_STARTED, Status.DEAD)
+    if state.status not in right:
+        yield f"{len(jobs)} jobs, and it is {state.text}"
+    if point.said.status == 0 and not jobs:
+        yield f"exit status 0, but no job: {_last(point.said.err)}"
+    for mode in ("gentle_start", "start_continue"):
+        said = one.call(mode)
+        if said.status or "Traceback" in said.err:
+            yield f"{mode} of {state.text}: exit status {said.status}: {_last(said.err)}"
+    jobs = _jobs(world)
+    if len(jobs) != 1:
+        yield f"{len(jobs)} jobs after the next calls; it is {one.state.text}"
+        return
+    yield from _carried_out(world, one, jobs[0])
+
+
+def _lives_on(one: OneRun) -> bool:
+    """Whether sbatch still holds the claim that it was given."""
+    from heyhi import claim
+
+    return claim.holder(one.run.lock) is not None
+
+
+def _carried_out(world: World, one: OneRun, job: str) -> Iterator[str]:
+    """Its job does it, once."""
+    known = world.queue / f"job.{job}"
+    known.write_text(known.read_text().replace("PENDING", "RUNNING"))
+    name = known.read_text().strip().rpartition("|")[2]
+    said = world.call(_in_job(world, job, name, one.run))
+    if said.status:
+        yield f"the job: exit status {said.status}: {_last(said.err)}"
+    known.write_text(known.read_text().replace("RUNNING", "COMPLETED"))
+    executions = world.executions()
+    if one.state.status is not Status.DONE or executions.ended != [one.token()]:
+        yield f"after its job it is {one.state.text}, {len(executions.begun)} executions"
+    said = one.call("start_continue")
+    if said.status or len(world.executions().begun) != 1 or len(_jobs(world)) != 1:
+        yield f"start_continue of DONE: exit status {said.status}: {_last(said.err)}"
+    yield from _unclean(world, one)
+
+
+def _in_job(world: World, job: str, name: str, run: Run) -> Callable[[], int]:
+    child = world.run_py("--on-slurm", str(run.folder))
+
+    def be() -> int:
+        own = {"SLURM_JOB_ID": job, "SLURM_JOB_NAME": name, "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
+        os.environ.update(own)
+        return child()
+
+    return be
+
+
+# ---- Scenarios: others --------------------------------------------------------------------------
+
+
+def _some_runs(world: World) -> None:
+    world.call(world.run_py(*CARROT, *PLAIN))
+    world.call(world.run_py(*CARROT, *PLAIN, "lr=0.25"))
+    world.call(world.run_py(*CARROT, *ONCE))
+
+
+def _summary(world: World) -> Callable[[], int]:
+    return world.heyhi("summary", "--csv", str(world.home / "table.csv"))
+
+
+def _check_summary(world: World, point: Point) -> Iterator[str]:
+    yield from _changed(world.saved / "exp" / "p", world.exp / "p")
+    table = world.home / "table.csv"
+    if table.exists() and len(table.read_text().splitlines()) != 4:
+        yield f"the table is torn: {table.read_text()[-80:]!r}"
+    table.unlink(missing_ok=True)
+    said = world.call(_summary(world))
+    if said.status or "Traceback" in said.err or len(table.read_text().splitlines()) != 4:
+        yield f"the next one: exit status {said.status}: {_last(said.err)}"
+
+
+def _changed(before: Path, now: Path) -> Iterator[str]:
+    """Which files of a folder are not as they were."""
+    old, new = _contents(before), _contents(now)
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield f"{name} was {'changed' if name in old and name in new else 'made or removed'}"
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def _stale(world: World) -> None:
+    for path in (world.project / "conf").glob("*_*.py*"):
+        path.unlink()
+
+
+def _protos(world: World) -> Callable[[], int]:
+    return world.heyhi("protos")
+
+
+def _check_protos(world: World, point: Point) -> Iterator[str]:
+    conf = world.project / "conf"
+    made = [path for path in protos._generated(Project(world.project)) if path.exists()]
+    torn = [path.name for path in made if not protos._made_from(path)]
+    if torn:
+        yield f"torn: {' '.join(torn)}"
+    said = world.call(_protos(world))
+    if said.status or "Traceback" in said.err:
+        yield f"the next one: exit status {said.status}: {_last(said.err)}"
+    if not protos._is_fresh(Project(world.project)):
+        yield "the next one does not make them fresh"
+    left = [path.name for path in conf.iterdir() if path.name == protos._WORK or ".partial" in path.name]
+    if left:
+        yield f"left: {' '.join(left)}"
+
+
+def _init(world: World) -> Callable[[], int]:
+    return world.heyhi("init", str(world.home / "mine"))
+
+
+def _check_init(world: World, point: Point) -> Iterator[str]:
+    from heyhi import init
+
+    folder, wanted = world.home / "mine", len(init._files(init._TEMPLATE))
+    if folder.exists() and point.said.status:
+        files = len(_contents(folder))
+        if files != wanted:
+            yield f"a project of {files} files is there, of {wanted}"
+        if point.is_error and point.said.status == 2:
+            yield "a project is there, though it was refused"
+    left = [path.name for path in world.home.iterdir() if "partial" in path.name]
+    if left and point.is_error:
+        yield f"left: {' '.join(left)}"
+    if not folder.exists():
+        said = world.call(_init(world))
+        if said.status or len(_contents(folder)) != wanted:
+            yield f"the next one: exit status {said.status}: {_last(said.err)}"
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "start": Scenario(_nothing, _start, _check_start),
+    "restart": Scenario(_done_before, _restart, _check_restart),
+    "continue": Scenario(_dead_before, _continue, _check_continue, every=2),
+    "snapshot": Scenario(_nothing, _with_snapshot, _check_snapshot, every=4),
+    "kill": Scenario(_nothing, _kill, _check_kill, before=_live_run),
+    "submit": Scenario(_nothing, _submit, _check_submit),
+    "summary": Scenario(_some_runs, _summary, _check_summary, every=4),
+    "protos": Scenario(_stale, _protos, _check_protos, every=8),
+    "init": Scenario(_nothing, _init, _check_init, every=2),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Examine one scenario with one fault; prints the report as JSON."""
+    name, fault, folder, *more = argv
+    report = examine(name, fault, Path(folder), only_changes=more == ["--only-changes"])
+    print(json.dumps(report._asdict(), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

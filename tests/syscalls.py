@@ -4,7 +4,7 @@
                                              None          it goes on
                                              errno.ENOSPC  the call is not made, and fails so
                                              KILL          the child is killed before the call
-                                             TORN          half of what it writes is written, then it is killed
+                                             TORN          half of its bytes are written, then it is killed
 
 The kernel holds the child at each call (seccomp's user notification): so nothing of the program under test
 is replaced, and no call escapes. Calls of other processes that the child starts are let through.

@@ -5,6 +5,7 @@
 256 files however many runs there are: each is read in a moment, and no quota of files is eaten up.
 """
 
+import os
 from pathlib import Path
 
 from heyhi import files
@@ -28,8 +29,19 @@ def note(experiment_root: Path, fingerprint: str, run_id: str) -> None:
         return
     notes = _notes(experiment_root, fingerprint)
     notes.parent.mkdir(parents=True, exist_ok=True)
-    with notes.open("ab", buffering=0) as file:  # one write of one line: processes do not mix
-        file.write(f"{fingerprint} {run_id}\n".encode("utf-8", "surrogateescape"))
+    # One write of one line, so that processes do not mix. The newline before it ends what a killed process
+    # may have left half written. Without O_NONBLOCK a fifo of this name would be waited on.
+    line = f"\n{fingerprint} {run_id}\n".encode("utf-8", "surrogateescape")
+    descriptor = os.open(notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        os.write(descriptor, line if _is_cut(notes) else line[1:])
+    finally:
+        os.close(descriptor)
+
+
+def _is_cut(notes: Path) -> bool:
+    """Return whether the last line has no end."""
+    return not files.read(notes).endswith(b"\n") if notes.stat().st_size else False
 
 
 def _notes(experiment_root: Path, fingerprint: str) -> Path:

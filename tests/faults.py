@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +27,12 @@ from heyhi.project import Project
 from heyhi.runs import Run, RunState, Status
 from tests.syscalls import KILL, TORN, Call, supervise
 
-__all__ = ["FAULTS", "SCENARIOS", "Report", "World"]
+__all__ = ["FAULTS", "SCENARIOS", "Report", "Said", "World", "end_children", "last_line", "until"]
 
 DATA = Path(__file__).parent / "data"
 HERE = Path(__file__).resolve().parent.parent
+CARROT = ("-c", "conf/beds/carrot.prototxt")
+PLAIN = ("--checkpoint=",)  # without a copy of the code
 _PATIENCE = 30  # seconds that one call of a command may take
 
 #: What is done at a call, by name.
@@ -73,6 +75,9 @@ class World:
         for folder in (self.exp, self.home, self.home / "tmp", self.queue, self.saved):
             folder.mkdir(parents=True)
         self.evidence.touch()
+        for name in ("out.txt", "err.txt"):
+            (self.outside / name).touch()
+            (self.outside / name).chmod(0o666)  # a child may be another user
         shutil.copytree(DATA / "project", self.project)
         protos.generate(Project(self.project))
         _make_slurm(self.outside / "bin")
@@ -131,7 +136,37 @@ class World:
         """True if a fault may be tried at it."""
         return self.why_not_counted(call) == ""
 
+    def clear(self) -> None:
+        """Leave nothing in it but the project."""
+        for folder in (self.exp, self.home, self.queue):
+            shutil.rmtree(folder)
+            folder.mkdir()
+        (self.home / "tmp").mkdir()
+        self.evidence.write_text("")
+
     # -- what is done in it
+
+    def import_all(self, commands: Iterable[Callable[[], int]]) -> None:
+        """Do them, and import in this process what they import: so a child does not."""
+        import importlib
+
+        protos.load_messages(Project(self.project))
+        modules = self.outside / "modules.txt"
+        for command in commands:
+
+            def tell(command: Callable[[], int] = command) -> int:
+                try:
+                    return command()
+                finally:
+                    modules.write_text("\n".join(sys.modules))
+
+            self.call(tell)
+            for name in modules.read_text().splitlines():
+                if name not in sys.modules:
+                    try:
+                        importlib.import_module(name)
+                    except ImportError:
+                        pass
 
     def child(self, call: Callable[[], int | None], argv: Sequence[str]) -> Callable[[], int]:
         """What a forked child is to do: call it as a program of its own would be."""
@@ -158,16 +193,24 @@ class World:
         script = str(self.project / "run.py")
         return self.child(lambda: cli.run(task, list(words), script), [script, *words])
 
+    def run(self, *words: str) -> Run:
+        """The run of a command line."""
+        if words not in self.folders:
+            done = self.call(self.run_py(*CARROT, *words, "--print-out-dir"))
+            self.folders[words] = Path(done.out.strip())
+        folder = self.folders[words]
+        return Run(str(folder.relative_to(self.exp)), folder)
+
     def heyhi(self, *words: str) -> Callable[[], int]:
         """`heyhi WORDS`, for a child."""
         from heyhi.commands import main
 
         return self.child(lambda: main(list(words)), ["heyhi", *words])
 
-    def call(self, child: Callable[[], int]) -> Said:
+    def call(self, child: Callable[[], int], seconds: float = _PATIENCE) -> Said:
         """Do it in a forked child, with no fault."""
         pid = self.start(child)
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + seconds
         while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
             if time.monotonic() > end:
                 os.kill(pid, signal.SIGKILL)
@@ -228,7 +271,11 @@ def task(cfg: Any, task: str, log_level: str) -> Any:
     if cfg.seconds:
         time.sleep(cfg.seconds)
     _witness(f"end {token}")
-    return {"token": token, "lr": cfg.lr}
+    result = {"token": token, "lr": cfg.lr}
+    if cfg.fail == "rich":
+        Path("metrics.jsonl").write_text('{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.25}\n')
+        return result | {"odd": {1, 2}}
+    return result
 
 
 def _witness(line: str) -> None:
@@ -330,35 +377,13 @@ def examine(name: str, fault: str, base: Path, *, only_changes: bool = False) ->
 
 
 def _import_all(world: World, scenario: Scenario) -> None:
-    """Import here what the scenario imports, so that a child does not."""
-    import importlib
-
-    protos.load_messages(Project(world.project))
     scenario.prepare(world)
     world.save()
     scenario.before(world)
-    modules = world.outside / "modules.txt"
-    act = scenario.act(world)
-
-    def tell() -> int:
-        status = act()
-        modules.write_text("\n".join(sys.modules))
-        return status
-
-    world.call(tell)
-    for name in modules.read_text().splitlines():
-        if name not in sys.modules:
-            try:
-                importlib.import_module(name)
-            except ImportError:
-                pass
-    _end_children()
+    world.import_all([scenario.act(world)])
+    end_children()
     shutil.rmtree(world.saved)
-    for folder in (world.exp, world.home, world.queue):
-        shutil.rmtree(folder)
-        folder.mkdir()
-    (world.home / "tmp").mkdir()
-    world.evidence.write_text("")
+    world.clear()
 
 
 def _count(world: World, scenario: Scenario) -> tuple[list[Call], dict[str, int]]:
@@ -375,7 +400,7 @@ def _count(world: World, scenario: Scenario) -> tuple[list[Call], dict[str, int]
     world.restore()
     scenario.before(world)
     ended = supervise(scenario.act(world), note, _PATIENCE)
-    _end_children()
+    end_children()
     said = world.said(ended.status)
     assert said.status == 0, f"without a fault: {said}"
     return calls, ignored
@@ -425,14 +450,14 @@ def _try(world: World, scenario: Scenario, number: int, fault: int) -> tuple[lis
 
     ended = supervise(scenario.act(world), decide, _PATIENCE)
     if not hit:
-        _end_children()
+        end_children()
         return [], False
     call, in_task = hit[0]
     point = Point(number, fault, call, in_task, world.said(ended.status))
     try:
         found = [*_of_the_end(point), *scenario.check(world, point)]
     finally:
-        _end_children()
+        end_children()
     what = f"{call.name} {' '.join(path.replace(f'{world.base}/', '') for path in call.paths)}"
     return [f"{what}{' (in the task)' if in_task else ''}: {problem}" for problem in found], True
 
@@ -441,24 +466,24 @@ def _of_the_end(point: Point) -> Iterator[str]:
     """How the process itself ended."""
     status, _, err = point.said
     if status is None:
-        yield f"hangs; it said {_last(err)}"
+        yield f"hangs; it said {last_line(err)}"
     elif point.is_error:
         if status not in (0, 1, 2):
-            yield f"exit status {status}: {_last(err)}"
+            yield f"exit status {status}: {last_line(err)}"
         if "Traceback (most recent call last)" in err and not point.in_task:
-            yield f"a traceback: {_last(err)}"
+            yield f"a traceback: {last_line(err)}"
         if status and not err.strip():
             yield f"exit status {status} without a word"
     elif status != -signal.SIGKILL:
         yield f"exit status {status} of who was killed"
 
 
-def _last(text: str) -> str:
+def last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1][:200] if lines else "nothing"
 
 
-def _end_children() -> None:
+def end_children() -> None:
     """Reap, and end if need be, what was started and left to itself."""
     import psutil
 
@@ -476,9 +501,6 @@ def _end_children() -> None:
 
 # ---- A run --------------------------------------------------------------------------------------
 
-CARROT = ("-c", "conf/beds/carrot.prototxt")
-PLAIN = ("--checkpoint=",)
-
 
 class OneRun:
     """What is checked of a run: the words of its command line are `words`."""
@@ -486,11 +508,7 @@ class OneRun:
     def __init__(self, world: World, *words: str) -> None:
         self.world = world
         self.words = (*CARROT, *words)
-        if self.words not in world.folders:
-            done = world.call(world.run_py(*self.words, "--print-out-dir"))
-            world.folders[self.words] = Path(done.out.strip())
-        folder = world.folders[self.words]
-        self.run = Run(str(folder.relative_to(world.exp)), folder)
+        self.run = world.run(*words)
 
     @property
     def state(self) -> RunState:
@@ -549,7 +567,7 @@ def check_run(world: World, point: Point, one: OneRun, before: Executions) -> It
     yield from _torn_files(one.run)
     yield from _untrue(one, state, known, before)
     if point.said.status == 0 and state.status is not Status.DONE:
-        yield f"exit status 0, but it is {state.text}: {_last(point.said.err)}"
+        yield f"exit status 0, but it is {state.text}: {last_line(point.said.err)}"
     if point.is_error and not point.in_task:
         yield from _lost(world, one, state, known, before)
     yield from _goes_on(world, one)
@@ -579,10 +597,10 @@ def _goes_on(world: World, one: OneRun) -> Iterator[str]:
         after = len(world.executions().begun)
         wanted = before + (status in _TABLE[mode])
         if after != wanted:
-            yield f"{mode} of {status.value}: {after - before} executions; it said {_last(said.err)}"
+            yield f"{mode} of {status.value}: {after - before} executions; it said {last_line(said.err)}"
         right = 1 if one.state.status is Status.DEAD else 0
         if said.status != right or "Traceback" in said.err:
-            yield f"{mode} of {status.value}: exit status {said.status}: {_last(said.err)}"
+            yield f"{mode} of {status.value}: exit status {said.status}: {last_line(said.err)}"
     if one.state.status is not Status.DONE:
         yield f"at the end it is {one.state.text}"
         return
@@ -686,10 +704,10 @@ SLOW = (*PLAIN, "seconds=100")
 
 def _live_run(world: World) -> None:
     world.start(world.run_py(*CARROT, *SLOW))
-    _until(lambda: len(world.executions().begun) == 1)
+    until(lambda: len(world.executions().begun) == 1)
 
 
-def _until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + _PATIENCE
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -712,11 +730,11 @@ def _check_kill(world: World, point: Point) -> Iterator[str]:
     said = world.call(world.heyhi("kill", one.run.id))
     _reap()
     if one.state.status is not Status.DEAD or said.status:
-        yield f"kill once more: {said.status} {_last(said.err)}: it is {one.state.text}"
+        yield f"kill once more: {said.status} {last_line(said.err)}: it is {one.state.text}"
     begun = len(world.executions().begun)
     said = one.call("gentle_start")
     if said.status != 1 or len(world.executions().begun) != begun:
-        yield f"gentle_start of DEAD: exit status {said.status}: {_last(said.err)}"
+        yield f"gentle_start of DEAD: exit status {said.status}: {last_line(said.err)}"
 
 
 def _reap() -> None:
@@ -743,18 +761,18 @@ def _jobs(world: World) -> list[str]:
 
 def _check_submit(world: World, point: Point) -> Iterator[str]:
     one = OneRun(world, *SLURM)
-    _until(lambda: not _lives_on(one))
+    until(lambda: not _lives_on(one))
     jobs, state = _jobs(world), one.state
     yield from _torn_files(one.run)
     right = (Status.QUEUED,) if jobs else (Status.NOT_STARTED, Status.DEAD)
     if state.status not in right:
         yield f"{len(jobs)} jobs, and it is {state.text}"
     if point.said.status == 0 and not jobs:
-        yield f"exit status 0, but no job: {_last(point.said.err)}"
+        yield f"exit status 0, but no job: {last_line(point.said.err)}"
     for mode in ("gentle_start", "start_continue"):
         said = one.call(mode)
         if said.status or "Traceback" in said.err:
-            yield f"{mode} of {state.text}: exit status {said.status}: {_last(said.err)}"
+            yield f"{mode} of {state.text}: exit status {said.status}: {last_line(said.err)}"
     jobs = _jobs(world)
     if len(jobs) != 1:
         yield f"{len(jobs)} jobs after the next calls; it is {one.state.text}"
@@ -776,14 +794,14 @@ def _carried_out(world: World, one: OneRun, job: str) -> Iterator[str]:
     name = known.read_text().strip().rpartition("|")[2]
     said = world.call(_in_job(world, job, name, one.run))
     if said.status:
-        yield f"the job: exit status {said.status}: {_last(said.err)}"
+        yield f"the job: exit status {said.status}: {last_line(said.err)}"
     known.write_text(known.read_text().replace("RUNNING", "COMPLETED"))
     executions = world.executions()
     if one.state.status is not Status.DONE or executions.ended != [one.token()]:
         yield f"after its job it is {one.state.text}, {len(executions.begun)} executions"
     said = one.call("start_continue")
     if said.status or len(world.executions().begun) != 1 or len(_jobs(world)) != 1:
-        yield f"start_continue of DONE: exit status {said.status}: {_last(said.err)}"
+        yield f"start_continue of DONE: exit status {said.status}: {last_line(said.err)}"
     yield from _unclean(world, one)
 
 
@@ -819,7 +837,7 @@ def _check_summary(world: World, point: Point) -> Iterator[str]:
     table.unlink(missing_ok=True)
     said = world.call(_summary(world))
     if said.status or "Traceback" in said.err or len(table.read_text().splitlines()) != 4:
-        yield f"the next one: exit status {said.status}: {_last(said.err)}"
+        yield f"the next one: exit status {said.status}: {last_line(said.err)}"
 
 
 def _changed(before: Path, now: Path) -> Iterator[str]:
@@ -852,7 +870,7 @@ def _check_protos(world: World, point: Point) -> Iterator[str]:
         yield f"torn: {' '.join(torn)}"
     said = world.call(_protos(world))
     if said.status or "Traceback" in said.err:
-        yield f"the next one: exit status {said.status}: {_last(said.err)}"
+        yield f"the next one: exit status {said.status}: {last_line(said.err)}"
     if not protos._is_fresh(Project(world.project)):
         yield "the next one does not make them fresh"
     left = [path.name for path in conf.iterdir() if path.name == protos._WORK or ".partial" in path.name]
@@ -880,7 +898,7 @@ def _check_init(world: World, point: Point) -> Iterator[str]:
     if not folder.exists():
         said = world.call(_init(world))
         if said.status or len(_contents(folder)) != wanted:
-            yield f"the next one: exit status {said.status}: {_last(said.err)}"
+            yield f"the next one: exit status {said.status}: {last_line(said.err)}"
 
 
 SCENARIOS: dict[str, Scenario] = {

@@ -472,7 +472,7 @@ def _of_the_end(point: Point) -> Iterator[str]:
             yield f"exit status {status}: {last_line(err)}"
         if "Traceback (most recent call last)" in err and not point.in_task:
             yield f"a traceback: {last_line(err)}"
-        if status and not err.strip():
+        if status and not err.strip() and not point.in_task:
             yield f"exit status {status} without a word"
     elif status != -signal.SIGKILL:
         yield f"exit status {status} of who was killed"
@@ -680,6 +680,60 @@ def _check_continue(world: World, point: Point) -> Iterator[str]:
     yield from check_run(world, point, one, _executions_saved(world))
 
 
+# ---- Scenarios: a batch -------------------------------------------------------------------------
+
+
+def write_orders(world: World, *words: str) -> None:
+    """What a driver writes for its jobs: the orders of one run."""
+
+    def write() -> int:
+        from heyhi import cli
+        from heyhi.draft import make_order
+        from heyhi.invocation import parse_argv
+        from heyhi.launch import with_code_state
+        from heyhi.order import write_orders
+        from heyhi.project import find_project
+
+        invocation = parse_argv([*CARROT, *words])
+        project = find_project(str(world.project / "run.py"))
+        _, composition, base = cli._compose(invocation, project)
+        order = make_order(cli._draft(invocation, project, composition, base))
+        write_orders(world.home / "orders", with_code_state([order], print))
+        return 0
+
+    said = world.call(world.child(write, ["run.py"]))
+    assert said.status == 0, said
+
+
+def _ordered_before(world: World) -> None:
+    write_orders(world, *PLAIN)
+
+
+def freeze(world: World) -> Callable[[], int]:
+    """The freezing rule of a batch, of the orders that are there."""
+    return world.run_py("--freeze", str(world.home / "orders"), "0")
+
+
+def _check_freeze(world: World, point: Point) -> Iterator[str]:
+    one = OneRun(world, *PLAIN)
+    yield from _torn_files(one.run)
+    if one.state.status is not Status.NOT_STARTED:
+        yield f"it was only frozen, and is {one.state.text}"
+    said = world.call(freeze(world))
+    if said.status or not (one.run.config.exists() and one.run.config_meta.exists()):
+        yield f"the next one: exit status {said.status}: {last_line(said.err)}"
+    yield from _goes_on(world, one)
+
+
+def _frozen_before(world: World) -> None:
+    _ordered_before(world)
+    world.call(freeze(world))
+
+
+def _job(world: World) -> Callable[[], int]:
+    return world.run_py("--job", str(world.home / "orders"), "0", "gentle_start")
+
+
 # ---- Scenarios: a copy of the code --------------------------------------------------------------
 
 
@@ -788,24 +842,26 @@ def _lives_on(one: OneRun) -> bool:
 
 
 def _carried_out(world: World, one: OneRun, job: str) -> Iterator[str]:
-    """Its job does it, once."""
+    """Its job does it, once; and it stays done."""
     known = world.queue / f"job.{job}"
-    known.write_text(known.read_text().replace("PENDING", "RUNNING"))
-    name = known.read_text().strip().rpartition("|")[2]
-    said = world.call(_in_job(world, job, name, one.run))
+    said = world.call(_in_job(world, job, one.run))
     if said.status:
         yield f"the job: exit status {said.status}: {last_line(said.err)}"
     known.write_text(known.read_text().replace("RUNNING", "COMPLETED"))
-    executions = world.executions()
-    if one.state.status is not Status.DONE or executions.ended != [one.token()]:
+    executions, jobs = world.executions(), _jobs(world)
+    if one.state.status is not Status.DONE or one.token() not in executions.ended:
         yield f"after its job it is {one.state.text}, {len(executions.begun)} executions"
     said = one.call("start_continue")
-    if said.status or len(world.executions().begun) != 1 or len(_jobs(world)) != 1:
+    if said.status or world.executions() != executions or _jobs(world) != jobs:
         yield f"start_continue of DONE: exit status {said.status}: {last_line(said.err)}"
     yield from _unclean(world, one)
 
 
-def _in_job(world: World, job: str, name: str, run: Run) -> Callable[[], int]:
+def _in_job(world: World, job: str, run: Run) -> Callable[[], int]:
+    """Slurm starts a job of its queue."""
+    known = world.queue / f"job.{job}"
+    known.write_text(known.read_text().replace("PENDING", "RUNNING"))
+    name = known.read_text().strip().rpartition("|")[2]
     child = world.run_py("--on-slurm", str(run.folder))
 
     def be() -> int:
@@ -814,6 +870,43 @@ def _in_job(world: World, job: str, name: str, run: Run) -> Callable[[], int]:
         return child()
 
     return be
+
+
+def _submitted_before(world: World) -> None:
+    world.call(world.run_py(*CARROT, *SLURM))
+
+
+def _rank(world: World) -> Callable[[], int]:
+    return _in_job(world, "1", world.run(*SLURM))
+
+
+def _check_rank(world: World, point: Point) -> Iterator[str]:
+    """The job ends as Slurm says; one that came to nothing is submitted anew, and then does it."""
+    one = OneRun(world, *SLURM)
+    known = world.queue / "job.1"
+    known.write_text(
+        known.read_text().replace("RUNNING", "COMPLETED" if point.said.status == 0 else "FAILED")
+    )
+    state, executions = one.state, world.executions()
+    yield from _torn_files(one.run)
+    if state.status not in (Status.DONE, Status.DEAD):
+        yield f"its job has ended, and it is {state.text}"
+    if state.status is Status.DONE and one.token() not in executions.ended:
+        yield f"DONE, but no execution came to its end with the result {one.token()}"
+    if point.said.status == 0 and state.status is not Status.DONE:
+        yield f"exit status 0, but it is {state.text}: {last_line(point.said.err)}"
+    if point.is_error and not point.in_task:
+        yield from _lost(world, one, state, executions, Executions([], []))
+    if state.status is Status.DONE:
+        return
+    said = one.call("gentle_start")
+    if said.status != 1 or len(_jobs(world)) != 1:
+        yield f"gentle_start of {state.text}: exit status {said.status}: {last_line(said.err)}"
+    said = one.call("start_continue")
+    if said.status or len(_jobs(world)) != 2:
+        yield f"start_continue of {state.text}: exit status {said.status}: {last_line(said.err)}"
+        return
+    yield from _carried_out(world, one, "2")
 
 
 # ---- Scenarios: others --------------------------------------------------------------------------
@@ -851,6 +944,30 @@ def _changed(before: Path, now: Path) -> Iterator[str]:
 def _contents(folder: Path) -> dict[str, bytes]:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def _killed_before(world: World) -> None:
+    _done_before(world)
+    pid = world.start(world.run_py(*CARROT, *SLOW))
+    until(lambda: len(world.executions().begun) == 2)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _status(world: World) -> Callable[[], int]:
+    return world.heyhi("status")
+
+
+def _check_status(world: World, point: Point) -> Iterator[str]:
+    for change in _changed(world.saved / "exp" / "p", world.exp / "p"):
+        if "/ended." not in change and "/.ended." not in change:  # how a job has ended is recorded
+            yield change
+    one = OneRun(world, *SLOW)
+    said = world.call(_status(world))
+    if said.status or "Traceback" in said.err or one.run.id not in said.out:
+        yield f"the next one: exit status {said.status}: {last_line(said.err)}"
+    if one.state.status is not Status.DEAD:
+        yield f"it was killed, and is {one.state.text}"
 
 
 def _stale(world: World) -> None:
@@ -908,6 +1025,10 @@ SCENARIOS: dict[str, Scenario] = {
     "snapshot": Scenario(_nothing, _with_snapshot, _check_snapshot, every=4),
     "kill": Scenario(_nothing, _kill, _check_kill, before=_live_run),
     "submit": Scenario(_nothing, _submit, _check_submit),
+    "rank": Scenario(_submitted_before, _rank, _check_rank, every=3),
+    "freeze": Scenario(_ordered_before, freeze, _check_freeze, every=3),
+    "job": Scenario(_frozen_before, _job, _check_start, every=3),
+    "status": Scenario(_killed_before, _status, _check_status, every=4),
     "summary": Scenario(_some_runs, _summary, _check_summary, every=4),
     "protos": Scenario(_stale, _protos, _check_protos, every=8),
     "init": Scenario(_nothing, _init, _check_init, every=2),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi.runs import Run
-from tests.faults import CARROT, ONCE, PLAIN, Said, World, last_line, until
+from tests.faults import CARROT, ONCE, PLAIN, Said, World, freeze, last_line, until, write_orders
 
 __all__ = ["KINDS", "Findings", "examine"]
 
@@ -53,22 +53,8 @@ SLOW = (*PLAIN, "seconds=1000")
 
 def _frozen(world: World) -> None:
     """Freeze a config, and start nothing, as a batch does for a run that waits."""
-
-    def freeze() -> int:
-        from heyhi import cli
-        from heyhi.draft import make_order
-        from heyhi.invocation import parse_argv
-        from heyhi.launch import freeze_new
-        from heyhi.project import find_project
-
-        invocation = parse_argv([*CARROT, *PLAIN, "lr=3"])
-        project = find_project(str(world.project / "run.py"))
-        _, composition, base = cli._compose(invocation, project)
-        freeze_new(make_order(cli._draft(invocation, project, composition, base)))
-        return 0
-
-    said = world.call(world.child(freeze, ["run.py"]))
-    assert said.status == 0, said
+    write_orders(world, *PLAIN, "lr=3")
+    world.call(freeze(world))
 
 
 def _run_to_its_end(world: World, *words: str) -> None:

@@ -520,12 +520,11 @@ class OneRun:
         return self.world.call(self.world.run_py(*self.words, "--mode", mode))
 
     def token(self) -> str | None:
-        """The token in its result; None if there is none."""
+        """The token in its result; None if there is none, or if it is torn."""
         try:
-            content = json.loads(self.run.result.read_text())
-        except FileNotFoundError:
+            return str(json.loads(self.run.result.read_text())["token"])
+        except (FileNotFoundError, ValueError):
             return None
-        return str(content["token"])
 
 
 def _torn_files(run: Run) -> Iterator[str]:
@@ -557,6 +556,11 @@ def _untrue(one: OneRun, state: RunState, known: Executions, before: Executions)
         yield f"nobody is at work, and it is {state.text}"
     if state.status is Status.DONE and "result at" not in state.text and token not in known.ended:
         yield f"DONE, but no execution came to its end with the result {token}"
+    if state.status is Status.DONE:
+        others = (one.run.config, one.run.config_meta, one.run.provenance, one.run.jobid)
+        gone = [path.name for path in others if not path.exists()]
+        if gone:
+            yield f"DONE, but without {' '.join(gone)}"
     if state.status is Status.NOT_STARTED and len(known.begun) > len(before.begun):
         yield "NOT_STARTED, but its task has begun"
 

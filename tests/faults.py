@@ -98,11 +98,12 @@ class World:
         for folder in self._kept():
             shutil.copytree(folder, self.saved / folder.name, symlinks=True)
 
-    def restore(self) -> None:
-        """Put it back to how it was."""
+    def restore(self, *, project: bool) -> None:
+        """Put it back to how it was; the project too, if it may have changed."""
         for folder in self._kept():
-            shutil.rmtree(folder)
-            shutil.copytree(self.saved / folder.name, folder, symlinks=True)
+            if folder != self.project or project:
+                shutil.rmtree(folder)
+                shutil.copytree(self.saved / folder.name, folder, symlinks=True)
         os.chdir(self.project)
 
     def _kept(self) -> list[Path]:
@@ -124,13 +125,9 @@ class World:
         if any(path.startswith(f"{self.outside}/") for path in call.paths):
             return "calls on what watches"
         other = re.match(r"/proc/(\d+)/", call.paths[0])
-        if other and int(other[1]) not in self.processes():
+        if other and int(other[1]) not in children():
             return "calls on processes that are not the run's"
         return ""
-
-    def processes(self) -> set[int]:
-        """The processes that this one has forked."""
-        return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
     def is_counted(self, call: Call) -> bool:
         """True if a fault may be tried at it."""
@@ -352,6 +349,7 @@ class Scenario(NamedTuple):
     check: Callable[[World, Point], Iterator[str]]
     before: Callable[[World], object] = lambda world: None  # for each point, once the world is put back
     every: int = 1  # of the calls that change nothing, each one of so many is tried
+    changes_project: bool = False
 
 
 def examine(name: str, fault: str, base: Path, *, only_changes: bool = False) -> Report:
@@ -397,7 +395,7 @@ def _count(world: World, scenario: Scenario) -> tuple[list[Call], dict[str, int]
         else:
             calls.append(call)
 
-    world.restore()
+    world.restore(project=scenario.changes_project)
     scenario.before(world)
     ended = supervise(scenario.act(world), note, _PATIENCE)
     end_children()
@@ -430,7 +428,7 @@ def _choose(calls: Sequence[Call], scenario: Scenario, fault: str) -> tuple[list
 
 def _try(world: World, scenario: Scenario, number: int, fault: int) -> tuple[list[str], bool]:
     """One point: what is wrong after it, and whether it was reached."""
-    world.restore()
+    world.restore(project=scenario.changes_project)
     scenario.before(world)
     seen = 0
     at_start = world.executions()
@@ -485,18 +483,21 @@ def last_line(text: str) -> str:
 
 def end_children() -> None:
     """Reap, and end if need be, what was started and left to itself."""
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
+    for pid in children():
         try:
-            child.kill()
-        except psutil.NoSuchProcess:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
             pass
     while True:
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
+
+
+def children() -> set[int]:
+    """The processes that this one has forked."""
+    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
 # ---- A run --------------------------------------------------------------------------------------
@@ -1026,7 +1027,7 @@ SCENARIOS: dict[str, Scenario] = {
     "start": Scenario(_nothing, _start, _check_start),
     "restart": Scenario(_done_before, _restart, _check_restart),
     "continue": Scenario(_dead_before, _continue, _check_continue, every=2),
-    "snapshot": Scenario(_nothing, _with_snapshot, _check_snapshot, every=4),
+    "snapshot": Scenario(_nothing, _with_snapshot, _check_snapshot, every=16),
     "kill": Scenario(_nothing, _kill, _check_kill, before=_live_run),
     "submit": Scenario(_nothing, _submit, _check_submit),
     "rank": Scenario(_submitted_before, _rank, _check_rank, every=3),
@@ -1034,7 +1035,7 @@ SCENARIOS: dict[str, Scenario] = {
     "job": Scenario(_frozen_before, _job, _check_start, every=3),
     "status": Scenario(_killed_before, _status, _check_status, every=4),
     "summary": Scenario(_some_runs, _summary, _check_summary, every=4),
-    "protos": Scenario(_stale, _protos, _check_protos, every=8),
+    "protos": Scenario(_stale, _protos, _check_protos, every=8, changes_project=True),
     "init": Scenario(_nothing, _init, _check_init, every=2),
 }
 

@@ -92,9 +92,12 @@ def _binary(path: Path, old: bytes) -> None:
     path.write_bytes(random.Random(1).randbytes(5000))
 
 
+_STREAMED = ("run.log", "metrics.jsonl")  # read to their end, however far that is
+
+
 def _sparse(path: Path, old: bytes) -> None:
     path.touch()
-    os.truncate(path, 1 << 40)
+    os.truncate(path, 300_000_000 if path.name in _STREAMED else 1 << 40)
 
 
 def _unreadable(path: Path, old: bytes) -> None:
@@ -123,7 +126,7 @@ MUTATIONS: dict[str, Callable[[Path, bytes], object]] = {
     "a device": lambda path, old: os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 5)),
     "binary": _binary,
     "deep": lambda path, old: path.write_bytes(b"[" * 200_000 + b"]" * 200_000),
-    "a tebibyte of nothing": _sparse,
+    "long and full of nothing": _sparse,
     "another user's": _unreadable,
     "full of control characters": _escapes,
 }
@@ -147,7 +150,7 @@ def _looks(world: World, run: Run, other: Run, kind: str, words: Sequence[str]) 
     def out(said: Said) -> str:
         return said.out
 
-    return {
+    looks = {
         "status": Look(world.heyhi("status"), out if kind != "DONE" else lambda said: None),
         "status RUN": Look(world.heyhi("status", own), out if kind != "DONE" else lambda said: None),
         "summary": Look(world.heyhi("summary", "--csv", "-"), out),
@@ -162,6 +165,11 @@ def _looks(world: World, run: Run, other: Run, kind: str, words: Sequence[str]) 
         "dryrun": Look(world.run_py(*CARROT, *words, "--mode", "dryrun"), lambda said: said.err + said.out),
         "completion": Look(world.child(_complete, ["heyhi"])),
     }
+    return looks if kind == "DONE" else {name: looks[name] for name in looks if name in _SHORT}
+
+
+# Of runs that are not DONE: each of these goes another way for them, the other commands do not.
+_SHORT = ("status", "summary", "logs -n", "replay", "plan", "dryrun")
 
 
 def _complete() -> int:
@@ -201,6 +209,8 @@ def examine(kind: str, part: int, parts: int, base: Path) -> Findings:
     world.import_all(look.do for look in looks.values())
     _limit_memory()
     count, problems, left_out = 0, list[str](), dict[str, int]()
+    if kind != "DONE":
+        left_out[f"commands; tried: {', '.join(looks)}"] = 13 - len(looks)
     for name in NAMES[part::parts]:
         for mutation, mutate in MUTATIONS.items():
             if mutation == "another user's" and os.getuid():

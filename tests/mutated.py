@@ -150,7 +150,7 @@ def _looks(world: World, run: Run, other: Run, kind: str, words: Sequence[str]) 
     def out(said: Said) -> str:
         return said.out
 
-    looks = {
+    return {
         "status": Look(world.heyhi("status"), out if kind != "DONE" else lambda said: None),
         "status RUN": Look(world.heyhi("status", own), out if kind != "DONE" else lambda said: None),
         "summary": Look(world.heyhi("summary", "--csv", "-"), out),
@@ -165,7 +165,6 @@ def _looks(world: World, run: Run, other: Run, kind: str, words: Sequence[str]) 
         "dryrun": Look(world.run_py(*CARROT, *words, "--mode", "dryrun"), lambda said: said.err + said.out),
         "completion": Look(world.child(_complete, ["heyhi"])),
     }
-    return looks if kind == "DONE" else {name: looks[name] for name in looks if name in _SHORT}
 
 
 # Of runs that are not DONE: each of these goes another way for them, the other commands do not.
@@ -205,12 +204,13 @@ def examine(kind: str, part: int, parts: int, base: Path) -> Findings:
     run, other = world.run(*made.words), world.run(*PLAIN)
     line = ["python", "run.py", *CARROT, *made.words]
     (world.home / "batch.sh").write_text(f"cd {world.project}\n{' '.join(line)}\n")
-    looks = _looks(world, run, other, kind, made.words)
+    every = _looks(world, run, other, kind, made.words)
+    looks = every if kind == "DONE" else {name: every[name] for name in _SHORT}
     world.import_all(look.do for look in looks.values())
     _limit_memory()
     count, problems, left_out = 0, list[str](), dict[str, int]()
     if kind != "DONE":
-        left_out[f"commands; tried: {', '.join(looks)}"] = 13 - len(looks)
+        left_out[f"of {len(every)} commands; tried: {', '.join(looks)}"] = len(every) - len(looks)
     for name in NAMES[part::parts]:
         for mutation, mutate in MUTATIONS.items():
             if mutation == "another user's" and os.getuid():

@@ -133,7 +133,7 @@ Decide = Callable[[Call], int | None]
 
 
 def why_not() -> str:
-    """Why calls cannot be held here; empty if they can."""
+    """Why calls cannot be held here; empty if they can. Forks: not for a process with threads."""
     if platform.machine() not in _MACHINES:
         return f"the numbers of system calls on {platform.machine()} are not known"
     try:
@@ -347,3 +347,7 @@ def _end_all(pid: int) -> None:
         for one in (*process.children(recursive=True), process):
             with suppress(psutil.NoSuchProcess):
                 one.kill()
+
+
+if __name__ == "__main__":
+    print(why_not(), end="")

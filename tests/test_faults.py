@@ -4,6 +4,7 @@ What is tried and what must hold afterwards is in tests/faults.py. All of it is 
 without that mark is among the others: a start that is killed at each call that changes something.
 """
 
+import errno
 import json
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import FAULTS, HERE, SCENARIOS, Report
-from tests.syscalls import why_not
+from tests.syscalls import KILL, TORN
 
 _MOST = 40  # lines of problems that a failure shows
 
@@ -31,7 +32,8 @@ def base() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _calls_can_be_held() -> None:
-    if reason := why_not():
+    command = [sys.executable, "-m", "tests.syscalls"]
+    if reason := subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout:
         pytest.skip(reason)
 
 
@@ -46,6 +48,48 @@ def examine(name: str, fault: str, base: Path, *more: str) -> Report:
 def assert_nothing_is_wrong(report: Report) -> None:
     shown = [*report.problems[:_MOST], *(["..."] if report.problems[_MOST:] else [])]
     assert not report.problems, "\n".join([f"{len(report.problems)} problems", *shown])
+
+
+# A child that writes to a file and makes a folder, and what its parent does at the write.
+_WRITER = """
+import os, sys
+from pathlib import Path
+from tests.syscalls import KILL, TORN, supervise
+
+def child():
+    os.chdir(sys.argv[1])
+    try:
+        Path("a").write_bytes(b"0123456789")
+    except OSError as problem:
+        Path("failed").write_text(problem.strerror)
+    os.mkdir("b")
+    return 5
+
+def at_write(call):
+    is_it = call.name == "write" and call.paths[0].endswith("/a")
+    return int(sys.argv[2]) or None if is_it else None
+
+print(supervise(child, at_write, 20).status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "left"),
+    [
+        pytest.param(0, 5, {"a": "0123456789", "b": None}, id="none"),
+        pytest.param(KILL, -9, {"a": ""}, id="kill"),
+        pytest.param(TORN, -9, {"a": "01234"}, id="torn"),
+        pytest.param(errno.ENOSPC, 5, {"a": "", "b": None, "failed": "No space left on device"}, id="error"),
+    ],
+)
+def test_one_call_of_a_child_is_its_last_or_fails(
+    fault: int, status: int, left: dict[str, str | None], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", _WRITER, str(tmp_path), str(fault)]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{status}\n", "")
+    found = {path.name: path.read_text() if path.is_file() else None for path in tmp_path.iterdir()}
+    assert found == left
 
 
 def test_a_start_that_is_killed_before_any_change_goes_on(base: Path) -> None:

@@ -1038,7 +1038,7 @@ SCENARIOS: dict[str, Scenario] = {
     "status": Scenario(_killed_before, _status, _check_status, every=4),
     "summary": Scenario(_some_runs, _summary, _check_summary, every=4),
     "protos": Scenario(_stale, _protos, _check_protos, every=3, changes_project=True),
-    "init": Scenario(_nothing, _init, _check_init, every=2),
+    "init": Scenario(_nothing, _init, _check_init),
 }
 
 

@@ -261,7 +261,7 @@ def _look_at(world: World, run: Run, look: Look) -> Iterator[str]:
         return
     if said.status not in (0, 1, 2):
         yield f"exit status {said.status}: {last_line(said.err)}"
-    if "Traceback (most recent call last)" in said.err + said.out:
+    if "Traceback (most recent call last)" in said.err:  # on stdout a log may have one
         yield f"a traceback: {last_line(said.err)}"
     shown = look.shows(said)
     if shown is not None and run.id not in shown:

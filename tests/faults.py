@@ -362,7 +362,7 @@ def examine(name: str, fault: str, base: Path, *, only_changes: bool = False) ->
     scenario.prepare(world)
     world.save()
     calls, ignored = _count(world, scenario)
-    chosen, left_out = _choose(calls, scenario, fault)
+    chosen, left_out = _choose(calls, scenario, FAULTS[fault])
     left_out.update(ignored)
     problems = []
     for number in chosen:
@@ -404,17 +404,23 @@ def _count(world: World, scenario: Scenario) -> tuple[list[Call], dict[str, int]
     return calls, ignored
 
 
-def _choose(calls: Sequence[Call], scenario: Scenario, fault: str) -> tuple[list[int], dict[str, int]]:
-    """The numbers of the calls at which the fault is tried, and what is left out, by reasons."""
+def _why_not_at(call: Call, fault: int) -> str:
+    """Why a fault is not tried at a call; empty if it is."""
+    if fault == TORN and call.size < 2:
+        return "calls that write nothing"
+    if fault > 0 and call.name == "close":
+        return "errors of close: the kernel closes the file whatever it says"
+    return ""
+
+
+def _choose(calls: Sequence[Call], scenario: Scenario, fault: int) -> tuple[list[int], dict[str, int]]:
+    """At which of the calls where a fault can be tried it is, and what is left out, by reasons."""
     chosen, left_out = [], dict[str, int]()
-    quiet = 0
-    for number, call in enumerate(calls, 1):
-        why = ""
-        if fault == "torn" and call.size < 2:
-            why = "calls that write nothing"
-        elif FAULTS[fault] > 0 and call.name == "close":
-            why = "errors of close: the kernel closes the file whatever it says"
-        elif not call.changes and scenario.every > 1:
+    possible = quiet = 0
+    for call in calls:
+        why = _why_not_at(call, fault)
+        possible += not why
+        if not why and not call.changes and scenario.every > 1:
             quiet += 1
             if quiet % scenario.every:
                 why = "calls that change nothing"
@@ -422,7 +428,7 @@ def _choose(calls: Sequence[Call], scenario: Scenario, fault: str) -> tuple[list
         if why:
             left_out[why] = left_out.get(why, 0) + 1
         else:
-            chosen.append(number)
+            chosen.append(possible)
     return chosen, left_out
 
 
@@ -436,10 +442,10 @@ def _try(world: World, scenario: Scenario, number: int, fault: int) -> tuple[lis
 
     def decide(call: Call) -> int | None:
         nonlocal seen
-        if hit or not world.is_counted(call):
+        if hit or not world.is_counted(call) or _why_not_at(call, fault):
             return None
         seen += 1
-        if seen != number or (fault == TORN and call.size < 2) or (fault > 0 and call.name == "close"):
+        if seen != number:
             return None
         known = world.executions()
         in_task = len(known.begun) - len(at_start.begun) > len(known.ended) - len(at_start.ended)

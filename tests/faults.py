@@ -459,14 +459,14 @@ def _try(world: World, scenario: Scenario, number: int, fault: int) -> tuple[lis
     call, in_task = hit[0]
     point = Point(number, fault, call, in_task, world.said(ended.status))
     try:
-        found = [*_of_the_end(point), *scenario.check(world, point)]
+        found = [*_of_the_end(world, point), *scenario.check(world, point)]
     finally:
         end_children()
     what = f"{call.name} {' '.join(path.replace(f'{world.base}/', '') for path in call.paths)}"
     return [f"{what}{' (in the task)' if in_task else ''}: {problem}" for problem in found], True
 
 
-def _of_the_end(point: Point) -> Iterator[str]:
+def _of_the_end(world: World, point: Point) -> Iterator[str]:
     """How the process itself ended."""
     status, _, err = point.said
     if status is None:
@@ -476,7 +476,8 @@ def _of_the_end(point: Point) -> Iterator[str]:
             yield f"exit status {status}: {last_line(err)}"
         if "Traceback (most recent call last)" in err and not point.in_task:
             yield f"a traceback: {last_line(err)}"
-        if status and not err.strip() and not point.in_task:
+        said = err.strip() or any(world.exp.rglob("error.txt"))  # a job of a batch has only its log
+        if status and not said and not point.in_task:
             yield f"exit status {status} without a word"
     elif status != -signal.SIGKILL:
         yield f"exit status {status} of who was killed"

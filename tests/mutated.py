@@ -140,6 +140,7 @@ class Look(NamedTuple):
 
     do: Callable[[], int]
     shows: Callable[[Said], str | None] = lambda said: None
+    is_data: bool = False  # for programs: it holds what there is, as it is
 
 
 def _looks(world: World, run: Run, other: Run, kind: str, words: Sequence[str]) -> dict[str, Look]:
@@ -153,7 +154,7 @@ def _looks(world: World, run: Run, other: Run, kind: str, words: Sequence[str]) 
     return {
         "status": Look(world.heyhi("status"), out if kind != "DONE" else lambda said: None),
         "status RUN": Look(world.heyhi("status", own), out if kind != "DONE" else lambda said: None),
-        "summary": Look(world.heyhi("summary", "--csv", "-"), out),
+        "summary": Look(world.heyhi("summary", "--csv", "-"), out, is_data=True),
         "summary RUN": Look(world.heyhi("summary", own)),
         "report": Look(world.heyhi("report", own, "-o", page)),
         "logs": Look(world.heyhi("logs", own)),
@@ -168,7 +169,7 @@ def _looks(world: World, run: Run, other: Run, kind: str, words: Sequence[str]) 
 
 
 # Of runs that are not DONE: each of these goes another way for them, the other commands do not.
-_SHORT = ("status", "summary", "logs -n", "replay", "plan", "dryrun")
+_SHORT = ("status", "summary", "summary RUN", "logs -n", "replay", "plan", "dryrun")
 
 
 def _complete() -> int:
@@ -266,7 +267,8 @@ def _look_at(world: World, run: Run, look: Look) -> Iterator[str]:
     shown = look.shows(said)
     if shown is not None and run.id not in shown:
         yield f"no row: {last_line(said.err or said.out)}"
-    if bad := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said.out + said.err):
+    bad = re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said.err + ("" if look.is_data else said.out))
+    if bad:
         yield f"the terminal gets {bad[0]!r}"
     yield from _differences(before, dict(_listing(run.folder)))
 

@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -27,7 +28,7 @@ from heyhi.project import Project
 from heyhi.runs import Run, RunState, Status
 from tests.syscalls import KILL, TORN, Call, supervise
 
-__all__ = ["FAULTS", "SCENARIOS", "Report", "Said", "World", "end_children", "last_line", "until"]
+__all__ = ["FAULTS", "SCENARIOS", "Report", "Said", "World", "alone", "end_children", "last_line", "until"]
 
 DATA = Path(__file__).parent / "data"
 HERE = Path(__file__).resolve().parent.parent
@@ -339,6 +340,17 @@ class Report(NamedTuple):
     left_out: dict[str, int]  # why -> how many
     problems: list[str]
     seconds: float  # of processor time
+
+
+def alone(module: str, *words: str) -> list[str]:
+    """The command of a module of tests, where root may do so with a /proc of its own: few processes are in it.
+
+    What asks about all processes would else read those of the whole machine, at each of thousands of points.
+    """
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
+    is_there = shutil.which("unshare") is not None
+    works = is_there and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0
+    return [*(unshare if works else []), sys.executable, "-m", module, *words]
 
 
 class Scenario(NamedTuple):

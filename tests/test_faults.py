@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import FAULTS, HERE, SCENARIOS, Report
+from tests.faults import FAULTS, HERE, SCENARIOS, Report, alone
 from tests.syscalls import KILL, TORN
 
 _MOST = 40  # lines of problems that a failure shows
@@ -39,7 +39,7 @@ def _calls_can_be_held() -> None:
 
 def examine(name: str, fault: str, base: Path, *more: str) -> Report:
     """The report of a process that has imported everything, and has only one thread: it is forked."""
-    command = [sys.executable, "-m", "tests.faults", name, fault, str(base), *more]
+    command = alone("tests.faults", name, fault, str(base), *more)
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Report(**json.loads(done.stdout))

@@ -6,14 +6,13 @@ What is done to which file, and what must hold, is in tests/mutated.py. All of i
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults import HERE
+from tests.faults import HERE, alone
 from tests.mutated import KINDS, Findings
 
 _MOST = 40  # lines of problems that a failure shows
@@ -34,7 +33,7 @@ def base() -> Iterator[Path]:
 def test_every_command_copes_with_a_broken_file_of_a_run(
     kind: str, part: int, base: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    command = [sys.executable, "-m", "tests.mutated", kind, f"{part}/{_PARTS}", str(base)]
+    command = alone("tests.mutated", kind, f"{part}/{_PARTS}", str(base))
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = Findings(**json.loads(done.stdout))

@@ -343,11 +343,11 @@ class Report(NamedTuple):
 
 
 def alone(module: str, *words: str) -> list[str]:
-    """The command of a module of tests, where root may do so with a /proc of its own: few processes are in it.
+    """The command of a module of tests; where root may do so, with a /proc that has few processes in it.
 
     What asks about all processes would else read those of the whole machine, at each of thousands of points.
     """
-    unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
+    unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     is_there = shutil.which("unshare") is not None
     works = is_there and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0
     return [*(unshare if works else []), sys.executable, "-m", module, *words]
@@ -556,6 +556,7 @@ def _torn_files(run: Run) -> Iterator[str]:
         (run.config_meta, lambda text: text.rstrip().endswith("}")),
         (run.jobid, lambda text: re.fullmatch(r"local:[^:]+:\d+|submitting:\S+|\d+", text.strip())),
         (run.snapshot_link, lambda text: Path(text.strip()).is_dir()),
+        *((path, json.loads) for path in (run.folder / "heyhi.owner", *run.folder.glob("ended.*"))),
     ):
         try:
             text = path.read_text()

@@ -31,7 +31,7 @@ _STRANGER = 65534  # nobody's number
 #: The files that a run folder may have.
 NAMES = (
     *("heyhi.json", "heyhi.jobid", "heyhi.lock", "config.prototxt", "config_meta.prototxt", "result.json"),
-    *("result.pkl", "run.log", "error.txt", "metrics.jsonl", "ckpt.link"),
+    *("result.pkl", "run.log", "error.txt", "metrics.jsonl", "ckpt.link", "heyhi.owner"),
 )
 
 

@@ -549,7 +549,7 @@ class OneRun:
 
 def _torn_files(run: Run) -> Iterator[str]:
     """Which files of a run's folder are neither whole nor absent."""
-    for path, what in (
+    files: tuple[tuple[Path, Callable[[str], object]], ...] = (
         (run.provenance, lambda text: isinstance(json.loads(text), dict)),
         (run.result, lambda text: set(json.loads(text)) == {"token", "lr"}),
         (run.config, lambda text: text.rstrip().endswith('note: "carrot"') or "}" in text),
@@ -557,7 +557,8 @@ def _torn_files(run: Run) -> Iterator[str]:
         (run.jobid, lambda text: re.fullmatch(r"local:[^:]+:\d+|submitting:\S+|\d+", text.strip())),
         (run.snapshot_link, lambda text: Path(text.strip()).is_dir()),
         *((path, json.loads) for path in (run.folder / "heyhi.owner", *run.folder.glob("ended.*"))),
-    ):
+    )
+    for path, what in files:
         try:
             text = path.read_text()
         except FileNotFoundError:

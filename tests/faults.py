@@ -552,8 +552,8 @@ def _torn_files(run: Run) -> Iterator[str]:
     files: tuple[tuple[Path, Callable[[str], object]], ...] = (
         (run.provenance, lambda text: isinstance(json.loads(text), dict)),
         (run.result, lambda text: set(json.loads(text)) == {"token", "lr"}),
-        (run.config, lambda text: text.rstrip().endswith('note: "carrot"') or "}" in text),
-        (run.config_meta, lambda text: text.rstrip().endswith("}")),
+        (run.config, _is_whole_config),
+        (run.config_meta, _is_whole_config),
         (run.jobid, lambda text: re.fullmatch(r"local:[^:]+:\d+|submitting:\S+|\d+", text.strip())),
         (run.snapshot_link, lambda text: Path(text.strip()).is_dir()),
         *((path, json.loads) for path in (run.folder / "heyhi.owner", *run.folder.glob("ended.*"))),
@@ -569,6 +569,10 @@ def _torn_files(run: Run) -> Iterator[str]:
             is_whole = False
         if not is_whole:
             yield f"{path.name} is torn: {text[:80]!r}"
+
+
+def _is_whole_config(text: str) -> bool:
+    return 'note: "carrot"' in text and text.endswith("\n") and text.count("{") == text.count("}")
 
 
 def _untrue(one: OneRun, state: RunState, known: Executions, before: Executions) -> Iterator[str]:

@@ -621,7 +621,10 @@ _TABLE = {
 
 def _goes_on(world: World, one: OneRun) -> Iterator[str]:
     was_done = one.state.status is Status.DONE
-    for mode in ("gentle_start", "start_continue", "gentle_start"):
+    modes = ["gentle_start", "start_continue"]
+    if one.state.status is Status.DEAD:  # else the second call is one after the end
+        modes.append("gentle_start")
+    for mode in modes:
         status, before = one.state.status, len(world.executions().begun)
         said = one.call(mode)
         after = len(world.executions().begun)

@@ -144,7 +144,7 @@ def why_not() -> str:
 
 
 def supervise(child: Callable[[], int], decide: Decide, seconds: float) -> Ended:
-    """Fork a child, and have `decide` say what becomes of each of its file calls until it ends.
+    """Fork a child, and have `decide` say what becomes of its file calls, until it ends or one has failed.
 
     Returns once everything that the child has started has ended too. Raises OSError where the kernel cannot
     do it.
@@ -225,6 +225,7 @@ class _Supervisor:
     def __init__(self, pid: int, listener: int, decide: Decide) -> None:
         self.pid, self.listener, self.decide = pid, listener, decide
         self.names = _numbers()
+        self.has_failed = False  # one call of a child fails, and it is asked about no more
         self.memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         self.process = os.pidfd_open(pid)
         # Since Linux 6.6: the child goes on at once, on this processor.
@@ -261,7 +262,7 @@ class _Supervisor:
             return  # the one who asked was killed
         key, thread, _, number, _, _, *arguments = _NOTIFICATION.unpack(notification)
         fault = None
-        if thread == self.pid:
+        if thread == self.pid and not self.has_failed:
             call = self._call(self.names[number], tuple(arguments))
             fault = self.decide(call) if call is not None else None
             if fault == TORN:
@@ -270,6 +271,7 @@ class _Supervisor:
             if fault in (TORN, KILL):
                 os.kill(self.pid, signal.SIGKILL)
                 return
+            self.has_failed = fault is not None
         answer = _ANSWER.pack(key, 0, 0, _GO_ON) if fault is None else _ANSWER.pack(key, 0, -fault, 0)
         with suppress(OSError):
             fcntl.ioctl(self.listener, _SEND, bytearray(answer))

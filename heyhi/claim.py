@@ -116,8 +116,10 @@ def _is_still_there(path: Path, descriptor: int) -> bool:
     """Whether the file that was locked is the one that others will find."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except OSError:
-        return False
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+            return False
+        raise  # what cannot be seen may well be there: that is no lost race
 
 
 def drop(path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.faults import CARROT, ONCE, PLAIN, Said, World, freeze, last_line, un
 
 __all__ = ["KINDS", "Findings", "examine"]
 
-_SECONDS = 20  # that a command may take; far more than it needs, also beside other work
+_SECONDS = 30  # that a command may take; far more than it needs, also beside other work
 _MEMORY = 4 << 30  # bytes of addresses: who reads all of /dev/zero ends by it, and not the machine
 _STRANGER = 65534  # nobody's number
 
@@ -97,7 +97,7 @@ _STREAMED = ("run.log", "metrics.jsonl")  # read to their end, however far that 
 
 def _sparse(path: Path, old: bytes) -> None:
     path.touch()
-    os.truncate(path, 300_000_000 if path.name in _STREAMED else 1 << 40)
+    os.truncate(path, 100_000_000 if path.name in _STREAMED else 1 << 40)
 
 
 def _unreadable(path: Path, old: bytes) -> None:

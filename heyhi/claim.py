@@ -94,10 +94,16 @@ def _lock(path: Path, descriptor: int) -> bool:
     try:
         _ask_kernel(path, descriptor, fcntl.F_OFD_SETLK)
     except OSError as problem:
-        if problem.errno in (errno.EACCES, errno.EAGAIN):
+        # EACCES: another process has it, on some file systems; or this one may not have any.
+        if problem.errno == errno.EAGAIN or (problem.errno == errno.EACCES and _is_locked(path, descriptor)):
             return False
         raise
     return True
+
+
+def _is_locked(path: Path | str, descriptor: int) -> bool:
+    answer = _ask_kernel(path, descriptor, fcntl.F_OFD_GETLK)
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
 def _ask_kernel(path: Path | str, descriptor: int, question: int) -> bytes:
@@ -150,8 +156,7 @@ def holder(path: Path | str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        answer = _ask_kernel(path, descriptor, fcntl.F_OFD_GETLK)
-        if struct.unpack(_FLOCK, answer)[0] == fcntl.F_UNLCK:
+        if not _is_locked(path, descriptor):
             return None
         return os.read(descriptor, 1000).decode(errors="replace").strip()
     finally:

@@ -184,7 +184,7 @@ def still_as_planned(run: Run, plan: Plan) -> bool:
         return False
     if plan.action is Action.KILL_RESTART:
         return True
-    is_done = files.is_file(run.result)
+    is_done = files.is_there(run.result)
     if plan.state.keeps:
         return not is_done or plan.state.status is Status.DONE
     # Of a submission that came to nothing the plan knows: Slurm was asked about that very one.

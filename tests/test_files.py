@@ -158,3 +158,15 @@ def test_a_file_of_ones_own_is_private_from_the_first_moment(tmp_path: Path) -> 
     path = tmp_path / "it"
     write_whole(path, "secret", mode=0o600)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_is_there_or_not_or_it_cannot_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    found = {
+        name: files.is_there(tmp_path / name) for name in ("file", "folder", "loop", "nothing", "file/x")
+    }
+    assert found == {"file": True, "folder": False, "loop": False, "nothing": False, "file/x": False}
+    with pytest.raises(OSError, match="too long"):
+        files.is_there(tmp_path / ("x" * 300))

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: protos setup demo test test-pages test-kill test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm notebook reference lock profiles clean help
+.PHONY: protos setup demo test test-pages test-kill test-faults test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm notebook reference lock profiles clean help
 
 protos: $(READY)  ## Bring the generated modules of conf/ up to date (the default)
 	@$(BIN)/heyhi protos
@@ -31,7 +31,7 @@ demo: protos  ## Play games, train two models, let them play (under two minutes)
 	@$(BIN)/python -m tasks.show_scores
 
 test: protos  ## The tests (under ten minutes)
-	@$(BIN)/pytest -n auto --dist worksteal -m "not slurm and not pages"
+	@$(BIN)/pytest -n auto --dist worksteal -m "not slurm and not pages and not faults"
 
 test-pages: protos  ## The documentation's commands, the notebook, reports in a browser (two minutes)
 	@$(BIN)/pytest -n auto --dist worksteal -m pages
@@ -47,6 +47,9 @@ slurm-down: protos  ## End it, with its jobs and its folder
 
 test-kill: protos  ## Kill drivers and jobs at random moments, 100 rounds (under fifteen minutes)
 	@HEYHI_KILL_ROUNDS=$${HEYHI_KILL_ROUNDS:-100} $(BIN)/pytest -n auto tests/test_kill.py
+
+test-faults: protos  ## A kill, a torn write, an error at every single file call; broken run folders (under ten minutes)
+	@$(BIN)/pytest -n auto --dist worksteal -m faults
 
 check: protos  ## Formats, lint, types, layers, reproducible generated modules
 	$(BIN)/ruff format --check .

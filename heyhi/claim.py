@@ -122,10 +122,16 @@ def _lock(path: Path, descriptor: int) -> bool:
     try:
         _ask_kernel(path, descriptor, fcntl.F_OFD_SETLK)
     except OSError as problem:
-        if problem.errno in (errno.EACCES, errno.EAGAIN):
+        # EACCES: another process has it, on some file systems; or this one may not have any.
+        if problem.errno == errno.EAGAIN or (problem.errno == errno.EACCES and _is_locked(path, descriptor)):
             return False
         raise
     return True
+
+
+def _is_locked(path: Path | str, descriptor: int) -> bool:
+    answer = _ask_kernel(path, descriptor, fcntl.F_OFD_GETLK)
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
 def _ask_kernel(path: Path | str, descriptor: int, question: int) -> bytes:
@@ -144,8 +150,10 @@ def _is_still_there(path: Path, descriptor: int) -> bool:
     """Whether the file that was locked is the one that others will find."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except OSError:
-        return False
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+            return False
+        raise  # what cannot be seen may well be there: that is no lost race
 
 
 def drop(path: Path) -> None:
@@ -179,8 +187,7 @@ def holder(path: Path | str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        answer = _ask_kernel(path, descriptor, fcntl.F_OFD_GETLK)
-        if struct.unpack(_FLOCK, answer)[0] == fcntl.F_UNLCK:
+        if not _is_locked(path, descriptor):
             return None
         return os.read(descriptor, 1000).decode(errors="replace").strip()
     finally:

@@ -20,6 +20,7 @@ __all__ = ["Curve", "read_curves"]
 _STEPS = ("epoch", "step", "global_step", "iteration")
 _WHOLE = 4_000_000  # bytes; of a longer file some lines are read
 _MOST_LINES = 1000  # of a longer one
+_LONGEST_LINE = 100_000  # bytes, in a longer one; what is longer is no line of metrics
 _MOST_POINTS = 200
 _MOST_CURVES = 40
 _LONGEST_NAME = 200
@@ -92,8 +93,8 @@ def _some_lines(file: Any, size: int) -> list[tuple[int, bytes]]:
     found: dict[int, bytes] = {}
     for index in _spread(size, _MOST_LINES):
         file.seek(max(0, index - 1))
-        file.readline(_WHOLE)  # the rest of the one before
-        found[file.tell()] = file.readline(_WHOLE)
+        file.readline(_LONGEST_LINE)  # the rest of the one before
+        found[file.tell()] = file.readline(_LONGEST_LINE)
     mean = sum(map(len, found.values())) / len(found) or 1
     return [(round(place / mean) + 1, line) for place, line in found.items()]
 

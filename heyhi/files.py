@@ -24,6 +24,7 @@ __all__ = [
     "TooLargeError",
     "copy_whole",
     "is_file",
+    "is_there",
     "kind_of",
     "open_regular",
     "read",
@@ -82,6 +83,16 @@ def kind_of(path: str | Path) -> str:
 def is_file(path: str | Path) -> bool:
     """Whether a regular file has this name, links followed."""
     return kind_of(path) == "file"
+
+
+def is_there(path: str | Path) -> bool:
+    """Return whether a regular file has this name, links followed. Raises OSError if that cannot be seen."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
 
 
 def _kind(mode: int) -> str:

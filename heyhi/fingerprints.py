@@ -33,6 +33,9 @@ def note(experiment_root: Path, fingerprint: str, run_id: str) -> None:
         return
     notes = _notes(experiment_root, fingerprint)
     notes.parent.mkdir(parents=True, exist_ok=True)
+    # One write of one line, so that processes do not mix. The newline before it ends what a killed process
+    # may have left half written.
+    line = f"\n{fingerprint} {run_id}\n".encode("utf-8", "surrogateescape")
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(notes, flags, 0o666)
@@ -40,8 +43,15 @@ def note(experiment_root: Path, fingerprint: str, run_id: str) -> None:
         if problem.errno not in _NOT_OURS:
             raise
         return  # nobody finds this run by its config
-    with open(descriptor, "ab", buffering=0) as file:  # one write of one line: processes do not mix
-        file.write(f"{fingerprint} {run_id}\n".encode("utf-8", "surrogateescape"))
+    try:
+        os.write(descriptor, line if _is_cut(notes) else line[1:])
+    finally:
+        os.close(descriptor)
+
+
+def _is_cut(notes: Path) -> bool:
+    """True if the last line has no end."""
+    return not files.read(notes).endswith(b"\n") if notes.stat().st_size else False
 
 
 def _notes(experiment_root: Path, fingerprint: str) -> Path:

@@ -584,8 +584,8 @@ def remove_partials(run: Run) -> None:
 
 
 def is_done(run: Run) -> bool:
-    """Whether a run has a result, in its folder or elsewhere."""
-    if files.is_file(run.result):
+    """Whether a run has a result, in its folder or elsewhere. Raises OSError if that cannot be seen."""
+    if files.is_there(run.result):
         return True
     job = read_job(run)
     return job is not None and elsewhere.place_of(run.lock, job.text) is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi import deaths, runs
-from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError
+from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError, shortened
 from heyhi.resources import Resources, read_resources
 from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
 
@@ -258,6 +258,10 @@ def _exit_status(status: int) -> int:
     return 128 - ended if ended > 128 else ended
 
 
+# What Slurm gives out. A text in a run folder may be anything: an option of a program, or no text at all.
+_AN_ID = re.compile(r"[0-9]{1,20}(_[0-9]{1,20})?")
+
+
 class _Account(NamedTuple):
     """A job as the accounting has it, and its exit code: `3:0` is exit status 3, `0:9` signal 9.
 
@@ -294,7 +298,7 @@ def _ask_accounting(jobs: Iterable[str]) -> dict[str, _Account | None]:
 
     Those of which it has said nothing are left out; all, where there is no accounting.
     """
-    new = [job for job in jobs if job not in _asked_accounting][:_MOST_ASKED]
+    new = [job for job in jobs if job not in _asked_accounting and _AN_ID.fullmatch(job)][:_MOST_ASKED]
     _asked_accounting.update(new)
     columns = "--format=JobID,State,ExitCode,DerivedExitCode,JobName"
     words = ["--allusers", "--allocations", "--noheader", "--parsable2", columns]
@@ -341,7 +345,10 @@ def _answer(command: list[str]) -> str | None:
 
 
 def cancel(*jobs: str) -> None:
-    """Cancel jobs. Raises LaunchError if Slurm refuses or is not there."""
+    """Cancel jobs. Raises LaunchError if Slurm refuses or is not there, or if one is no job's id."""
+    for job in jobs:
+        if not _AN_ID.fullmatch(job):
+            raise LaunchError(f"{shortened(job)!r} is no id of a job of Slurm; nothing was cancelled")
     for start in range(0, len(jobs), _MOST_WORDS):
         part = jobs[start : start + _MOST_WORDS]
         told = part[0] if len(part) == 1 else f"{part[0]} and {len(part) - 1} more"

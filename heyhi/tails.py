@@ -19,7 +19,7 @@ _LONGEST_LINE = 500  # characters, in an end
 # What moves a cursor or colours a text, and all other control characters but the tab.
 _CONTROL = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[@-Z\\-_])"
-    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
+    r"|\x1b|[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f]+"  # many at once: a hole in a file is a line of zeros
 )
 
 

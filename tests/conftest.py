@@ -405,12 +405,21 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 # ---- The last line ------------------------------------------------------------------------------
 
 _skipped: dict[str, int] = {}  # reason -> how many tests
+_tried: list[str] = []  # by the tests of faults, a line each
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
         _skipped[reason] = _skipped.get(reason, 0) + 1
+    if report.when == "call":
+        _tried.extend(str(value) for name, value in report.user_properties if name == "tried")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """At how many points faults were tried, and what was left out."""
+    for line in sorted(_tried):
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(trylast=True)
@@ -419,7 +428,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         said = "; ".join(f"{count} tests ({reason})" for reason, count in _skipped.items())
         others = (
-            "; not run here: make test-pages, test-slurm, test-kill"
+            "; not run here: make test-pages, test-slurm, test-kill, test-faults"
             if "not " in config.option.markexpr
             else ""
         )

@@ -1,6 +1,7 @@
 """Files of metrics as curves."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,12 @@ def test_of_a_long_file_some_lines_are_read_evenly(tmp_path: Path) -> None:
     assert 190 <= len(curve.x) <= 200
     assert curve.x == sorted(curve.x)
     assert all(abs(line - number) < 200 for line, number in zip(curve.x, curve.y, strict=True) if number)
+
+
+def test_a_long_file_without_lines_is_not_read_a_thousand_times_over(tmp_path: Path) -> None:
+    path = write(tmp_path, {"loss": 1}, {"loss": 2})
+    os.truncate(path, 300_000_000)  # a hole of zeros
+    before = Path("/proc/self/io").read_text()
+    assert read_curves(path) == {}
+    read = [int(text.split()[1]) for text in (before, Path("/proc/self/io").read_text())]
+    assert read[1] - read[0] < 300_000_000, "bytes"

@@ -167,3 +167,15 @@ def test_what_was_written_is_put_on_the_disk(tmp_path: Path) -> None:
     files.sync_all(tmp_path)
     with pytest.raises(NotADirectoryError):
         files.sync_all(tmp_path / "it")
+
+
+def test_a_file_is_there_or_not_or_it_cannot_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    found = {
+        name: files.is_there(tmp_path / name) for name in ("file", "folder", "loop", "nothing", "file/x")
+    }
+    assert found == {"file": True, "folder": False, "loop": False, "nothing": False, "file/x": False}
+    with pytest.raises(OSError, match="too long"):
+        files.is_there(tmp_path / ("x" * 300))

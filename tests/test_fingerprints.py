@@ -1,6 +1,9 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from heyhi.fingerprints import ids_of, note
 
@@ -18,6 +21,24 @@ def test_a_note_is_made_once(tmp_path: Path) -> None:
     for _ in range(3):
         note(tmp_path, "ab12", "p/a")
     assert (tmp_path / ".heyhi/fingerprints/ab").read_text() == "ab12 p/a\n"
+
+
+def test_a_line_that_was_cut_does_not_spoil_the_next(tmp_path: Path) -> None:
+    notes = tmp_path / ".heyhi/fingerprints/ab"
+    note(tmp_path, "ab12", "p/a")
+    with notes.open("a") as file:
+        file.write("ab12 p/cu")
+    note(tmp_path, "ab12", "p/b")
+    assert {"p/a", "p/b"} <= set(ids_of(tmp_path, "ab12"))
+    assert notes.read_text() == "ab12 p/a\nab12 p/cu\nab12 p/b\n"
+
+
+def test_a_fifo_among_the_notes_is_an_error_at_once(tmp_path: Path) -> None:
+    notes = tmp_path / ".heyhi/fingerprints/ab"
+    notes.parent.mkdir(parents=True)
+    os.mkfifo(notes)
+    with pytest.raises(OSError, match="No such device"):
+        note(tmp_path, "ab12", "p/a")
 
 
 def test_notes_of_many_processes_do_not_mix(tmp_path: Path) -> None:

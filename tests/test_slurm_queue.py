@@ -214,6 +214,21 @@ FAILED = {
 }
 
 
+NO_IDS = ["\0\0\0", "--user=anna", "12,13", "12 13", "$(date)", "1\n2", "12_[0-3]"]
+
+
+@pytest.mark.parametrize("text", NO_IDS)
+def test_what_is_no_id_of_a_job_is_given_to_no_program(text: str, ended: Ended) -> None:
+    ended.sacct()
+    ended.program("scancel", f"echo scancel >> {ended.calls}")
+    run = ended.run("5")
+    run.jobid.write_text(text)
+    assert slurm.read_state(run).status is Status.DEAD
+    with pytest.raises(LaunchError, match="is no id of a job of Slurm; nothing was cancelled"):
+        slurm.cancel("5", text)
+    assert (ended.questions("sacct"), ended.questions("scancel")) == ([], [])
+
+
 @pytest.mark.parametrize(("status", "reason"), FAILED.items())
 def test_of_a_job_that_failed_without_a_word_squeue_is_asked_how(
     ended: Ended, status: str, reason: str

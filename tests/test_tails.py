@@ -14,6 +14,8 @@ SHOWN = {
     "a character set": (b"\x1b(B\x1b[ma\x1b)0b", "ab"),
     "rubbish": (b"\x00a\x07\xff\xfe\x7fb\xc2\x9bc", "a��bc"),
     "an escape that never ends": (b"a\x1b", "a"),
+    "rubbish before a colour": (b"\x00\x07\x1b[31mred", "red"),
+    "a hole": (bytes(1_000_000), ""),
     "nothing": (b"\r\n", ""),
     "HTML is text": (b"<b>\n", "<b>"),
 }

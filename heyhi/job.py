@@ -224,6 +224,9 @@ def _exit_is_an_error(run: Run) -> Iterator[None]:
             say(f"{run.id}: DEAD: {told}")
             try:
                 files.write_whole(run.error, f"{told}\n")
+            except OSError:
+                if owner := runs.read_job(run):
+                    elsewhere.note_error(run.lock, owner.text, told)
             finally:
                 really_exit(status or 1)
         really_exit(status)

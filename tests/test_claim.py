@@ -158,6 +158,7 @@ def test_holder_of_a_claim_that_cannot_be_written_is_still_told(ours: Path) -> N
 def test_a_note_outlives_its_holder_and_the_next_claim(lock: Path) -> None:
     assert claim.take(lock, "local:here:1")
     assert claim.read_note(lock) == ""
+    assert lock.read_bytes()[1024:] == b" " * 3072  # written, not a hole
     claim.write_note(lock, "it is in /völlig/anders")
     claim.drop(lock)
     assert claim.read_note(lock) == "it is in /völlig/anders"

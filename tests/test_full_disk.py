@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import deaths, elsewhere, runs
+from heyhi import claim, deaths, elsewhere, runs
 from heyhi.runs import Run, Status
 from tests.batches import needing, snakemake, start_snakemake, write_batch
 from tests.conftest import Garden, wait_until
@@ -93,6 +93,7 @@ def test_without_room_the_result_is_kept_elsewhere_and_moved_in_later(full: Gard
     assert "note: carrot" in moved.out
     assert runs.read_state(run) == runs.RunState(Status.DONE, runs.read_job(run))
     assert not place.exists()
+    assert claim.read_note(run.lock) == ""
     assert full.executions() == 1
 
 

@@ -89,6 +89,7 @@ class World:
     def _have_environment(self) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HH_", "HEYHI", "SLURM", "SBATCH"))}
         own = {"HH_EXP_DIR": str(self.exp), "HOME": str(self.home), "TMPDIR": str(self.home / "tmp")}
+        own["HEYHI_KEEP_DIR"] = str(self.home / "kept")
         path = f"{self.outside / 'bin'}:{os.environ['PATH']}"
         os.environ.clear()
         os.environ.update(kept | own | {"PATH": path, "FAULTS_QUEUE": str(self.queue)})
@@ -507,7 +508,7 @@ def _of_the_end(world: World, point: Point) -> Iterator[str]:
             yield f"exit status {status}: {last_line(err)}"
         if "Traceback (most recent call last)" in err and not point.in_task:
             yield f"a traceback: {last_line(err)}"
-        said = err.strip() or any(world.exp.rglob("error.txt"))  # a job of a batch has only its log
+        said = err.strip() or any(world.exp.rglob("error.txt")) or any(world.exp.rglob("run.log"))
         if status and not said and not point.in_task:
             yield f"exit status {status} without a word"
     elif status != -signal.SIGKILL:
@@ -630,7 +631,10 @@ def _lost(world: World, one: OneRun, state: RunState, known: Executions, before:
     for token in known.ended[len(before.ended) :]:
         if one.token() == token:
             continue
-        if not any(token in path.read_text(errors="replace") for path in world.home.rglob("result.json")):
+        kept = re.search(r"result at (.*)\)", state.text)
+        places = [world.home, *([Path(kept[1])] if kept else [])]
+        found = (path.read_text(errors="replace") for place in places for path in place.rglob("result.json"))
+        if not any(token in text for text in found):
             yield f"the result of an execution is lost; it is {state.text}"
 
 
@@ -659,6 +663,8 @@ def _goes_on(world: World, one: OneRun) -> Iterator[str]:
     if one.state.status is not Status.DONE:
         yield f"at the end it is {one.state.text}"
         return
+    if one.token() not in world.executions().ended:
+        yield f"the result at the end is of no execution; it is {one.state.text}"
     yield from _torn_files(one.run)
     if not was_done:  # else nobody has taken the claim since, who would have tidied up
         yield from _unclean(world, one)
@@ -674,8 +680,6 @@ def _unclean(world: World, one: OneRun) -> Iterator[str]:
         yield "heyhi.json does not say that it is DONE"
     if known and one.run.id not in fingerprints.ids_of(world.exp, known["fingerprint"]):
         yield "its fingerprint is not noted"
-    if one.token() not in world.executions().ended:
-        yield "its result is of no execution"
 
 
 # ---- Scenarios: run.py --------------------------------------------------------------------------
@@ -951,13 +955,16 @@ def _check_rank(world: World, point: Point) -> Iterator[str]:
     yield from _torn_files(one.run)
     if state.status not in (Status.DONE, Status.DEAD):
         yield f"its job has ended, and it is {state.text}"
-    if state.status is Status.DONE and one.token() not in executions.ended:
+    if state.status is Status.DONE and "result at" not in state.text and one.token() not in executions.ended:
         yield f"DONE, but no execution came to its end with the result {one.token()}"
     if point.said.status == 0 and state.status is not Status.DONE:
         yield f"exit status 0, but it is {state.text}: {last_line(point.said.err)}"
     if point.is_error and not point.in_task:
         yield from _lost(world, one, state, executions, Executions([], []))
     if state.status is Status.DONE:
+        said = one.call("gentle_start")  # what is kept elsewhere is moved in
+        if said.status or one.token() not in executions.ended:
+            yield f"gentle_start of {state.text}: exit status {said.status}: {last_line(said.err)}"
         return
     said = one.call("gentle_start")
     if said.status != 1 or len(_jobs(world)) != 1:

@@ -396,8 +396,8 @@ def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft"
 
 def _why_refused(draft: "Draft", state: "RunState") -> str:
     return (
-        f"{draft.run.id}: {state.status.value}: {state.detail}; it is not wiped on a guess. "
-        f"{state.way_on(draft.run).capitalize()}"
+        f"{draft.run.id}: {state.status.value}: {state.detail}; it is not wiped on a guess; "
+        f"{state.way_on(draft.run)}"
     )
 
 

@@ -400,8 +400,8 @@ def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
         return RunState(
             Status.UNKNOWN, job, f"it was started on {job.local[0]}, and from here its lock cannot be tested"
         )
-    # A folder that is there again has heyhi.json from a start or a plan that has looked already: to look at all
-    # processes takes a while, and each run of a batch would.
+    # A folder that is there again has heyhi.json from a start or a plan that has looked already: to look at
+    # all processes takes a while, and each run of a batch would.
     if job is not None or files.is_file(run.provenance):
         return None
     pid = claim.holders_of_deleted().get(os.path.realpath(f"{run.folder}/{_LOCK}"))

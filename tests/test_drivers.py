@@ -166,10 +166,10 @@ def test_what_killed_drivers_left_goes_a_month_after_it_was_found(tmp_path: Path
 
 def test_a_profile_is_found_by_name_and_by_path(garden: Garden) -> None:
     project = Project(garden.root)
-    by_name = drivers.command(project, "b.sh", "local", "restart", force=True)
-    by_path = drivers.command(project, "b.sh", str(garden.root / "profiles/local"), "restart", force=True)
+    by_name = drivers.command(project, "/b.sh", "local", "restart", force=True)
+    by_path = drivers.command(project, "/b.sh", str(garden.root / "profiles/local"), "restart", force=True)
     assert by_name == by_path
-    assert by_name[-4:] == ["--config", "batch=b.sh", "mode=restart", "force=1"]
+    assert by_name[-4:] == ["--config", "batch=/b.sh", "mode=restart", "force=1"]
     with pytest.raises(UsageError):
         drivers.command(project, "b.sh", "nope", "restart", force=True)
 

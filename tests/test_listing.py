@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from collections.abc import Sequence
 
@@ -148,7 +149,7 @@ def test_plan_lists_a_script_and_starts_nothing(garden: Garden) -> None:
         "it.sh: 2 runs: 2 NOT_STARTED; 2 to start",
         "to list them, the script was run: its own commands too (ls)",
     ]
-    assert not garden.exp.exists()
+    assert os.listdir(garden.exp) == [".heyhi"], "what looking at the batch needs"
 
 
 def test_plan_reads_lines_on_stdin(garden: Garden) -> None:

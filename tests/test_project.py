@@ -129,7 +129,7 @@ def test_a_broken_pyproject_is_one_line_and_exit_status_2(garden: Garden) -> Non
     (garden.root / "pyproject.toml").write_bytes(b"\xff")
     done = garden("-c", "conf/beds/carrot", "--print-out-dir", env={"HH_EXP_DIR": ""})
     assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
-    assert done.err.startswith(f"error: {garden.root}/pyproject.toml: cannot be read: ")
+    assert done.err.startswith(f"error: {garden.root}/pyproject.toml:1: not UTF-8 text")
 
 
 # ---- Where results are --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import itertools
 import shlex
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,13 +118,22 @@ def test_defaults_spelled_out_make_no_difference_to_a_fingerprint(demo: Any, dat
     assert fingerprint("grow", with_defaults(grow)) == fingerprint("grow", grow)
 
 
+def words_of_bash(lines: list[str]) -> list[str]:
+    """What lines are that are pasted into a shell; only bash reads the escapes of control characters."""
+    if not any("$'" in line for line in lines):
+        return [shlex.split(line)[0] for line in lines]
+    text = "\n".join(f"printf '%s\\0' {line}" for line in lines)
+    done = subprocess.run(["bash", "-c", text], capture_output=True, check=True)
+    return done.stdout.decode(errors="surrogateescape").split("\0")[:-1]
+
+
 @many
 @given(data=st.data())
 def test_flat_output_is_a_list_of_overrides_for_the_same_config(
     composer: ComposeText, data: st.DataObject
 ) -> None:
     config = data.draw(grows(composer.demo))
-    overrides = [shlex.split(line)[0] for line in flat_lines(config.to_editable())]
+    overrides = words_of_bash(flat_lines(config.to_editable()))
     done = composer("grow { }", *overrides)
     assert freeze(done.config) == config
     again = composer("grow { }", *done.overrides)

@@ -140,7 +140,7 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_line(demo: Any, tmp_path: P
 
 
 def test_a_file_that_cannot_be_read_says_why(demo: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r": cannot be read: Is a directory$"):
+    with pytest.raises(ConfigError, match=r": cannot be read: is a folder$"):
         _read(demo, tmp_path)
     with pytest.raises(ConfigError, match=r"no\.prototxt: cannot be read: No such file or directory$"):
         _read(demo, tmp_path / "no.prototxt")

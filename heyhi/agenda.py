@@ -140,7 +140,7 @@ def _what_first(run: Run, state: RunState) -> str:
 def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: str | None) -> str:
     """What the run is, and what is done about it."""
     status = plan.reason.removesuffix(f": {plan.action.value}")
-    if plan.state.keeps and plan.state.status is not Status.UNKNOWN:
+    if plan.state.keeps and not (kind is Kind.LEAVE and plan.state.status is Status.UNKNOWN):
         status += f" ({plan.state.keeps})"
     if entry.drift and plan.state.status is not Status.NOT_STARTED:
         status += f" (drifted: {'; '.join(entry.drift)})"

@@ -470,7 +470,9 @@ class Workflow:
         losses = [item for item in self._launched if item.plan.loses_work]
         if not losses or self._force:
             return
-        question = f"{len(losses)} runs that are done or alive would be wiped"
+        kept = next((item for item in losses if item.plan.state.keeps), None)
+        others = f", or not HeyHi's to wipe ({kept.run.id}: {kept.plan.state.keeps})," if kept else ""
+        question = f"{len(losses)} runs that are done or alive{others} would be wiped"
         if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
             raise RefusedError(f"{question}; add --force (snakemake: --config force=1)")
         # A line of its own, as the progress bar holds back what has no end.

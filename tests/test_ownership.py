@@ -267,3 +267,16 @@ def test_a_process_that_became_another_program_still_lives(garden: Garden) -> No
     process.kill()
     process.wait()
     assert "DEAD" in garden(*CARROT, "fail=fork").err
+
+
+def test_a_batch_says_which_folder_is_not_its_own_to_wipe(
+    garden: Garden, original: Callable[[str], Path]
+) -> None:
+    folder = original("local")
+    before = contents(folder)
+    (garden.root / "b.sh").write_text("python run.py -c conf/beds/carrot.prototxt --mode restart\n")
+    done = garden.python("-m", "heyhi.commands", "start", "b.sh")
+    assert (done.status, contents(folder)) == (2, before), done.err
+    assert f"({folder.relative_to(garden.exp)}: made by the original HeyHi)" in done.err
+    plain = garden.python("-m", "heyhi.commands", "plan", "b.sh")
+    assert "made by the original HeyHi" in plain.out

@@ -588,6 +588,7 @@ def test_a_run_whose_folder_cannot_be_made_ready_harms_no_other_of_its_array(fie
     field.write("seed=1", "seed=2", "seed=3")
     dead = field.folder("seed=2")
     (dead / "inner").mkdir(parents=True)
+    (dead / "heyhi.json").write_text("{}")
     for path in (dead / "heyhi.jobid", dead / "inner" / "heyhi.jobid"):
         path.write_text(f"local:{runs.this_host()}:99999999")
     done = field("mode=start_restart")

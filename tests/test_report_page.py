@@ -213,6 +213,7 @@ def test_nothing_that_a_run_leaves_becomes_part_of_the_page(garden: Garden, look
     foreign.mkdir()
     (foreign / NASTY.replace("/", "")).touch()
     write_batch(garden, "seed=1", f"!: {shlex.quote(NASTY)}", name="<i onclick=hacked=1>.sh")
+    assert heyhi(garden, "plan", "<i onclick=hacked=1>.sh").status == 0
     assert (
         heyhi(garden, "report", ".", "<i onclick=hacked=1>.sh", str(garden.exp), "-o", "x.html").status == 0
     )

@@ -119,6 +119,8 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
 
 def _read(script: Path) -> str:
     """The text of a script that bash can read."""
+    if files.kind_of(script) == "a device":
+        raise UsageError(f"{script}: is a device; a batch is a bash script")
     try:
         data = script.read_bytes()
     except IsADirectoryError:

@@ -124,7 +124,11 @@ def cause(run: Run, job: JobId | None = None) -> str:
     error = last_error(run)
     if error and not _is_of_signal(error):
         return error
-    reason = reason_of(run, job or runs.read_job(run))
+    try:
+        job = job or runs.read_job(run)
+    except OSError:
+        pass  # what is wrong with it is in the run's state
+    reason = reason_of(run, job)
     return f"{error} ({reason})" if error and reason else error or reason
 
 

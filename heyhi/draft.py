@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, fingerprints, ownership, prototxt, runs, views
+from heyhi import claim, files, fingerprints, ownership, prototxt, runs, views
 from heyhi.compose import Composer, Composition
 from heyhi.errors import UsageError
 from heyhi.invocation import Invocation, Mode
@@ -164,6 +164,8 @@ def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
             return f"{above} is a run, and it would be in it"
     if not os.path.lexists(folder) or os.path.lexists(draft.run.jobid) or files.is_file(draft.run.provenance):
         return None  # new, or a run: its state says whose
+    if os.path.realpath(draft.run.lock) in claim.holders_of_deleted():
+        return None  # its process lives, and its files were deleted
     text, text_meta = map(prototxt.write_text, (draft.composition.config, draft.composition.meta))
     return ownership.find_obstacle(draft.run, text, text_meta, mode_wipes=mode_wipes)
 

@@ -27,6 +27,7 @@ __all__ = [
     "is_there",
     "kind_of",
     "open_regular",
+    "open_to_append",
     "read",
     "read_text",
     "sync_all",
@@ -109,6 +110,23 @@ def open_regular(path: str | Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def open_to_append(path: str | Path) -> int:
+    """A descriptor to append to a file by, which is made if need be; for logs in run folders.
+
+    Never through a link, which may lead to any file, and never waits. Raises OSError; NotAFileError for a
+    link or a fifo.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        pass
+    else:
+        if not stat.S_ISREG(mode):
+            raise NotAFileError(path, "a link" if stat.S_ISLNK(mode) else _kind(mode))
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(path, flags, 0o666)
 
 
 def _refuse_others(path: str | Path, mode: int) -> None:

@@ -85,7 +85,9 @@ def _deleted(top: str) -> Iterator[str]:
 def all_runs(project: Project) -> list[Found]:
     """All runs of the experiment root, which need not be there yet."""
     root = project.experiment_root
-    return find_runs(root, project) if root.is_dir() else []
+    if root.is_dir():
+        return find_runs(root, project)
+    return sorted(Found(_id(folder, str(root)), folder) for folder in _deleted(str(root)))
 
 
 def runs_at(place: str, project: Project) -> list[Found]:
@@ -175,6 +177,9 @@ def find_run(word: str, project: Project) -> Run:
             return run_of(folder, project)
     root = project.experiment_root
     known = [found.run for found in all_runs(project) if _is_run(found.folder)]
+    named = [run for run in known if os.path.basename(run.folder) == word]
+    if len(named) == 1:
+        return named[0]  # as `ls` shows it; it may be a part of the id of a run that uses its files
     # Both are looked at: the number of a job may be a part of another run's id, and it may be to be killed.
     # An empty variable or a folder (., ..) is not meant as a part of whatever run is there.
     is_part = bool(word.strip("./"))

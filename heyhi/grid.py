@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from heyhi.errors import UsageError
+from heyhi.files import kind_of
 from heyhi.invocation import Invocation
 from heyhi.texts import NOT_UTF8, line_of
 
@@ -112,6 +113,8 @@ def _table(path: Path, typed: str) -> list[_Row]:
 
 def _read_cells(path: Path, typed: str) -> list[tuple[int, list[str]]]:
     """The cells of each line, with its number."""
+    if kind_of(path) == "a device":
+        raise UsageError(f"--table {typed}: is a device")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as problem:

@@ -47,8 +47,11 @@ def stand(path: Path, job: str, ended: Collection[str] = ()) -> bool:
     text = json.dumps(content) + "\n"
     while not files.write_new(path, text):
         old = read(path)
-        if old is not None and (old.lives or (old.lives is None and old.job not in ended)):
-            return False
+        # One that cannot be read is no living process's, as it comes into its place whole: a crash left it.
+        if old is not None and old.process is not None:
+            alive = processes.lives(old.process)
+            if alive or (alive is None and old.job not in ended):
+                return False
         if not _remove(path, old):
             return False
     _ours[os.path.realpath(path)] = token

@@ -179,8 +179,19 @@ def _call(
         task_is_over()
         outcome = Outcome(None, _without_our_frames(failure))
     if os.getpid() != pid:
-        os._exit(1)  # a child that the task forked came back this way: the run is not its own
+        _leave_as_child(outcome)  # one that the task forked came back this way: the run is not its own
     return outcome
+
+
+def _leave_as_child(outcome: Outcome) -> NoReturn:
+    """End a process that the task forked: with the status that it asked for by sys.exit, else with 1."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    status = outcome.failure.code if isinstance(outcome.failure, SystemExit) else 1
+    os._exit(status if isinstance(status, int) else 0 if status is None else 1)
 
 
 def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> Any:
@@ -201,6 +212,10 @@ def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> An
             if isinstance(value, (CoroutineType, GeneratorType)):
                 value.close()  # else Python warns that it was never awaited
             raise TypeError(f"{meta.which_task}() returned {told}")
+    if isinstance(value, (list, tuple)) and value and all(isinstance(one, CoroutineType) for one in value):
+        for one in value:
+            one.close()
+        raise TypeError(f"{meta.which_task}() returned coroutines, and nothing was computed: gather them")
     return value
 
 
@@ -210,6 +225,7 @@ _NOTHING_COMPUTED = (
     (AsyncGeneratorType, "an async generator, and nothing was computed: iterate over it in asyncio.run(...)"),
     (GeneratorType, "a generator, and nothing was computed: return list(...) of it, or leave out the yield"),
     (Awaitable, "an awaitable that nothing waits for: call asyncio.run(...), and return its result"),
+    ((map, filter, zip), "an iterator, and nothing was computed: return list(...) of it"),
 )
 
 

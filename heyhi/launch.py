@@ -8,6 +8,7 @@ claim, in an order that a kill between any two lines leaves right: heyhi.jobid c
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ from heyhi.invocation import Mode
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.order import Order
 from heyhi.plan import Action, Plan, make_plan
-from heyhi.project import Project
+from heyhi.project import Project, moved
 from heyhi.runs import JobId, Run, RunState, Status
 
 if TYPE_CHECKING:
@@ -206,7 +207,9 @@ def make_ready(order: Order, plan: Plan, say: Say, *, sync: bool = True) -> None
         if plan.state.result_place is not None:
             say(f"note: its earlier result stays at {plan.state.result_place.text}")
     continues = plan.action is Action.CONTINUE and run.config_meta.exists()
-    if not continues:
+    if continues:
+        _follow_the_root(order)
+    else:
         freeze(order)
     _prepare(order, say, keep_frozen=continues, sync=sync)
 
@@ -379,6 +382,34 @@ def freeze_new(order: Order) -> None:
 
 # What heyhi.json says of the frozen config: it stays as long as that config does.
 _OF_THE_CONFIG = ("base_config", "overrides", "canonical_overrides", "config", "unset", "fingerprint")
+
+
+def _follow_the_root(order: Order) -> None:
+    """Let a frozen config name files of the experiment root where they are, if the root was moved since."""
+    known = runs.read_provenance(order.run)
+    old, new = str(known.get("experiment_root")), order.experiment_root
+    if old == new or not all(map(_PLAIN.fullmatch, (old, new))):
+        return
+    for path in (order.run.config, order.run.config_meta):
+        text = files.read_text(path, "surrogateescape")
+        changed = text.replace(f'"{old}/', f'"{new}/').replace(f'"{old}"', f'"{new}"')
+        if changed != text:
+            files.write_whole(path, changed)
+    config = _moved(known.get("config"), old, new)
+    if config != known.get("config"):
+        files.write_whole(order.run.provenance, _as_text({**known, "config": config}))
+
+
+_PLAIN = re.compile(r"[\w/.@+-]+", re.ASCII)  # what protobuf's text format writes as it is
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """A value of JSON with the paths below `old` in it as they are below `new`."""
+    if isinstance(value, dict):
+        return {key: _moved(inner, old, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, old, new) for inner in value]
+    return moved(value, old, new) if isinstance(value, str) else value
 
 
 def _prepare(order: Order, say: Say, *, keep_frozen: bool, sync: bool) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from heyhi.files import open_to_append
 from heyhi.texts import clipped, shown
 
 __all__ = [
@@ -136,7 +137,7 @@ def copy_output_to(path: Path) -> Iterator["Losses"]:
     """
     old = sys.stdout, sys.stderr
     losses = Losses()
-    log = _text_to(_Sink(os.open(path, _APPEND, 0o666), losses, str(path), closefd=True))
+    log = _text_to(_Sink(open_to_append(path), losses, str(path), closefd=True))
     try:
         sys.stdout, sys.stderr = (_copying(stream, log) for stream in old)
         yield losses
@@ -152,7 +153,7 @@ def send_output_to(path: Path) -> Iterator["Losses"]:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     saved = [os.dup(number) for number in (1, 2)]
-    log = os.open(path, _APPEND, 0o666)
+    log = open_to_append(path)
     for number in (1, 2):
         os.dup2(log, number)
     os.close(log)

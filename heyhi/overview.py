@@ -19,9 +19,10 @@ from heyhi.drivers import Driver
 from heyhi.errors import UsageError
 from heyhi.finding import Found, all_runs, runs_at
 from heyhi.invocation import Mode, parse_argv
-from heyhi.project import Project
+from heyhi.project import Project, moved
 from heyhi.records import Record, read_records
 from heyhi.runs import RESULT_AT, JobId, Run, Status
+from heyhi.snapshot import root_of
 from heyhi.stored import StoredBatch, find_batch, is_batch
 from heyhi.tails import last_line
 from heyhi.texts import joined, quoted
@@ -242,7 +243,9 @@ def _again(run: Run) -> str:
     """The command line that goes on with a run; empty if nobody knows it."""
     known = runs.read_provenance(run)
     try:
-        argv = [str(word) for word in known.get("argv") or ()]
+        old, root = str(known.get("experiment_root")), str(root_of(run, known))
+        words_then = [str(word).partition("=") for word in known.get("argv") or ()]
+        argv = [f"{moved(key, old, root)}{sign}{moved(value, old, root)}" for key, sign, value in words_then]
         words = parse_argv(argv).again(Mode.START_CONTINUE, run.folder)
     except (UsageError, TypeError):
         return ""

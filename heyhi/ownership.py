@@ -8,6 +8,7 @@ any other file with one of HeyHi's names    not HeyHi's: nothing is written ther
 """
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from heyhi.runs import Run, is_own_name, real_path
 
 __all__ = ["find_link", "find_obstacle", "find_strangers", "noted_strangers"]
 
-_LOCKS = {"heyhi.lock", "heyhi.owner"}
+_LOCK = "heyhi.lock"
+# What HeyHi writes into it, at once.
+_OWNER = re.compile(rb"\s*|(local:.+:\d+|\d+(_\d+)?|submitting:\S+)\s*")
 _CONFIGS = {"config.prototxt", "config_meta.prototxt"}
 
 
@@ -34,16 +37,26 @@ def find_obstacle(run: Run, config: str, config_meta: str, *, mode_wipes: bool =
     if files.is_file(run.provenance):
         return None
     names = {name for name in os.listdir(run.folder) if not name.endswith(".partial")}
-    own = {name for name in names if is_own_name(name)} - _LOCKS
-    if own and not (own == _CONFIGS and names - _LOCKS == own and _are_equal(run, config, config_meta)):
+    if _LOCK in names and _is_lock(run.lock):
+        names.remove(_LOCK)
+    own = {name for name in names if is_own_name(name)}
+    if own and not (own == _CONFIGS and names == own and _are_equal(run, config, config_meta)):
         return f"{min(own)} is in it, and HeyHi did not write it; name a folder that is new or empty"
-    for name in sorted(names - own - _LOCKS):
+    for name in sorted(names - own):
         if not _is_regular(run.folder / name):
             kind = files.kind_of(run.folder / name)
             return f"{name} is in it ({kind}), and it is no run; name a folder that is new or empty"
         if mode_wipes:
             return f"{name} is in it, and HeyHi did not write it; start it by a mode that does not wipe"
     return None
+
+
+def _is_lock(path: Path) -> bool:
+    """Whether a heyhi.lock is what a start of HeyHi leaves: nothing, or the line of who held it."""
+    try:
+        return _OWNER.fullmatch(files.read(path)[:1024].partition(b"\n")[0]) is not None
+    except OSError:
+        return False
 
 
 def _are_equal(run: Run, config: str, config_meta: str) -> bool:

@@ -385,21 +385,27 @@ def _damage(run: Run) -> str:
 def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
     """What a local run without a result is if its process lives, or may live, though it holds no lock."""
     known = guard.read(run.owner)
-    if known is not None and known.job and (alive := known.lives) is not False:
+    if known is not None and known.process is not None and (alive := known.lives) is not False:
         job = job or JobId(known.job)
         if alive:
             told = "its process lives and holds no lock: it has become another program, or locks fail here"
             return RunState(Status.RUNNING, JobId(known.job), told)
         if _is_settled(run, job):
             return None
-        where = known.process.host if known.process else "an unknown host"
-        told = f"it was started on {where}, and from here its process cannot be seen"
+        told = f"it was started on {known.process.host}, and from here its process cannot be seen"
         return RunState(Status.UNKNOWN, job, told)
     is_elsewhere = job is not None and job.local is not None and job.local[0] != this_host()
     if job is not None and job.local is not None and is_elsewhere and not _is_settled(run, job):
         return RunState(
             Status.UNKNOWN, job, f"it was started on {job.local[0]}, and from here its lock cannot be tested"
         )
+    # It may hold a lock whose file was deleted, while the rest of the folder is there.
+    if job is not None and job.local is not None and job.local[0] == this_host():
+        try:
+            if claim.is_open_in(run.lock, job.local[1]):
+                return RunState(Status.RUNNING, job, "its heyhi.lock was deleted, and its process lives")
+        except OSError:
+            pass  # it has ended, or is another user's
     # A folder that is there again has heyhi.json from a start or a plan that has looked already: to look at
     # all processes takes a while, and each run of a batch would.
     if job is not None or files.is_file(run.provenance):

@@ -52,11 +52,15 @@ _VALUES = re.compile(
     r"|(?<![\w./-])(github_pat_|glpat-|sk-|xox[abprs]-|AIza)(?=[\w-]*\d)[\w-]{16,}(?![\w./-])"
     r"|(?<![\w./-])(AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.eyJ)"
     r"|\b(bearer|basic)\s+[\w.~+/=-]{16,}"
+    r"|--?(api-?key|token|password|passwd|secret)[=\s][^\s-]"
+    r"|[\"'](api_?key|token|access_token|password|passwd|secret|private_key|client_secret)[\"']\s*:\s*[\"'][^\"']"
+    r"|://hooks\.slack\.com/services/"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----",
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _ASSIGNED = re.compile(r"\b([A-Za-z_]\w*)(\+?=)(\$?'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s;&|]+)")
+_LONG_ENOUGH = 6  # characters of a secret that is looked for in other values
 _SHORTEST = 4  # characters of a value that is looked for in texts: shorter ones are words like any other
 
 
@@ -94,17 +98,24 @@ class Secrets(NamedTuple):
 
     def kept(self, environment: Mapping[str, Any]) -> dict[str, Kept]:
         """An environment as files and people may have it."""
-        return {name: self._kept(name, value) for name, value in environment.items()}
+        secret = self._secret_in(environment)
+        # A value that is no text is one of a file that somebody has edited.
+        return {
+            name: value if value is None or value is True else True if name in secret else str(value)
+            for name, value in environment.items()
+        }
 
-    def _kept(self, name: str, value: Any) -> Kept:
-        if value is None or value is True:
-            return value
-        text = str(value)  # somebody may have edited a file
-        return True if text and self.is_secret(name, text) else text
+    def _secret_in(self, environment: Mapping[str, Any]) -> set[str]:
+        """The names of variables that hold a secret: one of their own, or that of another one."""
+        texts = {name: str(value) for name, value in environment.items() if value and value is not True}
+        own = {name for name, text in texts.items() if self.is_secret(name, text)}
+        values = [texts[name] for name in own if len(texts[name]) >= _LONG_ENOUGH]
+        return own | {name for name, text in texts.items() if any(value in text for value in values)}
 
     def values(self, environment: Mapping[str, str | None]) -> dict[str, str]:
         """The secrets of an environment, to be handed on from process to process."""
-        return {name: value for name, value in environment.items() if value and self.is_secret(name, value)}
+        secret = self._secret_in(environment)
+        return {name: value for name, value in environment.items() if value and name in secret}
 
     def hide(self, text: str, known: Iterable[str] = ()) -> str:
         """A text without the secrets that it assigns, those in its URLs, and the `known` ones."""

@@ -148,3 +148,9 @@ def test_a_word_that_names_no_run_or_several_is_an_error(project: Project, word:
     make(project, "p/sl/lr@2_bbbb")
     with pytest.raises(UsageError, match=problem):
         find_run(word, project)
+
+
+def test_the_whole_name_of_a_folder_is_no_part_of_another_id(project: Project) -> None:
+    make(project, "p/sl/lr@1_aaaa", job="7")
+    make(project, "p/sl/sta@lr@1_aaaa_bbbb", job="8")
+    assert find_run("lr@1_aaaa", project).id == "p/sl/lr@1_aaaa"

@@ -257,6 +257,7 @@ NOTHING_COMPUTED: dict[str, tuple[Callable[[], object], str]] = {
     "generator": (_generator, "a generator, and nothing was computed: return list(...)"),
     "generator expression": (lambda: (x for x in [1]), "a generator"),
     "async generator": (_async_generator, "an async generator"),
+    "map": (lambda: map(str, [1]), "an iterator"),
     "awaitable": (_Awaitable, "an awaitable that nothing waits for"),
 }
 
@@ -270,6 +271,25 @@ def test_a_task_that_has_computed_nothing_yet_is_not_done(
     assert f"grow() returned {told}" in deaths.last_error(run)
     assert not run.result.exists()
     gc.collect()  # a coroutine that was never awaited would warn, which fails a test
+
+
+def test_coroutines_that_were_never_gathered_are_not_done(execute: _Execute, run: Run) -> None:
+    assert isinstance(execute(lambda **_: [_coroutine(), _coroutine()]).failure, TypeError)
+    assert "grow() returned coroutines" in deaths.last_error(run)
+    gc.collect()
+
+
+def test_a_child_that_the_task_forks_ends_as_it_says(execute: _Execute) -> None:
+    def main(**_: Any) -> list[int]:
+        statuses = []
+        for status in (0, None, 3, "words"):
+            child = os.fork()
+            if child == 0:
+                sys.exit(status)
+            statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return statuses
+
+    assert execute(main).value == [0, 0, 3, 1]
 
 
 def test_a_task_that_ends_its_process_says_so(run: Run, demo: Any) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import threading
 from pathlib import Path
@@ -135,3 +136,21 @@ def test_a_folder_that_is_not_ours_is_refused_also_at_the_last_moment(
     with pytest.raises(HeyhiError, match=r"config\.prototxt is in it"):
         start(order, plan, demo)
     assert os.listdir(run.folder) == ["config.prototxt"]
+
+
+def test_a_run_that_goes_on_in_a_moved_root_finds_the_files_there(
+    order: Order, run: Run, demo: Any, tmp_path: Path
+) -> None:
+    end_as(run, Status.DEAD)
+    run.config_meta.write_text('grow { name: "/old/root/p/other/state.json" tags: "/old/rooted" }\n')
+    run.config.write_text('name: "/old/root/p/other/state.json"\ntags: "/old/rooted"\n')
+    config = {"name": "/old/root/p/other/state.json", "tags": ["/old/rooted"]}
+    run.provenance.write_text(json.dumps({"experiment_root": "/old/root", "config": config}))
+    seen: dict[str, Any] = {}
+    plan = plan_of(run, Mode.START_CONTINUE)
+    order = order._replace(provenance={**order.provenance, "experiment_root": str(tmp_path)})
+    launch_here(order, plan, lambda **given: seen.update(given), demo.MetaCfg, lambda _: None)
+    assert (seen["cfg"].name, seen["cfg"].tags) == (f"{tmp_path}/p/other/state.json", ("/old/rooted",))
+    assert run.config.read_text().startswith(f'name: "{tmp_path}/p/other/state.json"')
+    known = json.loads(run.provenance.read_text())
+    assert (known["config"]["name"], known["experiment_root"]) == (seen["cfg"].name, str(tmp_path))

@@ -19,11 +19,13 @@ CARROT = ("-c", "conf/beds/carrot.prototxt")
 FOLDERS = {
     "": None,
     "heyhi.json config.prototxt heyhi.lock thesis.tex/": None,
-    "heyhi.lock": None,
+    "lock": None,
+    "heyhi.lock": "heyhi.lock is in it",
+    "heyhi.owner": "heyhi.owner is in it",
     "stdout.log": None,
-    "stdout.log .hidden heyhi.lock": None,
+    "stdout.log .hidden lock": None,
     "ours": None,
-    "ours heyhi.lock .heyhi.json.0123abcd.partial": None,
+    "ours lock .heyhi.json.0123abcd.partial": None,
     "ours stdout.log": "config.prototxt is in it",
     "config.prototxt": "config.prototxt is in it",
     "config.prototxt config_meta.prototxt": "config.prototxt is in it",
@@ -45,6 +47,8 @@ def test_what_a_run_may_be_started_in(tmp_path: Path, names: str, problem: str |
         if name == "ours":
             run.config.write_text("lr: 1")
             run.config_meta.write_text("grow { lr: 1 }")
+        elif name == "lock":
+            run.lock.write_text(f"{'local:here:1':1023}\n")
         elif name.endswith("/"):
             (run.folder / name).mkdir()
         elif name.endswith("@"):
@@ -226,6 +230,24 @@ def test_heyhi_json_is_there_before_anything_else(garden: Garden) -> None:
         assert (garden.folder(*CARROT) / "heyhi.json").is_file()
     assert garden(*CARROT).status == 0
     assert garden.executions() == 1
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_a_log_is_never_waited_for_nor_written_through_a_link(
+    garden: Garden, tmp_path: Path, kind: str
+) -> None:
+    words = (*CARROT, "fail=raise")
+    assert garden(*words).status == 1
+    log, mine = garden.folder(*words) / "run.log", tmp_path / "mine"
+    mine.write_text("mine")
+    log.unlink()
+    if kind == "fifo":
+        os.mkfifo(log)
+    else:
+        log.symlink_to(mine)
+    done = garden(*words, "--mode", "start_continue")
+    assert (done.status, mine.read_text(), garden.executions()) == (1, "mine", 1)
+    assert f"run.log: cannot be written: is a {kind}" in done.err
 
 
 # ---- A folder that was deleted ------------------------------------------------------------------

@@ -30,6 +30,14 @@ def test_names_that_are_not(name: str) -> None:
     assert not Secrets().is_secret(name, "some value")
 
 
+def test_a_value_that_holds_the_secret_of_another_variable_is_one() -> None:
+    password = {"DB_PASSWORD": "canary1", "COPY": "--pw=canary1"}
+    environment = {**password, "LR": "0.1", "PIN": None, "SHORT_KEY": "0.1"}
+    kept = Secrets().kept(environment)
+    assert kept == {"DB_PASSWORD": True, "COPY": True, "LR": "0.1", "PIN": None, "SHORT_KEY": True}
+    assert Secrets().values(environment) == {**password, "SHORT_KEY": "0.1"}
+
+
 def test_a_number_of_tokens_is_no_secret() -> None:
     assert not Secrets().is_secret("MAX_TOKENS", "4096")
 
@@ -49,9 +57,16 @@ VALUES = [
     "sk-proj-Abc1defghijklmnop",
     "--token hf_abcdefghijklmnopqrst",
     "Bearer abcdefghijklmnopqrst",
+    "--api-key=abc --lr 1",
+    "--token abc",
+    '{"user": "me", "password": "pw"}',
+    '{"type": "service_account", "private_key": "abc"}',
+    "https://hooks.slack.com/services/T/B/abc",
     "-----BEGIN OPENSSH PRIVATE KEY-----\nabc",
 ]
 NO_VALUES = [
+    "--tokenizer gpt2 --keys 3",
+    '{"tokens": 12, "name": "password"}',
     "https://acme.org/simple",
     "ssh://git@github.com/it",
     "me@acme.org",

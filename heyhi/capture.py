@@ -604,7 +604,8 @@ def _written_secrets(script: Path, text: str, lines: Sequence[Line], secrets: Se
         if value in text:
             number = text[: text.index(value)].count("\n") + 1
             problem = (
-                "a secret stands in the script, which is copied with the code; $(cat FILE) has it elsewhere"
+                "a secret stands in the script, which is copied with the code; "
+                "read it from a file: $(cat FILE)"
             )
             yield Remark(f"{display(script)}:{number}", problem)
 

@@ -108,7 +108,7 @@ def _leave(problem: HeyhiError) -> NoReturn:
 
 def _how_many_are_done(total: int, left: int) -> str:
     if left:
-        return f"{total - left} of {total} run{'' if total == 1 else 's'} are done"
+        return f"{total - left} of {total} {'run is' if total == 1 else 'runs are'} done"
     return "the run is done" if total == 1 else f"all {total} runs are done"
 
 

@@ -277,11 +277,12 @@ def is_open_in(path: Path, pid: int) -> bool:
     except FileNotFoundError:
         wanted = None
     deleted = f"{os.path.realpath(path)}{_DELETED}"
-    for entry in os.scandir(f"/proc/{pid}/fd"):
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        path_of_it = f"/proc/{pid}/fd/{name}"
         try:
-            if os.readlink(entry.path) == deleted:
+            if os.readlink(path_of_it) == deleted:
                 return True
-            if wanted is not None and os.path.samestat(os.stat(entry.path), wanted):
+            if wanted is not None and os.path.samestat(os.stat(path_of_it), wanted):
                 return True
         except FileNotFoundError:
             pass  # closed meanwhile

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import cli, deaths, files, guard, html, launch, ownership, results, runs, slurm
+from heyhi import deaths, files, guard, html, launch, ownership, results, runs, slurm
 from heyhi.compose import compose
 from heyhi.draft import Draft, make_draft
 from heyhi.errors import RefusedError, UsageError
@@ -24,6 +24,7 @@ from heyhi.project import Project, find_project
 from heyhi.protos import load_messages
 from heyhi.runs import EXP_ID_PATTERN, Queue, Run
 from heyhi.search import find_base
+from heyhi.start import start
 
 __all__ = [
     "EXP_ID_PATTERN",
@@ -257,7 +258,7 @@ def maybe_launch(
     )
     root = _absolute(exp_root) if exp_root is not None else None
     draft, meta_class = _draft_of(invocation, find_project(), root)
-    report = cli.start(main, invocation, draft, meta_class)
+    report = start(main, invocation, draft, meta_class)
     if report.outcome is not None and report.outcome.failure is not None:
         raise report.outcome.failure
     return ExperimentDir(draft.run.folder, draft.run.id)

@@ -1,0 +1,155 @@
+"""Start one run: its state and the mode make a plan; the plan is said, confirmed, and carried out.
+
+draft ─▶ state ─▶ plan ─▶ order ─▶ here, or submitted ─▶ Report
+"""
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from heyhi.errors import HeyhiError, RefusedError
+from heyhi.invocation import Invocation
+from heyhi.log import say
+from heyhi.project import Project
+from heyhi.texts import quoted
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from heyhi.draft import Draft
+    from heyhi.job import Main, Outcome
+    from heyhi.order import Order
+    from heyhi.plan import Plan
+    from heyhi.resources import Resources
+    from heyhi.runs import RunState
+    from heyhi.secret_names import Kept
+
+__all__ = ["Report", "start"]
+
+
+class Report(NamedTuple):
+    """What became of an invocation: the run, its state, and its outcome if it ran here.
+
+    Of a run that was submitted its folder has been said just before.
+    """
+
+    draft: "Draft"
+    state: "RunState"
+    outcome: "Outcome | None" = None
+    is_submitted: bool = False
+
+
+def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type["Message"]) -> Report:
+    """Decide what is to be done with the run, say so, and do it. Raises HeyhiError."""
+    from heyhi.draft import make_order
+    from heyhi.launch import Lost, launch_here, move_in
+    from heyhi.plan import Action, make_plan
+    from heyhi.slurm import needs_of, read_state, refuse_without_slurm, wants_slurm
+
+    state = read_state(draft.run)
+    _say_what_is_there(draft, state, invocation)
+    plan = make_plan(state, invocation.mode)
+    if plan.action is Action.REFUSE:
+        raise RefusedError(_why_refused(draft, state))
+    if plan.action is Action.SKIP or _is_for_rank_0():
+        return Report(draft, state)
+    if plan.action is Action.MOVE_IN:
+        say(f"{draft.run.id}: {plan.reason}")
+        return Report(draft, move_in(draft.run))
+    is_for_slurm = wants_slurm(draft.composition.config) and "SLURM_PROCID" not in os.environ
+    resources = None
+    if is_for_slurm:
+        refuse_without_slurm()
+        resources = needs_of(draft.composition.config)
+    _confirm(plan, draft, invocation)
+    say(f"{draft.run.id}: {plan.reason}\n  folder {draft.run.folder}")
+    order = make_order(draft)._replace(environment=_exported(draft.project))
+    if resources is not None:
+        return _submit(order, plan, resources, draft)
+    outcome = launch_here(order, plan, main, meta_class, say)
+    if isinstance(outcome, Lost):
+        say("  another process was faster")
+        return Report(draft, outcome.state)
+    return Report(draft, read_state(draft.run), outcome)
+
+
+def _exported(project: Project) -> "dict[str, Kept]":
+    """The variables that make the run what it is, as what `heyhi replay` prints names them."""
+    names = shlex.split(os.environ.get("HH_EXPORTED", ""))
+    if not names:
+        return {}
+    from heyhi.secret_names import Secrets
+
+    return Secrets.of(project).kept({name: os.environ.get(name) for name in names})
+
+
+def _is_for_rank_0() -> bool:
+    """In a job step of the user's own (srun bash) a run is done there, by one task: who is the master."""
+    rank = os.environ.get("SLURM_PROCID", "0")
+    if rank != "0":
+        say(f"note: this is rank {rank} of a Slurm step; rank 0 starts the run")
+    return rank != "0"
+
+
+def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft") -> Report:
+    from heyhi.launch import with_code_state
+    from heyhi.slurm import read_state
+    from heyhi.submission import Ask, submit
+
+    (order,) = with_code_state([order], say)
+    (job,) = submit([Ask(order, plan)], resources.options(), order.id.rpartition("/")[2], say)
+    if isinstance(job, HeyhiError):
+        raise job
+    if job is None:
+        say("  another process was faster")
+    else:
+        say(f"  submitted: job {job.text}\n  tail -F {quoted(str(draft.run.log))}")
+    return Report(draft, read_state(draft.run), is_submitted=True)
+
+
+def _why_refused(draft: "Draft", state: "RunState") -> str:
+    return (
+        f"{draft.run.id}: {state.status.value}: {state.detail}; it is not wiped on a guess; "
+        f"{state.way_on(draft.run)}"
+    )
+
+
+def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation) -> None:
+    """Whose folder it is, what changed since, and who has computed the same elsewhere."""
+    from heyhi.draft import find_aliases, find_collision, find_drift, find_obstacle
+    from heyhi.runs import Status
+
+    if state.keeps:
+        return  # it was not composed here: there is nothing to compare
+    if state.status is not Status.NOT_STARTED:
+        collision = None if invocation.pattern else find_collision(draft)
+        if collision:
+            raise RefusedError(f"{draft.run.folder}: {collision}; --out names another folder")
+        drift = find_drift(draft)
+        if drift:
+            say(f"{draft.run.id}: {state.status.value} (drifted: {'; '.join(drift)})")
+            say("  the config is not the one that this run was frozen with; --mode restart runs it anew")
+        return
+    if obstacle := find_obstacle(draft, invocation.mode):
+        raise RefusedError(f"{draft.run.folder}: {obstacle}")
+    if not invocation.adhoc:
+        for other in find_aliases(draft):
+            say(f"note: {other.id} has the same config; its folder is {other.folder}")
+
+
+def _confirm(plan: "Plan", draft: "Draft", invocation: Invocation) -> None:
+    from heyhi.plan import Action
+
+    if not plan.loses_work or invocation.force:
+        return
+    reason = plan.state.detail if plan.state.result_place else plan.state.keeps
+    why = f" ({reason})" if reason else ""
+    what = "continued" if plan.action is Action.CONTINUE else "wiped"
+    question = f"{draft.run.id} is {plan.state.status.value}{why}: 1 run would be {what}"
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        raise RefusedError(f"{question}; add --force to do it")
+    say(f"{question}: {draft.run.folder}")
+    print(f"{'Continue' if what == 'continued' else 'Wipe'} it? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise RefusedError("nothing was changed")

@@ -9,8 +9,8 @@ from typing import Any
 
 from bench.composing import SCHEMA
 from bench.table import Row, medians
+from heyhi.config.schema import generate
 from heyhi.project import Project
-from heyhi.protos import generate
 from heyhi.shells import SHELLS
 
 _BASES, _SOILS, _LAUNCHERS = 300, 100, 100

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.table import Row, medians
-from heyhi.compose import Composer, compose
-from heyhi.config import freeze
+from heyhi.config.composer import Composer, compose
+from heyhi.config.frozen import freeze
+from heyhi.config.schema import load_messages
+from heyhi.config.views import fingerprint
 from heyhi.project import Project
-from heyhi.protos import load_messages
-from heyhi.views import fingerprint
 
 SCHEMA = Path(__file__).resolve().parent.parent / "tests" / "data" / "demo.proto"
 

@@ -7,6 +7,7 @@ when it is first used: `import heyhi` costs nothing.
 import heyhi.interrupts  # noqa: F401, I001  (first: what follows may be interrupted)
 import importlib
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,13 +98,28 @@ _HOMES = {
     "log": ["setup_logging"],
     "tables": ["summary"],
 }  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(f"heyhi.{_HOME_OF[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def hand_on(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """A `__getattr__` for a package: it imports a name from its module when the name is first used (PEP 562).
+
+    `homes` says which names each module of the package gives.
+    """
+    home_of = {name: home for home, names in homes.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        home = importlib.import_module(f"{package}.{home_of[name]}")
+        value = getattr(home, name)
+        if name in vars(home):  # else it is made anew each time, as CONF_ROOT is
+            vars(sys.modules[package])[name] = value
+        return value
+
+    return get
+
+
+__getattr__ = hand_on(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
@@ -117,7 +133,7 @@ class _ConfFinder:
     def find_spec(name: str, *_: object) -> "ModuleSpec | None":
         if name != "conf":
             return None
-        from heyhi.protos import conf_spec
+        from heyhi.config.schema import conf_spec
 
         return conf_spec()
 

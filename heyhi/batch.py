@@ -20,16 +20,16 @@ from google.protobuf.message import Message
 
 from heyhi import files, slurm
 from heyhi.capture import Captured, Line, Remark, capture, hash_of
-from heyhi.compose import Composer
+from heyhi.config.composer import Composer
+from heyhi.config.schema import load_messages
+from heyhi.config.search import find_base
 from heyhi.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
 from heyhi.errors import ConfigError, HeyhiError, UsageError
 from heyhi.grid import Single, expand_placed
 from heyhi.intercept import asks_to_show
 from heyhi.invocation import Invocation, parse_argv
 from heyhi.project import Project
-from heyhi.protos import load_messages
 from heyhi.runs import Run, read_state, real_path
-from heyhi.search import find_base
 from heyhi.secret_names import Secrets
 
 __all__ = ["Batch", "BatchError", "Entry", "compose_lines", "lines_of_stdin", "read_batch"]

@@ -19,20 +19,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heyhi import batch, drivers, html
+from heyhi import batch, drivers
 from heyhi.agenda import make_agenda, read_states
 from heyhi.capture import Captured, Line
-from heyhi.compose import Composer
+from heyhi.config import notebooks
+from heyhi.config.composer import Composer
+from heyhi.config.overrides import NULL, escape_word
+from heyhi.config.schema import load_messages
+from heyhi.config.search import find_base
 from heyhi.draft import make_draft
 from heyhi.errors import HeyhiError, UsageError, did_you_mean
 from heyhi.files import write_whole
 from heyhi.invocation import Invocation, Mode, parse_argv
 from heyhi.listing import Listing
-from heyhi.overrides import NULL, escape_word
 from heyhi.project import display, find_project
-from heyhi.protos import load_messages
 from heyhi.records import batch_records
-from heyhi.search import find_base
 from heyhi.stored import of_batch
 from heyhi.tables import columns, frame
 
@@ -114,7 +115,7 @@ class Batch:
         try:
             return self._listing("gentle_start", every=True)._repr_html_()
         except HeyhiError as problem:  # of no run, or of one that is to be mended by another line yet
-            return html.table((), caption=repr(self), notes=str(problem).splitlines())
+            return notebooks.table((), caption=repr(self), notes=str(problem).splitlines())
 
     def summary(self) -> "pd.DataFrame":
         """What came of its runs so far, a row a run, as `heyhi.summary` has it. Raises BatchError."""

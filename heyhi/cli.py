@@ -22,7 +22,7 @@ from heyhi.texts import joined, on_one_line, shown
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from heyhi.compose import Composition
+    from heyhi.config.composer import Composition
     from heyhi.draft import Draft
     from heyhi.elsewhere import Place
     from heyhi.job import Main
@@ -231,8 +231,8 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
     A run that lives elsewhere is waited for.
     """
     from heyhi import gpus
+    from heyhi.config.schema import load_messages
     from heyhi.launch import launch_order
-    from heyhi.protos import load_messages
 
     path, number, mode = argv
     (order,) = _read_orders(path, [number])
@@ -245,7 +245,7 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
 def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
     """`run.py --on-slurm FOLDER`: be a rank of the job that does the run in a folder, which says all else."""
     from heyhi import ranks, runs
-    from heyhi.protos import load_messages
+    from heyhi.config.schema import load_messages
 
     (folder,) = argv
     run = runs.Run("", Path(folder))
@@ -297,9 +297,9 @@ def _have_environment(wanted: "Mapping[str, Kept]") -> None:
 
 
 def _compose(invocation: Invocation, project: Project) -> tuple[type["Message"], "Composition", Path]:
-    from heyhi.compose import compose
-    from heyhi.protos import load_messages
-    from heyhi.search import find_base
+    from heyhi.config.composer import compose
+    from heyhi.config.schema import load_messages
+    from heyhi.config.search import find_base
 
     meta_class = load_messages(project)
     base = find_base(invocation.cfg, project)
@@ -388,25 +388,25 @@ def _print_result(run: "Run") -> bool:
 
 
 def _show(invocation: Invocation, project: Project, composition: "Composition", base: Path) -> None:
-    from heyhi import prototxt
+    from heyhi.config import prototxt
 
     if invocation.print_out_dir:
         _print_path(_draft(invocation, project, composition, base).run.folder)
     if invocation.print_text:
         _print(prototxt.write_text(composition.config))
     if invocation.print_flat or invocation.print_flat_all:
-        from heyhi import views
+        from heyhi.config import views
 
         lines = views.flat_lines(composition.config, with_all=invocation.print_flat_all)
         _print("\n".join(lines))
     if invocation.help_cfg is not None:
-        from heyhi import describe
+        from heyhi.config import explain
 
-        _print(shown("\n".join(describe.flags(project, composition.config, invocation.help_cfg))))
+        _print(shown("\n".join(explain.flags(project, composition.config, invocation.help_cfg))))
     if invocation.explain is not None:
-        from heyhi import describe
+        from heyhi.config import explain
 
-        lines = describe.layers(project, composition, base, invocation.overrides, invocation.explain)
+        lines = explain.layers(project, composition, base, invocation.overrides, invocation.explain)
         _print(shown("\n".join(lines)))
 
 

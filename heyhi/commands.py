@@ -59,7 +59,7 @@ from heyhi.project import Project, find_project
 from heyhi.texts import on_one_line, quoted, shown
 
 if TYPE_CHECKING:
-    from heyhi.compose import Composer
+    from heyhi.config.composer import Composer
     from heyhi.runs import Run, RunState
     from heyhi.shells import Shell
 
@@ -120,7 +120,7 @@ def init(words: Sequence[str]) -> int:
 
 def protos(words: Sequence[str]) -> int:
     """Make the generated modules, also over edited ones."""
-    from heyhi.protos import generate
+    from heyhi.config.schema import generate
 
     _no_more(words, "protos")
     project = find_project()
@@ -131,10 +131,10 @@ def protos(words: Sequence[str]) -> int:
 
 def pp(words: Sequence[str]) -> int:
     """Show a composed config."""
-    from heyhi import prototxt
-    from heyhi.compose import compose
-    from heyhi.schemas import read_schemas
-    from heyhi.search import find_base
+    from heyhi.config import prototxt
+    from heyhi.config.composer import compose
+    from heyhi.config.descriptors import read_schemas
+    from heyhi.config.search import find_base
 
     if not words or words[0].startswith("-"):
         raise UsageError("usage: heyhi pp CFG [overrides]")
@@ -148,8 +148,8 @@ def pp(words: Sequence[str]) -> int:
 
 def validate(words: Sequence[str]) -> int:
     """Compose every config under conf/; status 2 if any is wrong."""
-    from heyhi.compose import Composer
-    from heyhi.schemas import read_schemas
+    from heyhi.config.composer import Composer
+    from heyhi.config.descriptors import read_schemas
 
     _no_more(words, "validate")
     project = find_project()
@@ -436,8 +436,8 @@ def _batch_parser(command: str) -> Parser:
 
 def _problem_of(path: Path, project: Project, composer: "Composer") -> ConfigError | None:
     """What is wrong with a config, or with a chunk that others include."""
-    from heyhi import prototxt
-    from heyhi.schemas import read_schemas
+    from heyhi.config import prototxt
+    from heyhi.config.descriptors import read_schemas
 
     schemas = read_schemas(project)
     try:
@@ -463,8 +463,8 @@ def _problem_of_chunk(path: Path, composer: "Composer", cls: type[Any]) -> Confi
 
 def _nearest_problem(path: Path, project: Project) -> ConfigError:
     """The error of the type that a chunk fits furthest: most likely the one that was meant."""
-    from heyhi import prototxt
-    from heyhi.schemas import read_schemas
+    from heyhi.config import prototxt
+    from heyhi.config.descriptors import read_schemas
 
     found: list[tuple[tuple[int, ...], ConfigError]] = []
     for cls in read_schemas(project).types:

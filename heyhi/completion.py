@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi import files
+from heyhi.config.search import SUFFIX
 from heyhi.errors import HeyhiError, ProjectError
 from heyhi.invocation import Parser, run_py_parser
 from heyhi.project import Project, find_project
-from heyhi.search import SUFFIX
 from heyhi.words import Candidate, for_bash, paths, split, steps
 
 if TYPE_CHECKING:
-    from heyhi.outline import Outline
+    from heyhi.config.outline import Outline
     from heyhi.suggestions import Suggestions
 
 __all__ = ["PLACES", "Command", "NotOurs", "answer", "complete"]
@@ -257,7 +257,7 @@ def _suggestions(line: _Line) -> "Suggestions | None":
 
 def _outline(project: Project) -> "Outline | None":
     """The schemas as they were when modules were made of them last; None if that is not known."""
-    from heyhi.outline import OUTLINE, read_outline
+    from heyhi.config.outline import OUTLINE, read_outline
 
     try:
         return read_outline(files.read(project.conf / OUTLINE))

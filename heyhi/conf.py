@@ -49,9 +49,9 @@ def __getattr__(name: str) -> Any:
         project = find_project()
         return project.conf if name == "CONF_ROOT" else project.root
     if name == "ROOT_CFG_CLASS":
-        from heyhi.config import frozen_class
+        from heyhi.config.frozen import frozen_class
+        from heyhi.config.schema import load_messages
         from heyhi.project import find_project
-        from heyhi.protos import load_messages
 
         return frozen_class(load_messages(find_project()))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import claim, files, fingerprints, ownership, prototxt, runs, views
-from heyhi.compose import Composer, Composition
+from heyhi import claim, files, fingerprints, ownership, runs
+from heyhi.config import prototxt, views
+from heyhi.config.composer import Composer, Composition
 from heyhi.errors import UsageError
 from heyhi.invocation import Invocation, Mode
 from heyhi.order import Order

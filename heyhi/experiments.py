@@ -13,17 +13,18 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import deaths, files, guard, html, launch, ownership, results, runs, slurm
-from heyhi.compose import compose
+from heyhi import deaths, files, guard, launch, ownership, results, runs, slurm
+from heyhi.config import notebooks
+from heyhi.config.composer import compose
+from heyhi.config.schema import load_messages
+from heyhi.config.search import find_base
 from heyhi.draft import Draft, make_draft
 from heyhi.errors import RefusedError, UsageError
 from heyhi.invocation import Invocation, Mode
 from heyhi.job import Main, claimed
 from heyhi.plan import Action, make_plan
 from heyhi.project import Project, find_project
-from heyhi.protos import load_messages
 from heyhi.runs import EXP_ID_PATTERN, Queue, Run
-from heyhi.search import find_base
 from heyhi.start import start
 
 __all__ = [
@@ -100,7 +101,7 @@ class ExperimentDir:
             rows += results.scalars(results.read(self._run)).items()
         except (OSError, ValueError):
             pass  # there is none yet, or it is damaged: `heyhi summary` says so
-        return html.table(rows, caption=self._run.id)
+        return notebooks.table(rows, caption=self._run.id)
 
     @property
     def job_id_path(self) -> Path:

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf.message import Message
 
-from heyhi import claim, deaths, elsewhere, failures, files, guard, prototxt, results, room, runs
-from heyhi.config import freeze
+from heyhi import claim, deaths, elsewhere, failures, files, guard, results, room, runs
+from heyhi.config import prototxt
+from heyhi.config.frozen import freeze
 from heyhi.elsewhere import Place
 from heyhi.environment import Requeued
 from heyhi.errors import ConfigError, LaunchError

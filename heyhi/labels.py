@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from heyhi.overrides import SELECT
+from heyhi.config.overrides import SELECT
+from heyhi.config.views import LAUNCHER
 from heyhi.records import Record
 from heyhi.texts import as_utf8
-from heyhi.views import LAUNCHER
 
 __all__ = ["choices", "config_of", "end_of", "is_launcher", "names_of", "owner_of"]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heyhi import html, slurm, views
+from heyhi import slurm
 from heyhi.agenda import Agenda, Item, Kind
+from heyhi.config import notebooks, views
 from heyhi.errors import some_of
 
 __all__ = ["Listing", "json_lines", "lines", "summary"]
@@ -62,7 +63,7 @@ class Listing:
             for item in shown
         ]
         header = ("", "run", "status: what will be done", "after", "from") if rows else ()
-        return html.table(rows, header, notes=list(summary(self._agenda)))
+        return notebooks.table(rows, header, notes=list(summary(self._agenda)))
 
 
 def summary(agenda: Agenda) -> Iterator[str]:

@@ -13,17 +13,18 @@ from typing import Any, cast
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from heyhi import fields, prototxt, runs, views
-from heyhi.compose import Composer
-from heyhi.config import Frozen, editable, freeze
+from heyhi import runs
+from heyhi.config import fields, prototxt, views
+from heyhi.config.composer import Composer
+from heyhi.config.fields import fields_of, inner_type, type_of
+from heyhi.config.frozen import Frozen, editable, freeze
+from heyhi.config.overrides import NULL, parse_override, split_key
+from heyhi.config.scalars import write_bytes
+from heyhi.config.schema import load_message_types, load_messages
+from heyhi.config.search import find_base
 from heyhi.errors import ConfigError
-from heyhi.fields import fields_of, inner_type, type_of
-from heyhi.overrides import NULL, parse_override, split_key
 from heyhi.project import Project, display, find_project
-from heyhi.protos import load_message_types, load_messages
 from heyhi.runs import Run
-from heyhi.scalars import write_bytes
-from heyhi.search import find_base
 
 __all__ = [
     "conf_get",

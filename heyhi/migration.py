@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, prototxt, runs, views
-from heyhi.compose import Composer
+from heyhi import files, runs
+from heyhi.config import prototxt, views
+from heyhi.config.composer import Composer
+from heyhi.config.descriptors import read_schemas
 from heyhi.draft import drift_from, recompose
 from heyhi.errors import HeyhiError, some_of
 from heyhi.project import Project
 from heyhi.runs import Run
-from heyhi.schemas import read_schemas
 
 __all__ = ["Checked", "check"]
 

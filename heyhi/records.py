@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heyhi import deaths, files, results, runs
+from heyhi.config.overrides import SELECT, join_key
 from heyhi.finding import Found, is_run_folder
 from heyhi.kept import Kept, stamp_of
-from heyhi.overrides import SELECT, join_key
 from heyhi.project import Project, moved
 from heyhi.runs import STARTING, Run, RunState, Status
 from heyhi.texts import TooDeepError, as_utf8, from_json
@@ -95,7 +95,7 @@ def batch_records(batch: "StoredBatch", states: Mapping[Path, RunState] | None =
 
 def _composed(record: Record, entry: "Planned", batch: "StoredBatch") -> Record:
     """The record of a run that is not there yet, with what was composed for it."""
-    from heyhi import views
+    from heyhi.config import views
 
     try:
         config = views.to_dict(batch.config_of(entry), with_defaults=True)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from heyhi import files
-from heyhi.outline import Field, Outline
-from heyhi.overrides import escape_word, split_key, unescape_word
+from heyhi.config.outline import Field, Outline
+from heyhi.config.overrides import escape_word, split_key, unescape_word
+from heyhi.config.search import INCLUDES, Search
 from heyhi.project import ROOT_DIR, Project
-from heyhi.search import INCLUDES, Search
 
 __all__ = ["Sketch", "Sketcher", "read_sketch", "text_of"]
 

@@ -55,7 +55,7 @@ def wants_local(config: "Message") -> bool:
 
 
 def _chooses(config: "Message", what: str) -> bool:
-    from heyhi.views import LAUNCHER  # heavy, and not needed to ask Slurm
+    from heyhi.config.views import LAUNCHER  # heavy, and not needed to ask Slurm
 
     field = config.DESCRIPTOR.fields_by_name.get(LAUNCHER)
     if field is None or field.message_type is None or not config.HasField(LAUNCHER):
@@ -66,7 +66,7 @@ def _chooses(config: "Message", what: str) -> bool:
 
 def launcher_of(config: "Message") -> "Message":
     """The `slurm` message in the launcher of a config that wants Slurm."""
-    from heyhi.views import LAUNCHER
+    from heyhi.config.views import LAUNCHER
 
     asked: "Message" = getattr(config, LAUNCHER).slurm
     return asked

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi.outline import Field, Outline
-from heyhi.overrides import NULL, SELECT, join_key, split_key
+from heyhi.config.outline import Field, Outline
+from heyhi.config.overrides import NULL, SELECT, join_key, split_key
+from heyhi.config.search import INCLUDES, SUFFIX, Search, find_base
 from heyhi.project import Project
-from heyhi.search import INCLUDES, SUFFIX, Search, find_base
 from heyhi.sketch import Sketcher, read_sketch, text_of
 from heyhi.words import Candidate, paths, steps
 

@@ -291,7 +291,7 @@ def group(
 
 
 def _tells(name: str, values: list[Any]) -> bool:
-    from heyhi.views import LAUNCHER
+    from heyhi.config.views import LAUNCHER
 
     return len({repr(value) for value in values}) > 1 and name.partition(".")[0] != LAUNCHER
 

@@ -23,14 +23,14 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from heyhi.batch import Batch, BatchError, compose_lines
 from heyhi.capture import Captured, Line
-from heyhi.compose import Composition, compose
+from heyhi.config.composer import Composition, compose
+from heyhi.config.fields import fields_of, key_text, map_value
+from heyhi.config.outline import OUTLINE
+from heyhi.config.scalars import scalar_of
+from heyhi.config.schema import generate
 from heyhi.errors import ConfigError
-from heyhi.fields import fields_of, key_text, map_value
-from heyhi.outline import OUTLINE
 from heyhi.project import Project
-from heyhi.protos import generate
 from heyhi.runs import Run, Status, this_host
-from heyhi.scalars import scalar_of
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster
@@ -63,7 +63,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Any:
     subprocess.run([*command, "demo.proto"], check=True)
     sys.path.insert(0, str(folder))
     module = importlib.import_module("demo_pb2")
-    from heyhi.config import add_methods
+    from heyhi.config.frozen import add_methods
 
     add_methods(module.DESCRIPTOR)
     return module

@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import cli, fingerprints, protos, runs, slurm
+from heyhi import cli, fingerprints, runs, slurm
+from heyhi.config import schema
 from heyhi.project import Project
 from heyhi.runs import Run, RunState, Status
 from tests.syscalls import KILL, TORN, Call, supervise
@@ -82,7 +83,7 @@ class World:
             (self.outside / name).touch()
             (self.outside / name).chmod(0o666)  # a child may be another user
         shutil.copytree(DATA / "project", self.project)
-        protos.generate(Project(self.project))
+        schema.generate(Project(self.project))
         _make_slurm(self.outside / "bin")
         self._have_environment()
 
@@ -160,7 +161,7 @@ class World:
         """Do them, and import in this process what they import: so a child does not."""
         import importlib
 
-        protos.load_messages(Project(self.project))
+        schema.load_messages(Project(self.project))
         modules = self.outside / "modules.txt"
         for command in commands:
 
@@ -1050,16 +1051,16 @@ def _protos(world: World) -> Callable[[], int]:
 
 def _check_protos(world: World, point: Point) -> Iterator[str]:
     conf = world.project / "conf"
-    made = [path for path in protos._generated(Project(world.project)) if path.exists()]
-    torn = [path.name for path in made if not protos._made_from(path)]
+    made = [path for path in schema._generated(Project(world.project)) if path.exists()]
+    torn = [path.name for path in made if not schema._made_from(path)]
     if torn:
         yield f"torn: {' '.join(torn)}"
     said = world.call(_protos(world))
     if said.status or "Traceback" in said.err:
         yield f"the next one: exit status {said.status}: {last_line(said.err)}"
-    if not protos._is_fresh(Project(world.project)):
+    if not schema._is_fresh(Project(world.project)):
         yield "the next one does not make them fresh"
-    left = [path.name for path in conf.iterdir() if path.name == protos._WORK or ".partial" in path.name]
+    left = [path.name for path in conf.iterdir() if path.name == schema._WORK or ".partial" in path.name]
     if left:
         yield f"left: {' '.join(left)}"
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import heyhi
-from heyhi import commands, describe
+from heyhi import commands
 from heyhi.cli import load
-from heyhi.config import Frozen
+from heyhi.config import explain
+from heyhi.config.frozen import Frozen
 from heyhi.experiments import ExperimentDir
 from heyhi.invocation import run_py_parser
 from heyhi.project import Project
@@ -116,7 +117,7 @@ def _signature(value: Any) -> str:
 def _launcher() -> Iterator[str]:
     project = Project(HERE)
     composition = load("conf/c02_sup_train/sl.prototxt", ["Ilauncher=slurm_8gpus"], str(HERE / "run.py"))
-    lines = describe.flags(project, composition.config, "launcher.slurm")
+    lines = explain.flags(project, composition.config, "launcher.slurm")
     yield from ("```text", *lines, "```")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from heyhi.commands import _COMMANDS
 from heyhi.completion import NotOurs, answer, complete
-from heyhi.outline import OUTLINE
+from heyhi.config.outline import OUTLINE
 from heyhi.words import split
 from tests.conftest import DATA, FULL, ComposeText, Garden
 
@@ -347,7 +347,7 @@ def test_a_key_press_loads_little(garden: Garden) -> None:
         "google",
         "run",
     }
-    ours = {"heyhi.compose", "heyhi.protos", "heyhi.cli", "heyhi.runs"}
+    ours = {"heyhi.config.composer", "heyhi.config.schema", "heyhi.cli", "heyhi.runs"}
     assert "heyhi.suggestions" in loaded
     assert not loaded & (heavy | ours)
     status, words, err = press(garden, "python run.py --wa", code)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from heyhi.config.overrides import SELECT
 from heyhi.labels import choices, config_of, end_of, names_of, owner_of
-from heyhi.overrides import SELECT
 from heyhi.records import Record
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from heyhi.config.schema import _sources_hash, _with_header
 from heyhi.project import Project
-from heyhi.protos import _sources_hash, _with_header
 from tests.batches import CARROT, write_batch
 from tests.conftest import Done, Garden
 

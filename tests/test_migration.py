@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from heyhi.batch import Batch
+from heyhi.config.descriptors import Schemas
 from heyhi.draft import make_order
 from heyhi.launch import freeze
 from heyhi.migration import check
-from heyhi.schemas import Schemas
 from tests.conftest import BatchOf
 
 

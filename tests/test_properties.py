@@ -12,14 +12,14 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from heyhi import prototxt
-from heyhi.compose import Composition
-from heyhi.config import freeze
+from heyhi.config import prototxt
+from heyhi.config.composer import Composition
+from heyhi.config.fields import fields_of, inner_type, map_key, map_value
+from heyhi.config.frozen import freeze
+from heyhi.config.outline import read_outline
+from heyhi.config.views import fingerprint, flat_lines, with_defaults
 from heyhi.errors import ConfigError
-from heyhi.fields import fields_of, inner_type, map_key, map_value
-from heyhi.outline import read_outline
 from heyhi.sketch import read_sketch
-from heyhi.views import fingerprint, flat_lines, with_defaults
 from tests.conftest import ComposeText, sketch_of
 
 many = settings(derandomize=True, deadline=None, database=None, max_examples=150)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from heyhi import deaths, records, runs
+from heyhi.config.descriptors import Schemas
 from heyhi.finding import find_runs
 from heyhi.project import Project
 from heyhi.records import Record, batch_records, read_records
 from heyhi.runs import Status, this_host
-from heyhi.schemas import Schemas
 from heyhi.stored import of_batch
 from tests.conftest import BatchOf, Garden, end_as
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from heyhi.config.includes import Loader
+from heyhi.config.outline import Outline, read_outline
+from heyhi.config.prototxt import parse
 from heyhi.errors import ConfigError
-from heyhi.includes import Loader
-from heyhi.outline import Outline, read_outline
-from heyhi.prototxt import parse
 from heyhi.sketch import Sketcher, read_sketch, text_of
 from tests.conftest import FULL, ComposeText, sketch_of
 

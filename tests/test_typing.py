@@ -18,8 +18,8 @@ from typing import Any, Literal
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from heyhi.config.schema import generate
 from heyhi.project import Project
-from heyhi.protos import generate
 from tests.conftest import DATA
 
 # A second schema, of the other syntax, whose types the first one uses.

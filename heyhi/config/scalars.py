@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from google.protobuf import text_encoding
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
+from heyhi.config.overrides import escape_word, unescape_word
 from heyhi.errors import did_you_mean, shortened
-from heyhi.overrides import escape_word, unescape_word
 
 __all__ = [
     "INT_TYPES",

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from heyhi.fields import Path, set_text, settled
-from heyhi.overrides import split_key
+from heyhi.config.fields import Path, set_text, settled
+from heyhi.config.overrides import split_key
 
 
 def apply(message: Any, *lines: str) -> list[str]:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from google.protobuf.descriptor import Descriptor
 
+from heyhi.config.fields import steps
+from heyhi.config.overrides import NULL, Override
 from heyhi.errors import ConfigError
-from heyhi.fields import steps
-from heyhi.overrides import NULL, Override
 
 __all__ = ["Change", "canonical_order"]
 

@@ -8,8 +8,8 @@ conf/.heyhi_protos.json      written beside the generated modules, of the same s
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heyhi.overrides import escape_word
-from heyhi.search import INCLUDES
+from heyhi.config.overrides import escape_word
+from heyhi.config.search import INCLUDES
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor_pb2 import (

@@ -8,11 +8,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from heyhi import html, prototxt
-from heyhi.config import freeze
+from heyhi.config import notebooks, prototxt
+from heyhi.config.frozen import freeze
 from tests.conftest import Garden
 
-HERE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent.parent.parent
 NOTEBOOK = HERE / "docs" / "notebook.ipynb"
 
 
@@ -23,7 +23,7 @@ def cells(text: str) -> list[list[str]]:
 
 
 def test_all_that_is_shown_is_escaped() -> None:
-    text = html.table([("<b>", None)], ["<i>"], caption="<u>", notes=["<s>"])
+    text = notebooks.table([("<b>", None)], ["<i>"], caption="<u>", notes=["<s>"])
     assert cells(text) == [["&lt;i&gt;"], ["&lt;b&gt;", ""]]
     assert not re.search("<[bius]>", text.replace("<b>&lt;u&gt;</b>", ""))
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from heyhi import prototxt, views
+from heyhi.config import prototxt, views
+from heyhi.config.descriptors import SCHEMAS, are_kept, read_schemas
+from heyhi.config.schema import generate
 from heyhi.errors import ConfigError, ProjectError
 from heyhi.project import Project
-from heyhi.protos import generate
-from heyhi.schemas import SCHEMAS, are_kept, read_schemas
+from tests.config.test_schema import PARTS, SCHEMA
 from tests.conftest import DATA, FULL
-from tests.test_protos import PARTS, SCHEMA
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from heyhi.fields import fields_of, in_oneof, map_value
-from heyhi.outline import OUTLINE, Field, Outline, read_outline
+from heyhi.config.fields import fields_of, in_oneof, map_value
+from heyhi.config.outline import OUTLINE, Field, Outline, read_outline
+from heyhi.config.scalars import scalar_of
+from heyhi.config.schema import generate
 from heyhi.project import Project
-from heyhi.protos import generate
-from heyhi.scalars import scalar_of
 
 
 @pytest.fixture

@@ -17,9 +17,18 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescript
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from heyhi.config.fields import (
+    copy_of,
+    fields_of,
+    in_oneof,
+    inner_type,
+    map_value,
+    oneofs_of,
+    scalar_value,
+    type_of,
+)
+from heyhi.config.scalars import python_value, scalar_of
 from heyhi.errors import did_you_mean
-from heyhi.fields import copy_of, fields_of, in_oneof, inner_type, map_value, oneofs_of, scalar_value, type_of
-from heyhi.scalars import python_value, scalar_of
 
 __all__ = ["Frozen", "add_methods", "editable", "freeze", "frozen_class"]
 
@@ -53,14 +62,14 @@ class Frozen:
         return copy_of(self._message)
 
     def to_dict(self, *, with_defaults: bool = False, with_all: bool = False) -> dict[str, Any]:
-        """See `heyhi.views.to_dict`."""
-        from heyhi.views import to_dict  # here: few processes ask for a view
+        """See `heyhi.config.views.to_dict`."""
+        from heyhi.config.views import to_dict  # here: few processes ask for a view
 
         return to_dict(editable(self), with_defaults=with_defaults, with_all=with_all)
 
     def to_str_with_defaults(self) -> str:
         """The config as text, with the explicit defaults of the schema filled in."""
-        from heyhi.views import with_defaults
+        from heyhi.config.views import with_defaults
 
         return _text(with_defaults(editable(self)))
 
@@ -107,7 +116,7 @@ class Frozen:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of it."""
-        from heyhi.html import of_config
+        from heyhi.config.notebooks import of_config
 
         return of_config(editable(self))
 

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from heyhi.config.overrides import escape_word, join_key, parse_override, split_key, unescape_word
 from heyhi.errors import ConfigError
-from heyhi.overrides import escape_word, join_key, parse_override, split_key, unescape_word
 
 SPLIT = {
     "lr=0.1": ("lr", "0.1"),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.compose import compose
-from heyhi.includes import Loader
-from heyhi.search import find_base
+from heyhi.config.composer import compose
+from heyhi.config.includes import Loader
+from heyhi.config.search import find_base
 from tests.conftest import ComposeText, problem, show
 
 # ---- Nested includes ----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Schemas to Python: `conf/X.proto` -> `X_pb2.py`, `X_pb2.pyi`, `X_cfgs.py`, `X_cfgs.pyi`.
 
     X_pb2     editable messages, as protoc makes them, with to_frozen() and the like added
-    X_cfgs    frozen configs (heyhi.config), with the comments of the .proto
+    X_cfgs    frozen configs (heyhi.config.frozen), with the comments of the .proto
 
 Each generated file says in its first line what it was made from and what its content hashes to: so a
 stale one is noticed and made anew before anything imports it, and one edited by hand is never
@@ -22,11 +22,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import google.protobuf
 
 from heyhi import files
+from heyhi.config.descriptors import SCHEMAS, are_kept, pack, schema_error, schema_files
+from heyhi.config.outline import OUTLINE
 from heyhi.errors import ConfigError, HeyhiError, ProjectError
 from heyhi.log import say_error
-from heyhi.outline import OUTLINE
 from heyhi.project import Project, display, find_project, running_programs
-from heyhi.schemas import SCHEMAS, are_kept, pack, schema_error, schema_files
 from heyhi.texts import NOT_UTF8, line_of
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _disk_errors(project: Project) -> Iterator[None]:
 def _sources_hash(project: Project) -> str:
     """Of the schemas, and of what makes modules of them: this code and the protobuf release."""
     digest = hashlib.sha256(google.protobuf.__version__.encode())
-    makers = (Path(__file__).with_name(name) for name in ("protos.py", "protos_text.py", "outline.py"))
+    makers = (Path(__file__).with_name(name) for name in ("schema.py", "stubs.py", "outline.py"))
     for path in (*makers, *schema_files(project)):
         try:
             data = files.read(path)
@@ -284,12 +284,12 @@ def _run_protoc(project: Project, lock: IO[str]) -> dict[str, str]:
     )
     if done.returncode:
         raise schema_error(project, done.stderr.splitlines())
-    from heyhi import protos_text
+    from heyhi.config import stubs
 
     work = project.conf / _WORK
     made = {path.name: path.read_text(encoding="utf-8") for path in (work / "conf").iterdir()}
     try:
-        return protos_text.complete(made, (work / _DESCRIBED).read_bytes())
+        return stubs.complete(made, (work / _DESCRIBED).read_bytes())
     except ConfigError as problem:
         raise ConfigError(display(project.root / problem.where), problem.problem) from None
 

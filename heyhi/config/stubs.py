@@ -17,8 +17,8 @@ from google.protobuf.descriptor_pb2 import (
     OneofDescriptorProto,
 )
 
+from heyhi.config.outline import OUTLINE, write_outline
 from heyhi.errors import ConfigError
-from heyhi.outline import OUTLINE, write_outline
 
 __all__ = ["RESERVED", "check_schemas", "complete"]
 
@@ -176,7 +176,7 @@ def _messages(schema: FileDescriptorProto) -> Iterator[tuple[str, DescriptorProt
 
 
 def _pb2(text: str) -> str:
-    return text + "\nfrom heyhi.config import add_methods as _add_methods\n_add_methods(DESCRIPTOR)\n"
+    return text + "\nfrom heyhi.config.frozen import add_methods as _add_methods\n_add_methods(DESCRIPTOR)\n"
 
 
 def _pb2_pyi(text: str, schema: FileDescriptorProto) -> str:
@@ -213,7 +213,7 @@ def _cfgs(schema: FileDescriptorProto, stem: str) -> str:
         '"""Frozen configs; what their fields are is in the .pyi beside this file."""',
         "",
         f"from conf import {stem}_pb2 as _pb2",
-        "from heyhi.config import frozen_class as _frozen",
+        "from heyhi.config.frozen import frozen_class as _frozen",
         "",
     ]
     for enum in schema.enum_type:
@@ -285,7 +285,7 @@ class _Stub:
             "from collections.abc import Mapping as _Mapping, Sequence as _Sequence",
             "from typing import Any as _Any, Literal as _Literal",
             "",
-            "from heyhi.config import Frozen as _Frozen",
+            "from heyhi.config.frozen import Frozen as _Frozen",
             f"from conf import {_stem(self._schema)}_pb2 as _pb2",
         ]
         for name in sorted(self._imports):

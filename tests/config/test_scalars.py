@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heyhi.scalars import Scalar, python_value, scalar_of, shortest_float
+from heyhi.config.scalars import Scalar, python_value, scalar_of, shortest_float
 
 
 def scalar_type(demo: Any, name: str) -> Scalar:

@@ -17,9 +17,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescrip
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from heyhi.config.overrides import NULL, SELECT, join_key
+from heyhi.config.scalars import Scalar, python_value, scalar_of, unicode_text
 from heyhi.errors import did_you_mean, shortened
-from heyhi.overrides import NULL, SELECT, join_key
-from heyhi.scalars import Scalar, python_value, scalar_of, unicode_text
 
 __all__ = [
     "DEEPEST",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heyhi import prototxt
+from heyhi.config import prototxt
 from heyhi.errors import ConfigError
 
 # text of a MetaCfg -> what is wrong with it, after `f:`

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from heyhi import fields, prototxt
+from heyhi.config import fields, prototxt
+from heyhi.config.fields import Path as Key
+from heyhi.config.overrides import join_key, split_key
+from heyhi.config.search import INCLUDES, Search
 from heyhi.errors import ConfigError, told_at
-from heyhi.fields import Path as Key
-from heyhi.overrides import join_key, split_key
 from heyhi.project import Project, display
-from heyhi.search import INCLUDES, Search
 
 __all__ = ["FileLayer", "Loader", "Spot", "has_includes", "task_name"]
 

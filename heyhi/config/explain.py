@@ -9,14 +9,14 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from heyhi import fields, prototxt, views
-from heyhi.compose import Composition, Layer, OverrideLayer, compose
+from heyhi.config import fields, prototxt, views
+from heyhi.config.composer import Composition, Layer, OverrideLayer, compose
+from heyhi.config.includes import FileLayer
+from heyhi.config.overrides import join_key, split_key
+from heyhi.config.scalars import scalar_of
+from heyhi.config.schema import Doc, load_docs
 from heyhi.errors import ConfigError, did_you_mean
-from heyhi.includes import FileLayer
-from heyhi.overrides import join_key, split_key
 from heyhi.project import Project
-from heyhi.protos import Doc, load_docs
-from heyhi.scalars import scalar_of
 
 __all__ = ["flags", "layers"]
 

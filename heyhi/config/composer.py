@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, cast
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from heyhi import fields
-from heyhi.canonical import Change, canonical_order
+from heyhi.config import fields
+from heyhi.config.canonical import Change, canonical_order
+from heyhi.config.fields import Path as Key
+from heyhi.config.includes import FileLayer, Loader, Spot, has_includes, task_name
+from heyhi.config.overrides import NULL, Override, join_key, parse_override, split_key
+from heyhi.config.search import INCLUDES, SUFFIX
 from heyhi.errors import ConfigError, did_you_mean, told_at
-from heyhi.fields import Path as Key
-from heyhi.includes import FileLayer, Loader, Spot, has_includes, task_name
-from heyhi.overrides import NULL, Override, join_key, parse_override, split_key
 from heyhi.project import Project, display
-from heyhi.search import INCLUDES, SUFFIX
 
 __all__ = ["Composer", "Composition", "Layer", "OverrideLayer", "compose"]
 

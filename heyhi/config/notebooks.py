@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from google.protobuf.message import Message
 
-from heyhi import views
+from heyhi.config import views
 
 __all__ = ["of_config", "table"]
 

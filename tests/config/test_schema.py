@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from heyhi.config.descriptors import SCHEMAS, are_kept
+from heyhi.config.outline import OUTLINE
+from heyhi.config.schema import ensure_fresh, generate
 from heyhi.errors import ConfigError, ProjectError
-from heyhi.outline import OUTLINE
 from heyhi.project import Project
-from heyhi.protos import ensure_fresh, generate
-from heyhi.schemas import SCHEMAS, are_kept
 from tests import check_protos
 from tests.conftest import Done, Garden, wait_until
 
@@ -163,8 +163,9 @@ def test_modules_of_the_project_do_not_stand_in_for_those_that_protoc_needs(fres
 def test_fresh_modules_cost_no_process_and_no_import_of_what_makes_them(fresh: Garden) -> None:
     generate(Project(fresh.root))
     code = (
-        "import sys; from heyhi import protos, project; protos.load_messages(project.find_project());"
-        "heavy = {'json', 'subprocess', 'tempfile', 'shutil', 'grpc', 'grpc_tools', 'heyhi.protos_text'};"
+        "import sys; from heyhi import project; from heyhi.config import schema;"
+        "schema.load_messages(project.find_project());"
+        "heavy = {'json', 'subprocess', 'tempfile', 'shutil', 'grpc', 'grpc_tools', 'heyhi.config.stubs'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert fresh.python("-c", code) == Done(0, "[]\n", "")
@@ -194,8 +195,9 @@ def test_stale_modules_imported_before_heyhi_are_refused_once(fresh: Garden) -> 
 
 def test_two_projects_in_one_process_are_refused(fresh: Garden, garden: Garden) -> None:
     code = (
-        "import sys; from pathlib import Path; from heyhi import project, protos\n"
-        "for root in sys.argv[1:]: protos.load_messages(project.Project(Path(root)))"
+        "import sys; from pathlib import Path; from heyhi import project\n"
+        "from heyhi.config import schema\n"
+        "for root in sys.argv[1:]: schema.load_messages(project.Project(Path(root)))"
     )
     done = fresh.python("-c", code, str(fresh.root), str(garden.root))
     assert done.err.splitlines()[-1] == (
@@ -359,7 +361,8 @@ def test_twenty_processes_start_at_once_in_a_stale_project(fresh: Garden) -> Non
 # Dies as by kill -9 when the n-th of the new modules is to be moved into place; 0: when protoc is called.
 KILLED = """\
 import os, subprocess, sys
-from heyhi import project, protos
+from heyhi import project
+from heyhi.config import schema
 left = int(sys.argv[1])
 def die_at_last(*arguments, real=os.replace, **options):
     global left
@@ -370,7 +373,7 @@ def die_at_last(*arguments, real=os.replace, **options):
 os.replace = die_at_last
 if left == 0:
     subprocess.run = die_at_last
-protos.generate(project.find_project())
+schema.generate(project.find_project())
 """
 
 

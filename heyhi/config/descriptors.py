@@ -74,7 +74,7 @@ def _read(project: Project, sources: str) -> Schemas:
         except (LookupError, TypeError, ValueError):
             pass  # damaged in a way that its hash does not show
     described = _describe(project)
-    from heyhi.protos_text import check_schemas
+    from heyhi.config.stubs import check_schemas
 
     with_place = check_schemas(described)
     if with_place is not None:

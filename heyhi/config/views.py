@@ -20,7 +20,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from heyhi.fields import (
+from heyhi.config.fields import (
     Path,
     copy_of,
     fields_of,
@@ -32,8 +32,8 @@ from heyhi.fields import (
     scalar_value,
     type_of,
 )
-from heyhi.overrides import NULL, SELECT, escape_word, join_key
-from heyhi.scalars import python_value, write_bytes
+from heyhi.config.overrides import NULL, SELECT, escape_word, join_key
+from heyhi.config.scalars import python_value, write_bytes
 from heyhi.texts import quoted
 
 __all__ = [

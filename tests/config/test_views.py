@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heyhi import prototxt
-from heyhi.views import (
+from heyhi.config import prototxt
+from heyhi.config.views import (
     added_fields,
     diff,
     fingerprint,

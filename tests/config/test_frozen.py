@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from heyhi import prototxt
-from heyhi.config import editable, freeze, frozen_class
-from heyhi.views import to_dict
+from heyhi.config import prototxt
+from heyhi.config.frozen import editable, freeze, frozen_class
+from heyhi.config.views import to_dict
 from tests.conftest import FULL
 
 

@@ -17,11 +17,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from heyhi import files
+from heyhi.config.fields import DEEPEST, fields_of, inner_type, is_map, map_key, map_value, no_field, type_of
+from heyhi.config.overrides import join_key
+from heyhi.config.scalars import INT_TYPES, scalar_of
 from heyhi.errors import ConfigError
-from heyhi.fields import DEEPEST, fields_of, inner_type, is_map, map_key, map_value, no_field, type_of
-from heyhi.overrides import join_key
 from heyhi.project import ROOT_DIR, display
-from heyhi.scalars import INT_TYPES, scalar_of
 from heyhi.texts import NOT_UTF8, as_utf8, line_of
 
 __all__ = ["Place", "parse", "parse_old", "places", "read", "types_that_fit", "write_text"]

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from heyhi.compose import Composer, Layer, compose
-from heyhi.includes import FileLayer
+from heyhi.config.composer import Composer, Layer, compose
+from heyhi.config.includes import FileLayer
 from tests.conftest import ComposeText, problem, show
 
 # ---- Order --------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from bench.idle import environment
 from bench.table import Row, medians
 from heyhi.batch import compose_lines
 from heyhi.capture import Captured, Line
-from heyhi.draft import make_order
 from heyhi.project import Project
+from heyhi.runs.draft import make_order
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "conf/c02_sup_train/sl.prototxt"

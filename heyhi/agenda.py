@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import deaths, slurm
+from heyhi import slurm
 from heyhi.batch import Batch, Entry
-from heyhi.invocation import Mode
-from heyhi.plan import Action, Plan, make_plan
-from heyhi.runs import Run, RunState, Status
+from heyhi.runs import deaths
+from heyhi.runs.folder import Run, RunState, Status
+from heyhi.runs.invocation import Mode
+from heyhi.runs.plan import Action, Plan, make_plan
 
 __all__ = ["Agenda", "Item", "Kind", "make_agenda", "read_states"]
 

@@ -23,14 +23,14 @@ from heyhi.capture import Captured, Line, Remark, capture, hash_of
 from heyhi.config.composer import Composer
 from heyhi.config.schema import load_messages
 from heyhi.config.search import find_base
-from heyhi.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
 from heyhi.errors import ConfigError, HeyhiError, UsageError
 from heyhi.grid import Single, expand_placed
 from heyhi.intercept import asks_to_show
-from heyhi.invocation import Invocation, parse_argv
 from heyhi.project import Project
-from heyhi.runs import Run, read_state, real_path
-from heyhi.secret_names import Secrets
+from heyhi.runs.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
+from heyhi.runs.folder import Run, read_state, real_path
+from heyhi.runs.invocation import Invocation, parse_argv
+from heyhi.runs.secret_names import Secrets
 
 __all__ = ["Batch", "BatchError", "Entry", "compose_lines", "lines_of_stdin", "read_batch"]
 

@@ -27,13 +27,13 @@ from heyhi.config.composer import Composer
 from heyhi.config.overrides import NULL, escape_word
 from heyhi.config.schema import load_messages
 from heyhi.config.search import find_base
-from heyhi.draft import make_draft
 from heyhi.errors import HeyhiError, UsageError, did_you_mean
 from heyhi.files import write_whole
-from heyhi.invocation import Invocation, Mode, parse_argv
 from heyhi.listing import Listing
 from heyhi.project import display, find_project
 from heyhi.records import batch_records
+from heyhi.runs.draft import make_draft
+from heyhi.runs.invocation import Invocation, Mode, parse_argv
 from heyhi.stored import of_batch
 from heyhi.tables import columns, frame
 

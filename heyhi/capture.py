@@ -28,11 +28,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, places
+from heyhi import files
 from heyhi.errors import LaunchError, UsageError
 from heyhi.intercept import VARIABLE
 from heyhi.project import Project, display
-from heyhi.secret_names import Secrets
+from heyhi.runs import places
+from heyhi.runs.secret_names import Secrets
 
 __all__ = ["Captured", "Line", "Remark", "capture", "hash_of"]
 

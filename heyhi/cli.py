@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heyhi.errors import HeyhiError, LaunchError, UsageError
-from heyhi.invocation import Invocation, Mode, parse_argv
 from heyhi.log import have_streams, say, say_error
 from heyhi.project import Project, find_project
+from heyhi.runs.invocation import Invocation, Mode, parse_argv
 from heyhi.texts import joined, on_one_line, shown
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from heyhi.config.composer import Composition
-    from heyhi.draft import Draft
-    from heyhi.elsewhere import Place
     from heyhi.job import Main
-    from heyhi.order import Order
-    from heyhi.runs import Run, RunState
-    from heyhi.secret_names import Kept
+    from heyhi.runs.draft import Draft
+    from heyhi.runs.elsewhere import Place
+    from heyhi.runs.folder import Run, RunState
+    from heyhi.runs.order import Order
+    from heyhi.runs.secret_names import Kept
     from heyhi.start import Report
 
 __all__ = ["load", "parse_args_and_maybe_launch", "run"]
@@ -144,7 +144,8 @@ _LOOKS = 10  # at the folder, for one at Slurm's queue
 
 def _wait_for_end(report: "Report") -> "Report":
     """The report of a run once it has ended, wherever it runs. Ctrl-C leaves it alone."""
-    from heyhi import runs, slurm
+    from heyhi import slurm
+    from heyhi.runs import folder as runs
 
     run, state = report.draft.run, report.state
     alive = (runs.Status.QUEUED, runs.Status.RUNNING)
@@ -244,8 +245,9 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
 def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
     """`run.py --on-slurm FOLDER`: be a rank of the job that does the run in a folder, which says all else."""
-    from heyhi import ranks, runs
+    from heyhi import ranks
     from heyhi.config.schema import load_messages
+    from heyhi.runs import folder as runs
 
     (folder,) = argv
     run = runs.Run("", Path(folder))
@@ -266,7 +268,7 @@ def _freeze(argv: Sequence[str]) -> int:
 
 
 def _read_orders(path: str, numbers: Sequence[str]) -> "list[Order]":
-    from heyhi.order import read_order
+    from heyhi.runs.order import read_order
 
     try:
         return [read_order(Path(path), int(number)) for number in numbers]
@@ -310,7 +312,7 @@ def _compose(invocation: Invocation, project: Project) -> tuple[type["Message"],
 
 
 def _draft(invocation: Invocation, project: Project, composition: "Composition", base: Path) -> "Draft":
-    from heyhi.draft import make_draft
+    from heyhi.runs.draft import make_draft
 
     return make_draft(invocation, project, composition, base, project.experiment_root)
 
@@ -320,7 +322,7 @@ def _draft(invocation: Invocation, project: Project, composition: "Composition",
 
 def _finish(invocation: Invocation, report: "Report") -> int:
     """Say what the run is now, with its result or its error, and the exit status for it."""
-    from heyhi.runs import Status
+    from heyhi.runs.folder import Status
 
     run, state, outcome = report.draft.run, report.state, report.outcome
     if outcome is not None and outcome.exit_status == 0:
@@ -347,7 +349,7 @@ def _where_to_start(place: "Place") -> str:
 
 
 def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> None:
-    from heyhi.runs import Status
+    from heyhi.runs.folder import Status
 
     _say_last_error(run, state)
     if state.status is Status.UNKNOWN:
@@ -358,8 +360,8 @@ def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> 
 
 
 def _say_last_error(run: "Run", state: "RunState") -> None:
-    from heyhi import deaths
-    from heyhi.runs import Status
+    from heyhi.runs import deaths
+    from heyhi.runs.folder import Status
 
     error = deaths.cause(run, state.job)
     if error and error != state.detail:
@@ -370,7 +372,7 @@ def _say_last_error(run: "Run", state: "RunState") -> None:
 
 def _print_result(run: "Run") -> bool:
     """Show the scalars of a result, and whether there is one that can be read."""
-    from heyhi import results
+    from heyhi.runs import results
 
     try:
         value = results.read(run)

@@ -53,14 +53,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from heyhi.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean, some_of
-from heyhi.invocation import Mode, Parser, one_of
 from heyhi.log import have_streams, say, say_error, show
 from heyhi.project import Project, find_project
+from heyhi.runs.invocation import Mode, Parser, one_of
 from heyhi.texts import on_one_line, quoted, shown
 
 if TYPE_CHECKING:
     from heyhi.config.composer import Composer
-    from heyhi.runs import Run, RunState
+    from heyhi.runs.folder import Run, RunState
     from heyhi.shells import Shell
 
 # What is heavy is imported where it is used: a key press (tab completion) comes through here.
@@ -221,9 +221,10 @@ def stop(words: Sequence[str]) -> int:
 
 def kill(words: Sequence[str]) -> int:
     """End the jobs of runs; status 1 if one cannot be ended, or may live where it cannot be seen."""
-    from heyhi import deaths, launch, slurm
-    from heyhi.finding import find_run
-    from heyhi.runs import Status
+    from heyhi import launch, slurm
+    from heyhi.runs import deaths
+    from heyhi.runs.find import find_run
+    from heyhi.runs.folder import Status
 
     asked = _kill_parser().parse_args(list(words))
     project = find_project()
@@ -248,9 +249,9 @@ def kill(words: Sequence[str]) -> int:
 
 def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
     """Show what is known of a run whose job cannot be seen, and note that it has ended if so told."""
-    from heyhi import deaths
     from heyhi.launch import user_name
-    from heyhi.runs import read_provenance, starts_of
+    from heyhi.runs import deaths
+    from heyhi.runs.folder import read_provenance, starts_of
 
     show(f"{run.id}: {state.text}")
     if state.job is None or state.keeps:

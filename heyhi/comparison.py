@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, runs
+from heyhi import files
 from heyhi.project import Project
 from heyhi.records import Record
-from heyhi.secret_names import HIDDEN, Secrets
+from heyhi.runs import folder as runs
+from heyhi.runs.secret_names import HIDDEN, Secrets
 from heyhi.snapshot import find_snapshot, top_of
 from heyhi.texts import on_one_line
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from heyhi import files
 from heyhi.config.search import SUFFIX
 from heyhi.errors import HeyhiError, ProjectError
-from heyhi.invocation import Parser, run_py_parser
 from heyhi.project import Project, find_project
+from heyhi.runs.invocation import Parser, run_py_parser
 from heyhi.words import Candidate, for_bash, paths, split, steps
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def _outline(project: Project) -> "Outline | None":
 
 def _runs(typed: str, line: _Line) -> Iterator[Candidate]:
     """Ids step by step; folders; and by their last part those runs that no other one shares it with."""
-    from heyhi.finding import find_runs, is_run_folder
+    from heyhi.runs.find import find_runs, is_run_folder
 
     if typed.startswith((".", "/", "~")):
         yield from paths(typed, line.cwd, None)

@@ -23,13 +23,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from heyhi import claim, files, places, processes
+from heyhi import files
 from heyhi.caches import work_folder
 from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
 from heyhi.log import say, show
 from heyhi.project import Project
-from heyhi.runs import JobId, this_host, this_process
+from heyhi.runs import claim, places, processes
+from heyhi.runs.folder import JobId, this_host, this_process
 from heyhi.texts import NOT_UTF8, from_json, line_of, quoted
 
 __all__ = [

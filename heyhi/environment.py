@@ -179,8 +179,8 @@ def save_result_in_cwd(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def saving(*args: Any, **kwargs: Any) -> Any:
-        from heyhi import results
-        from heyhi.runs import Run
+        from heyhi.runs import results
+        from heyhi.runs.folder import Run
 
         value = f(*args, **kwargs)
         if is_master():

@@ -13,18 +13,20 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import deaths, files, guard, launch, ownership, results, runs, slurm
+from heyhi import files, launch, slurm
 from heyhi.config import notebooks
 from heyhi.config.composer import compose
 from heyhi.config.schema import load_messages
 from heyhi.config.search import find_base
-from heyhi.draft import Draft, make_draft
 from heyhi.errors import RefusedError, UsageError
-from heyhi.invocation import Invocation, Mode
 from heyhi.job import Main, claimed
-from heyhi.plan import Action, make_plan
 from heyhi.project import Project, find_project
-from heyhi.runs import EXP_ID_PATTERN, Queue, Run
+from heyhi.runs import deaths, guard, ownership, results
+from heyhi.runs import folder as runs
+from heyhi.runs.draft import Draft, make_draft
+from heyhi.runs.folder import EXP_ID_PATTERN, Queue, Run
+from heyhi.runs.invocation import Invocation, Mode
+from heyhi.runs.plan import Action, make_plan
 from heyhi.start import start
 
 __all__ = [

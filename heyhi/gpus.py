@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from heyhi import claim, places
 from heyhi.errors import UsageError
-from heyhi.runs import this_process
+from heyhi.runs import claim, places
+from heyhi.runs.folder import this_process
 
 __all__ = ["names", "own"]
 

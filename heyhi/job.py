@@ -19,14 +19,16 @@ from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf.message import Message
 
-from heyhi import claim, deaths, elsewhere, failures, files, guard, results, room, runs
+from heyhi import files, room
 from heyhi.config import prototxt
 from heyhi.config.frozen import freeze
-from heyhi.elsewhere import Place
 from heyhi.environment import Requeued
 from heyhi.errors import ConfigError, LaunchError
 from heyhi.log import Losses, say
-from heyhi.runs import JobId, Run
+from heyhi.runs import claim, deaths, elsewhere, failures, guard, results
+from heyhi.runs import folder as runs
+from heyhi.runs.elsewhere import Place
+from heyhi.runs.folder import JobId, Run
 from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = [

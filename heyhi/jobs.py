@@ -21,11 +21,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from heyhi import deaths, runs, slurm
+from heyhi import slurm
 from heyhi.errors import HeyhiError
 from heyhi.job import UNSAVED
 from heyhi.log import says_what_is_lost
-from heyhi.runs import Queue, Run, RunState, Status
+from heyhi.runs import deaths
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Queue, Run, RunState, Status
 
 __all__ = ["JobEnd", "Jobs", "pause_after"]
 

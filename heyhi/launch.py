@@ -17,27 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import (
-    claim,
-    deaths,
-    elsewhere,
-    files,
-    fingerprints,
-    guard,
-    job,
-    ownership,
-    results,
-    runs,
-    slurm,
-    snapshot,
-)
+from heyhi import files, job, slurm, snapshot
 from heyhi.errors import LaunchError, RefusedError
-from heyhi.invocation import Mode
 from heyhi.log import copy_output_to, send_output_to
-from heyhi.order import Order
-from heyhi.plan import Action, Plan, make_plan
 from heyhi.project import Project, moved
-from heyhi.runs import JobId, Run, RunState, Status
+from heyhi.runs import claim, deaths, elsewhere, fingerprints, guard, ownership, results
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import JobId, Run, RunState, Status
+from heyhi.runs.invocation import Mode
+from heyhi.runs.order import Order
+from heyhi.runs.plan import Action, Plan, make_plan
 
 if TYPE_CHECKING:
     import psutil

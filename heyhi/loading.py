@@ -13,7 +13,6 @@ from typing import Any, cast
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from heyhi import runs
 from heyhi.config import fields, prototxt, views
 from heyhi.config.composer import Composer
 from heyhi.config.fields import fields_of, inner_type, type_of
@@ -24,7 +23,8 @@ from heyhi.config.schema import load_message_types, load_messages
 from heyhi.config.search import find_base
 from heyhi.errors import ConfigError
 from heyhi.project import Project, display, find_project
-from heyhi.runs import Run
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run
 
 __all__ = [
     "conf_get",

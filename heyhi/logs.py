@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from heyhi import runs, slurm
+from heyhi import slurm
 from heyhi.files import open_regular
 from heyhi.jobs import SLURM_PAUSE
-from heyhi.runs import JobId, Run, RunState, Status
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import JobId, Run, RunState, Status
 from heyhi.tails import shown, start_of_last
 
 __all__ = ["Follower", "Watched"]

@@ -9,10 +9,10 @@ from heyhi import forms, tables
 from heyhi.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.files import write_out
-from heyhi.finding import all_runs, find_runs, some_project
-from heyhi.invocation import Parser
 from heyhi.log import say, show
 from heyhi.project import find_project
+from heyhi.runs.find import all_runs, find_runs, some_project
+from heyhi.runs.invocation import Parser
 
 __all__ = ["COMMANDS"]
 
@@ -114,7 +114,7 @@ def _report_parser() -> Parser:
 
 def migrate(words: Sequence[str]) -> int:
     """List the runs whose id or config is another one by the schema and the configs of now; 1 if any."""
-    from heyhi import migration
+    from heyhi.runs import migration
 
     asked = _migrate_parser().parse_args(list(words))
     if not asked.check:

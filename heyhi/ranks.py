@@ -21,11 +21,13 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import claim, elsewhere, failures, files, job, runs
+from heyhi import files, job
 from heyhi.environment import Requeued, get_slurm_job_id
 from heyhi.errors import LaunchError
 from heyhi.log import Losses, send_output_to
-from heyhi.runs import SUBMITTING, JobId, Run
+from heyhi.runs import claim, elsewhere, failures
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import SUBMITTING, JobId, Run
 
 __all__ = ["take_part"]
 

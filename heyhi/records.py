@@ -15,16 +15,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heyhi import deaths, files, results, runs
+from heyhi import files
 from heyhi.config.overrides import SELECT, join_key
-from heyhi.finding import Found, is_run_folder
 from heyhi.kept import Kept, stamp_of
 from heyhi.project import Project, moved
-from heyhi.runs import STARTING, Run, RunState, Status
+from heyhi.runs import deaths, results
+from heyhi.runs import folder as runs
+from heyhi.runs.find import Found, is_run_folder
+from heyhi.runs.folder import STARTING, Run, RunState, Status
 from heyhi.texts import TooDeepError, as_utf8, from_json
 
 if TYPE_CHECKING:
-    from heyhi.drift import Drift
+    from heyhi.runs.drift import Drift
     from heyhi.stored import Planned, StoredBatch
 
 __all__ = ["Record", "batch_records", "read_records"]
@@ -124,7 +126,7 @@ def _read_all(
 
     @cache
     def drift() -> "Drift":
-        from heyhi.drift import Drift
+        from heyhi.runs.drift import Drift
 
         return Drift(project)
 

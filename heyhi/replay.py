@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, runs
+from heyhi import files
 from heyhi.errors import UsageError
 from heyhi.git import GitError, GitState, git, git_state
-from heyhi.invocation import parse_argv
 from heyhi.project import Project, moved
-from heyhi.runs import Run
-from heyhi.secret_names import Secrets
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run
+from heyhi.runs.invocation import parse_argv
+from heyhi.runs.secret_names import Secrets
 from heyhi.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of
 from heyhi.texts import on_one_line, quoted
 

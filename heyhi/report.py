@@ -21,14 +21,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, runs, tables
+from heyhi import files, tables
 from heyhi.curves import read_curves
 from heyhi.errors import UsageError
 from heyhi.graph import HEIGHT, WIDTH, Box, Graph, make_graph
 from heyhi.labels import choices, config_of, end_of, is_launcher, names_of, owner_of
 from heyhi.project import Project
 from heyhi.records import Record, batch_records
-from heyhi.runs import RunState, Status
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import RunState, Status
 from heyhi.stored import StoredBatch, find_batch, is_batch
 from heyhi.tails import end
 from heyhi.texts import as_utf8

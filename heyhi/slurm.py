@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from heyhi import deaths, runs
 from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError, shortened
 from heyhi.resources import Resources, read_resources
-from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
+from heyhi.runs import deaths
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, places
+from heyhi import files
 from heyhi.errors import LaunchError
 from heyhi.git import GitError, GitState, git, git_state
 from heyhi.project import Project, moved
-from heyhi.runs import Run, real_path
+from heyhi.runs import places
+from heyhi.runs.folder import Run, real_path
 
 __all__ = [
     "Snapshot",

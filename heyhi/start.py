@@ -9,21 +9,21 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi.errors import HeyhiError, RefusedError
-from heyhi.invocation import Invocation
 from heyhi.log import say
 from heyhi.project import Project
+from heyhi.runs.invocation import Invocation
 from heyhi.texts import quoted
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from heyhi.draft import Draft
     from heyhi.job import Main, Outcome
-    from heyhi.order import Order
-    from heyhi.plan import Plan
     from heyhi.resources import Resources
-    from heyhi.runs import RunState
-    from heyhi.secret_names import Kept
+    from heyhi.runs.draft import Draft
+    from heyhi.runs.folder import RunState
+    from heyhi.runs.order import Order
+    from heyhi.runs.plan import Plan
+    from heyhi.runs.secret_names import Kept
 
 __all__ = ["Report", "start"]
 
@@ -42,9 +42,9 @@ class Report(NamedTuple):
 
 def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type["Message"]) -> Report:
     """Decide what is to be done with the run, say so, and do it. Raises HeyhiError."""
-    from heyhi.draft import make_order
     from heyhi.launch import Lost, launch_here, move_in
-    from heyhi.plan import Action, make_plan
+    from heyhi.runs.draft import make_order
+    from heyhi.runs.plan import Action, make_plan
     from heyhi.slurm import needs_of, read_state, refuse_without_slurm, wants_slurm
 
     state = read_state(draft.run)
@@ -79,7 +79,7 @@ def _exported(project: Project) -> "dict[str, Kept]":
     names = shlex.split(os.environ.get("HH_EXPORTED", ""))
     if not names:
         return {}
-    from heyhi.secret_names import Secrets
+    from heyhi.runs.secret_names import Secrets
 
     return Secrets.of(project).kept({name: os.environ.get(name) for name in names})
 
@@ -117,8 +117,8 @@ def _why_refused(draft: "Draft", state: "RunState") -> str:
 
 def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation) -> None:
     """Whose folder it is, what changed since, and who has computed the same elsewhere."""
-    from heyhi.draft import find_aliases, find_collision, find_drift, find_obstacle
-    from heyhi.runs import Status
+    from heyhi.runs.draft import find_aliases, find_collision, find_drift, find_obstacle
+    from heyhi.runs.folder import Status
 
     if state.keeps:
         return  # it was not composed here: there is nothing to compare
@@ -139,7 +139,7 @@ def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation
 
 
 def _confirm(plan: "Plan", draft: "Draft", invocation: Invocation) -> None:
-    from heyhi.plan import Action
+    from heyhi.runs.plan import Action
 
     if not plan.loses_work or invocation.force:
         return

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from heyhi import files
 from heyhi.errors import UsageError
 from heyhi.project import Project
-from heyhi.runs import Run, real_path
+from heyhi.runs.folder import Run, real_path
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

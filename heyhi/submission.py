@@ -19,11 +19,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import claim, files, job, launch, ownership, runs, slurm
+from heyhi import files, job, launch, slurm
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
-from heyhi.order import Order
-from heyhi.plan import Action, Plan
-from heyhi.runs import SUBMITTING, JobId, Run
+from heyhi.runs import claim, ownership
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import SUBMITTING, JobId, Run
+from heyhi.runs.order import Order
+from heyhi.runs.plan import Action, Plan
 
 __all__ = ["Ask", "Outcome", "most_at_once", "submit"]
 

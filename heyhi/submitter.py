@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from heyhi import deaths, runs, slurm, submission
+from heyhi import slurm, submission
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
-from heyhi.invocation import Mode
 from heyhi.jobs import JobEnd, Jobs
-from heyhi.order import Order
-from heyhi.plan import Action, Plan, make_plan
 from heyhi.resources import Resources
-from heyhi.runs import JobId, Run, RunState, Status
+from heyhi.runs import deaths
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import JobId, Run, RunState, Status
+from heyhi.runs.invocation import Mode
+from heyhi.runs.order import Order
+from heyhi.runs.plan import Action, Plan, make_plan
 from heyhi.submission import Ask
 
 __all__ = ["Request", "Submitter", "cancel_stopped"]

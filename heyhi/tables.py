@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from heyhi.conditions import as_float, fit, no_column
 from heyhi.errors import UsageError, some_of
-from heyhi.finding import all_runs, runs_at
 from heyhi.project import Project, find_project
 from heyhi.records import Record, batch_records, read_records
+from heyhi.runs.find import all_runs, runs_at
 from heyhi.stored import find_batch, is_batch
 from heyhi.texts import as_utf8, on_one_line
 

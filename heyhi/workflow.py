@@ -17,24 +17,25 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from heyhi import drivers, gpus, listing, places, slurm
+from heyhi import drivers, gpus, listing, slurm
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
 from heyhi.aliases import Aliases
 from heyhi.batch import read_batch
 from heyhi.caches import leave_readonly_folder
 from heyhi.child import Child, ToldRun, tell_children
-from heyhi.draft import make_order
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.files import write_out
-from heyhi.invocation import Mode
 from heyhi.launch import with_code_state
 from heyhi.log import say_error
-from heyhi.order import Order, write_orders
-from heyhi.plan import make_plan
 from heyhi.project import Project, find_project
 from heyhi.resources import resources_from_defaults
-from heyhi.runs import Run, RunState, Status
-from heyhi.secret_names import Secrets
+from heyhi.runs import places
+from heyhi.runs.draft import make_order
+from heyhi.runs.folder import Run, RunState, Status
+from heyhi.runs.invocation import Mode
+from heyhi.runs.order import Order, write_orders
+from heyhi.runs.plan import make_plan
+from heyhi.runs.secret_names import Secrets
 from heyhi.stored import of_batch, store
 from heyhi.submitter import Request
 from heyhi.texts import joined, on_one_line, quoted, shown

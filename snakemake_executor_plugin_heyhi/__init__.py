@@ -15,7 +15,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from heyhi.caches import have_cache
 from heyhi.jobs import JobEnd, Jobs
-from heyhi.runs import RunState
+from heyhi.runs.folder import RunState
 from heyhi.texts import shown
 
 __all__ = ["Executor", "RunExecutor", "common_settings"]

@@ -16,7 +16,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from heyhi.errors import LaunchError
-from heyhi.runs import RunState
+from heyhi.runs.folder import RunState
 from heyhi.submitter import Submitter, cancel_stopped
 from heyhi.texts import shown
 from snakemake_executor_plugin_heyhi import RunExecutor, is_of_a_run

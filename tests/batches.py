@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from heyhi.runs import Run, Status, read_state
+from heyhi.runs.folder import Run, Status, read_state
 from tests.conftest import Done, Garden
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")

@@ -30,7 +30,7 @@ from heyhi.config.scalars import scalar_of
 from heyhi.config.schema import generate
 from heyhi.errors import ConfigError
 from heyhi.project import Project
-from heyhi.runs import Run, Status, this_host
+from heyhi.runs.folder import Run, Status, this_host
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster

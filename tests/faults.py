@@ -23,10 +23,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import cli, fingerprints, runs, slurm
+from heyhi import cli, slurm
 from heyhi.config import schema
 from heyhi.project import Project
-from heyhi.runs import Run, RunState, Status
+from heyhi.runs import fingerprints
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run, RunState, Status
 from tests.syscalls import KILL, TORN, Call, supervise
 
 __all__ = ["FAULTS", "SCENARIOS", "Report", "Said", "World", "alone", "end_children", "last_line", "until"]
@@ -750,11 +752,11 @@ def write_orders(world: World, *words: str) -> None:
 
     def write() -> int:
         from heyhi import cli
-        from heyhi.draft import make_order
-        from heyhi.invocation import parse_argv
         from heyhi.launch import with_code_state
-        from heyhi.order import write_orders
         from heyhi.project import find_project
+        from heyhi.runs.draft import make_order
+        from heyhi.runs.invocation import parse_argv
+        from heyhi.runs.order import write_orders
 
         invocation = parse_argv([*CARROT, *words])
         project = find_project(str(world.project / "run.py"))
@@ -901,7 +903,7 @@ def _check_submit(world: World, point: Point) -> Iterator[str]:
 
 def _lives_on(one: OneRun) -> bool:
     """Whether sbatch still holds the claim that it was given."""
-    from heyhi import claim
+    from heyhi.runs import claim
 
     return claim.holder(one.run.lock) is not None
 

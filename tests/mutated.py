@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi.runs import Run
+from heyhi.runs.folder import Run
 from tests.faults import CARROT, ONCE, PLAIN, Said, World, freeze, last_line, until, write_orders
 
 __all__ = ["KINDS", "Findings", "examine"]

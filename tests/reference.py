@@ -16,8 +16,8 @@ from heyhi.cli import load
 from heyhi.config import explain
 from heyhi.config.frozen import Frozen
 from heyhi.experiments import ExperimentDir
-from heyhi.invocation import run_py_parser
 from heyhi.project import Project
+from heyhi.runs.invocation import run_py_parser
 
 HERE = Path(__file__).resolve().parent.parent
 PAGE = HERE / "docs" / "reference.md"

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from heyhi.agenda import Agenda, Kind, make_agenda, read_states
-from heyhi.elsewhere import Place
-from heyhi.invocation import Mode
-from heyhi.runs import Queue, QueuedJob, RunState, Status
+from heyhi.runs.elsewhere import Place
+from heyhi.runs.folder import Queue, QueuedJob, RunState, Status
+from heyhi.runs.invocation import Mode
 from tests.conftest import BatchOf, end_as
 
 # What is to be done with a run (columns) by a mode (rows).

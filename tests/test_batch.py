@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from heyhi.batch import BatchError, Entry, compose_lines, lines_of_stdin, read_batch
-from heyhi.draft import make_order
 from heyhi.errors import UsageError
-from heyhi.runs import Status
+from heyhi.runs.draft import make_order
+from heyhi.runs.folder import Status
 from tests.conftest import BatchOf, end_as
 
 

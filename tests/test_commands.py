@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import deaths, launch
+from heyhi import launch
 from heyhi.errors import RefusedError
 from heyhi.job import claimed
-from heyhi.runs import Run, read_state, this_process
+from heyhi.runs import deaths
+from heyhi.runs.folder import Run, read_state, this_process
 from tests.conftest import Done, Garden, wait_until
 
 HERE = Path(__file__).resolve().parent.parent

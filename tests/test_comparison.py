@@ -9,7 +9,7 @@ import pytest
 
 from heyhi.comparison import Section, changes, compare, lines
 from heyhi.records import Record
-from heyhi.runs import Run
+from heyhi.runs.folder import Run
 
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], list[tuple[str, str, str]]]] = {
     "nothing": ({"a": 1}, {"a": 1}, []),

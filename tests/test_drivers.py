@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim, drivers
+from heyhi import drivers
 from heyhi.errors import LaunchError, UsageError
 from heyhi.project import Project
-from heyhi.runs import Status, this_host
+from heyhi.runs import claim
+from heyhi.runs.folder import Status, this_host
 from tests.batches import (
     CARROT,
     folder,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.runs import Run
+from heyhi.runs.folder import Run
 from tests.conftest import Garden, wait_until
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")

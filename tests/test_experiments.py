@@ -12,7 +12,7 @@ from heyhi import experiments
 from heyhi.errors import RefusedError, UsageError
 from heyhi.experiments import ExperimentDir, Status, handle_dst
 from heyhi.job import claimed
-from heyhi.runs import Run, this_host
+from heyhi.runs.folder import Run, this_host
 from tests.conftest import Done, Garden, wait_until
 
 # ---- Launching from Python ----------------------------------------------------------------------

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim, deaths, elsewhere, runs
-from heyhi.runs import Run, Status
+from heyhi.runs import claim, deaths, elsewhere
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run, Status
 from tests.batches import needing, snakemake, start_snakemake, write_batch
 from tests.conftest import Garden, wait_until
 

@@ -4,7 +4,7 @@ import pytest
 
 from heyhi.errors import UsageError
 from heyhi.grid import expand, expand_placed
-from heyhi.invocation import parse_argv
+from heyhi.runs.invocation import parse_argv
 
 # Words -> the overrides of each run.
 WORDS = {

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from heyhi import claim, deaths, elsewhere, files, job, runs
+from heyhi import files, job
 from heyhi.job import Outcome
 from heyhi.log import copy_output_to, send_output_to
-from heyhi.runs import Run, Status
+from heyhi.runs import claim, deaths, elsewhere
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run, Status
 
 _Execute = Callable[..., Outcome]
 

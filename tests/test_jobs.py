@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from heyhi import claim, deaths, runs
 from heyhi.jobs import JobEnd, Jobs, _has_ended, _Job, _started, pause_after
-from heyhi.runs import Run
+from heyhi.runs import claim, deaths
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run
 from tests.conftest import wait_until
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from heyhi import claim, guard, launch
+from heyhi import launch
 from heyhi.errors import HeyhiError, LaunchError, RefusedError
-from heyhi.invocation import Mode
 from heyhi.launch import Lost, launch_here
-from heyhi.order import Order
-from heyhi.plan import Plan, make_plan
-from heyhi.runs import JobId, Run, RunState, Status, read_state
+from heyhi.runs import claim, guard
+from heyhi.runs.folder import JobId, Run, RunState, Status, read_state
+from heyhi.runs.invocation import Mode
+from heyhi.runs.order import Order
+from heyhi.runs.plan import Plan, make_plan
 from tests.conftest import end_as
 
 

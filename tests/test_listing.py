@@ -8,8 +8,8 @@ import pytest
 from heyhi import listing
 from heyhi.agenda import Agenda, make_agenda
 from heyhi.capture import Remark
-from heyhi.invocation import Mode
-from heyhi.runs import RunState, Status
+from heyhi.runs.folder import RunState, Status
+from heyhi.runs.invocation import Mode
 from tests.conftest import BatchOf, Garden
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim
 from heyhi.logs import Follower, Watched
-from heyhi.runs import Run, Status
+from heyhi.runs import claim
+from heyhi.runs.folder import Run, Status
 from tests.conftest import end_as
 
 

@@ -50,7 +50,7 @@ def test_a_summary_where_nothing_has_changed_imports_nothing_heavy(grown: Garden
     loaded = [set(grown.python("-c", code).err.split()) for _ in range(2)]
     heavy = {
         "google.protobuf",
-        "heyhi.drift",
+        "heyhi.runs.drift",
         "heyhi.batch",
         "heyhi.drivers",
         "pandas",

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from heyhi import deaths, records, runs
+from heyhi import records
 from heyhi.config.descriptors import Schemas
-from heyhi.finding import find_runs
 from heyhi.project import Project
 from heyhi.records import Record, batch_records, read_records
-from heyhi.runs import Status, this_host
+from heyhi.runs import deaths
+from heyhi.runs import folder as runs
+from heyhi.runs.find import find_runs
+from heyhi.runs.folder import Status, this_host
 from heyhi.stored import of_batch
 from tests.conftest import BatchOf, Garden, end_as
 
@@ -394,8 +396,9 @@ def test_several_who_write_the_cache_at_once_do_not_harm_it(tree: Tree) -> None:
         tree.make(f"p/{number}")
     before = tree.read()
     told = (
-        "import sys; from pathlib import Path; from heyhi.finding import find_runs; from heyhi.project import"
-        " Project; from heyhi.records import read_records; project = Project(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from heyhi.runs.find import find_runs;"
+        "from heyhi.project import Project; from heyhi.records import read_records;"
+        "project = Project(Path(sys.argv[1]));"
         "cache = project.experiment_root / '.heyhi/records.json'\n"
         "for number in range(20):\n"
         "    cache.unlink(missing_ok=True)\n"
@@ -500,7 +503,7 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_place_that_no_file_system_can_have_is_no_error(
     batch_of: BatchOf, demo: Any, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any], drift: str
 ) -> None:
-    monkeypatch.setattr("heyhi.drift.read_schemas", lambda project: Schemas(demo.MetaCfg, ()))
+    monkeypatch.setattr("heyhi.runs.drift.read_schemas", lambda project: Schemas(demo.MetaCfg, ()))
     batch_of.write("conf/conf.proto", "")
     run = batch_of.run("")
     run.folder.mkdir(parents=True)

@@ -22,8 +22,9 @@ from typing import NamedTuple
 
 import pytest
 
-from heyhi import runs, slurm
-from heyhi.runs import Status
+from heyhi import slurm
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Status
 from tests.batches import (
     command,
     folder,

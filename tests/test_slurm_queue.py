@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import deaths, slurm
+from heyhi import slurm
 from heyhi.errors import LaunchError, UsageError
-from heyhi.runs import JobId, QueuedJob, Run, RunState, Status
+from heyhi.runs import deaths
+from heyhi.runs.folder import JobId, QueuedJob, Run, RunState, Status
 from tests.conftest import ComposeText
 
 Program = Callable[[str, str], None]

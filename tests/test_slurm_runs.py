@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.deaths import cause
-from heyhi.runs import Run
+from heyhi.runs.deaths import cause
+from heyhi.runs.folder import Run
 from tests.cluster import Cluster
 from tests.conftest import Done, Garden, wait_until
 from tests.small_tasks import SMALL, TRAIN, run_folder, run_py

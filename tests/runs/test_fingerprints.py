@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from heyhi.fingerprints import ids_of, note
+from heyhi.runs.fingerprints import ids_of, note
 
 
 def test_runs_of_one_config_find_each_other(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_fifo_among_the_notes_is_passed_over_at_once(tmp_path: Path) -> None:
 
 def test_notes_of_many_processes_do_not_mix(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from heyhi.fingerprints import note\n"
+        "import sys; from pathlib import Path; from heyhi.runs.fingerprints import note\n"
         "for n in range(50): note(Path(sys.argv[1]), 'ab12', f'p/{sys.argv[2]}-{n}-' + 'x' * 300)"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)]) for n in range(8)]

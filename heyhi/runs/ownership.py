@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heyhi import files
-from heyhi.runs import Run, is_own_name, real_path
+from heyhi.runs.folder import Run, is_own_name, real_path
 
 __all__ = ["find_link", "find_obstacle", "find_strangers", "noted_strangers"]
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim, fingerprints, gpus, places
+from heyhi import gpus
 from heyhi.errors import LaunchError, UsageError
-from heyhi.runs import this_host
+from heyhi.runs import claim, fingerprints, places
+from heyhi.runs.folder import this_host
 from tests.batches import snakemake, write_batch
 from tests.conftest import Garden
 
@@ -75,7 +76,7 @@ def test_it_is_made_for_this_user_alone(shared: Path) -> None:
 
 
 def test_it_depends_on_no_variable() -> None:
-    code = "from heyhi import places; print(places._parent() / places._name())"
+    code = "from heyhi.runs import places; print(places._parent() / places._name())"
     usual = {"PATH": os.environ["PATH"]}
     settings: list[dict[str, str]] = [
         {},

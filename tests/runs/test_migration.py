@@ -10,9 +10,9 @@ import pytest
 
 from heyhi.batch import Batch
 from heyhi.config.descriptors import Schemas
-from heyhi.draft import make_order
 from heyhi.launch import freeze
-from heyhi.migration import check
+from heyhi.runs.draft import make_order
+from heyhi.runs.migration import check
 from tests.conftest import BatchOf
 
 
@@ -126,7 +126,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.fixture
 def same_schema(demo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heyhi.migration.read_schemas", lambda project: Schemas(demo.MetaCfg, ()))
+    monkeypatch.setattr("heyhi.runs.migration.read_schemas", lambda project: Schemas(demo.MetaCfg, ()))
 
 
 @pytest.mark.usefixtures("same_schema")

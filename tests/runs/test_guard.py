@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim, guard, job, runs
+from heyhi import job
 from heyhi.files import NotAFileError
-from heyhi.processes import this_process
-from heyhi.runs import Run, Status
+from heyhi.runs import claim, guard
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run, Status
+from heyhi.runs.processes import this_process
 from tests.conftest import Garden
 
 
@@ -79,7 +81,7 @@ def test_a_guard_that_was_replaced_meanwhile_is_noticed(path: Path) -> None:
 def test_of_many_processes_one_takes_over(path: Path) -> None:
     leave_of(path, "it")
     code = (
-        "import sys, time; from pathlib import Path; from heyhi import guard\n"
+        "import sys, time; from pathlib import Path; from heyhi.runs import guard\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "print(guard.stand(Path(sys.argv[1]), 'it'), flush=True); sys.stdin.readline()"
     )
@@ -122,7 +124,7 @@ def test_a_lock_that_lies_starts_nothing_twice(run: Run, monkeypatch: pytest.Mon
 
 def test_a_lock_that_lies_on_this_host_shows_who_lives(run: Run) -> None:
     child = subprocess.Popen(["sleep", "60"])
-    from tests.test_processes import process_of
+    from tests.runs.test_processes import process_of
 
     text = f"local:{runs.this_host()}:{child.pid}"
     run.jobid.write_text(text)

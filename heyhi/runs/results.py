@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from heyhi import elsewhere, files
-from heyhi.elsewhere import Place
-from heyhi.runs import Run
+from heyhi import files
+from heyhi.runs import elsewhere
+from heyhi.runs.elsewhere import Place
+from heyhi.runs.folder import Run
 from heyhi.texts import from_json
 
 __all__ = ["Content", "content_of", "keep_elsewhere", "move_in", "read", "scalars", "write", "write_content"]

@@ -12,14 +12,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import claim, files, fingerprints, ownership, runs
+from heyhi import files
 from heyhi.config import prototxt, views
 from heyhi.config.composer import Composer, Composition
 from heyhi.errors import UsageError
-from heyhi.invocation import Invocation, Mode
-from heyhi.order import Order
 from heyhi.project import Project
-from heyhi.runs import Run
+from heyhi.runs import claim, fingerprints, ownership
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run
+from heyhi.runs.invocation import Invocation, Mode
+from heyhi.runs.order import Order
 
 __all__ = [
     "Draft",

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heyhi import claim, elsewhere, results
-from heyhi.runs import Run
+from heyhi.runs import claim, elsewhere, results
+from heyhi.runs.folder import Run
 
 
 class Color(enum.Enum):
@@ -201,7 +201,7 @@ def test_a_ring_is_itself_in_the_pickle(run: Run) -> None:
 def test_a_class_of_the_main_program_is_unpickled_elsewhere(run: Run) -> None:
     program = (
         "import pathlib\n"
-        "from heyhi import claim, elsewhere, results, runs\n"
+        "from heyhi.runs import claim, elsewhere, results, folder as runs\n"
         "class Mine:\n    x = 5\n"
         f"results.write(runs.Run('', pathlib.Path({str(run.folder)!r})), [Mine(), lambda: 6])\n"
     )
@@ -213,7 +213,7 @@ def test_a_class_of_the_main_program_is_unpickled_elsewhere(run: Run) -> None:
 def test_numpy_and_cloudpickle_are_not_imported_for_a_plain_result(run: Run) -> None:
     program = (
         "import pathlib, sys\n"
-        "from heyhi import claim, elsewhere, results, runs\n"
+        "from heyhi.runs import claim, elsewhere, results, folder as runs\n"
         f"results.write(runs.Run('', pathlib.Path({str(run.folder)!r})), {{'a': [1, None]}})\n"
         "assert not {'numpy', 'cloudpickle', 'pickle'} & set(sys.modules)\n"
     )

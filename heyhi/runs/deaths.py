@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from heyhi import elsewhere, files, runs
-from heyhi.failures import has_line, line_in, shown
-from heyhi.runs import JobId, Run, RunState
+from heyhi import files
+from heyhi.runs import elsewhere
+from heyhi.runs import folder as runs
+from heyhi.runs.failures import has_line, line_in, shown
+from heyhi.runs.folder import JobId, Run, RunState
 
 __all__ = [
     "DRIVER",

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import claim, files
+from heyhi import files
+from heyhi.runs import claim
 
 __all__ = [
     "SETTING",

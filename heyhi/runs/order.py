@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heyhi.files import open_regular, write_whole
-from heyhi.runs import Run
+from heyhi.runs.folder import Run
 
 if TYPE_CHECKING:
-    from heyhi.secret_names import Kept
+    from heyhi.runs.secret_names import Kept
 
 __all__ = ["Order", "read_order", "write_orders"]
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.elsewhere import Place
-from heyhi.invocation import Mode
-from heyhi.plan import Action, make_plan
-from heyhi.runs import RunState, Status
+from heyhi.runs.elsewhere import Place
+from heyhi.runs.folder import RunState, Status
+from heyhi.runs.invocation import Mode
+from heyhi.runs.plan import Action, make_plan
 
 # The table of the README: what each mode (rows) does to a run (columns).
 DECISIONS = """

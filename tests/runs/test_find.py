@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from heyhi.errors import UsageError
-from heyhi.finding import find_run, find_runs, runs_at
 from heyhi.project import Project
-from heyhi.runs import Run
+from heyhi.runs.find import find_run, find_runs, runs_at
+from heyhi.runs.folder import Run
 
 
 @pytest.fixture

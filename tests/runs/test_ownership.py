@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import ownership
-from heyhi.runs import QueuedJob, Run, Status, is_own_name, read_state
+from heyhi.runs import ownership
+from heyhi.runs.folder import QueuedJob, Run, Status, is_own_name, read_state
 from tests.conftest import Garden, wait_until
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import deaths, files, runs
-from heyhi.runs import JobId, Run, RunState, Status
+from heyhi import files
+from heyhi.runs import deaths
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import JobId, Run, RunState, Status
 
 JOB = JobId("local:here:7")
 OTHER = JobId("local:here:8")

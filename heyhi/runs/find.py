@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import claim, runs
 from heyhi.errors import ProjectError, UsageError, did_you_mean, some_of
 from heyhi.project import Project, find_project
-from heyhi.runs import Run, real_path
+from heyhi.runs import claim
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import Run, real_path
 
 __all__ = [
     "Found",

@@ -21,13 +21,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import claim, elsewhere, files, guard
-from heyhi.claim import NoLocksError
-from heyhi.elsewhere import Place
+from heyhi import files
 from heyhi.errors import UsageError, shortened
 from heyhi.files import NotAFileError
-from heyhi.processes import this_host
 from heyhi.project import Project
+from heyhi.runs import claim, elsewhere, guard
+from heyhi.runs.claim import NoLocksError
+from heyhi.runs.elsewhere import Place
+from heyhi.runs.processes import this_host
 from heyhi.texts import from_json
 
 __all__ = [

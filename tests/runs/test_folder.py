@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim, runs
 from heyhi.errors import UsageError
 from heyhi.project import Project
-from heyhi.runs import (
+from heyhi.runs import claim
+from heyhi.runs import folder as runs
+from heyhi.runs.folder import (
     JobId,
     QueuedJob,
     Run,

@@ -15,8 +15,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, processes
-from heyhi.processes import Process
+from heyhi import files
+from heyhi.runs import processes
+from heyhi.runs.processes import Process
 
 __all__ = ["Guard", "is_ours", "leave", "read", "stand"]
 

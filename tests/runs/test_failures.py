@@ -4,7 +4,7 @@ from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 
 import pytest
 
-from heyhi.failures import line_in, line_of, with_traceback
+from heyhi.runs.failures import line_in, line_of, with_traceback
 
 CUDA = (
     "CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later\nCompile with X\n"
@@ -67,7 +67,7 @@ LINES = {
         "RuntimeError: CUDA error: device-side assert triggered",
     ),
     "no message": (MemoryError(), "MemoryError"),
-    "of a module": (DryError("a: b:\nc"), "tests.test_failures.DryError: a: b:"),
+    "of a module": (DryError("a: b:\nc"), "tests.runs.test_failures.DryError: a: b:"),
     "notes": (with_notes(ValueError("too dry"), "on bed 3\nand 4", "in May"), "ValueError: too dry"),
     "notes alone": (with_notes(ValueError(), "on bed 3"), "ValueError"),
     "a group": (
@@ -80,19 +80,22 @@ LINES = {
     ),
     "of a cause": (
         with_cause(DryError("too dry"), OSError("no tap")),
-        "tests.test_failures.DryError: too dry",
+        "tests.runs.test_failures.DryError: too dry",
     ),
-    "in another's handler": (raised(in_two_steps), "tests.test_failures.DryError: too dry"),
+    "in another's handler": (raised(in_two_steps), "tests.runs.test_failures.DryError: too dry"),
     "of another process": (with_cause(OSError("far"), RemoteTraceback(REMOTE)), "OSError: far"),
     "a traceback in the message": (RuntimeError(INSIDE), "RuntimeError: worker 1 failed"),
     "an empty line first": (
         RuntimeError("\n\n  -- Process 0 ended:\n  it"),
         "RuntimeError: -- Process 0 ended:",
     ),
-    "a text that cannot be had": (MuteError(), "tests.test_failures.MuteError: <exception str() failed>"),
+    "a text that cannot be had": (
+        MuteError(),
+        "tests.runs.test_failures.MuteError: <exception str() failed>",
+    ),
     "a text that ends the program": (
         LeavingError(),
-        "tests.test_failures.LeavingError: <exception str() failed>",
+        "tests.runs.test_failures.LeavingError: <exception str() failed>",
     ),
     "the end of a program": (SystemExit(3), "SystemExit: 3"),
     "an assertion of several lines": (
@@ -156,5 +159,5 @@ def test_the_line_is_cut_and_is_one_line() -> None:
 def test_what_cannot_be_described_is_still_told() -> None:
     failure = StrangeError("too dry")
     line = line_of(failure)
-    assert line == "tests.test_failures.StrangeError: too dry"
+    assert line == "tests.runs.test_failures.StrangeError: too dry"
     assert line_in(with_traceback(line, failure)) == line

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import processes
-from heyhi.processes import Process, lives, this_process
+from heyhi.runs import processes
+from heyhi.runs.processes import Process, lives, this_process
 
 
 def process_of(pid: int) -> Process:

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, runs
+from heyhi import files
 from heyhi.config import prototxt, views
 from heyhi.config.composer import Composer
 from heyhi.config.descriptors import read_schemas
-from heyhi.draft import drift_from, recompose
 from heyhi.errors import HeyhiError, some_of
 from heyhi.project import Project
-from heyhi.runs import Run
+from heyhi.runs import folder as runs
+from heyhi.runs.draft import drift_from, recompose
+from heyhi.runs.folder import Run
 
 __all__ = ["Checked", "check"]
 

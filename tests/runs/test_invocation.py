@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from heyhi.errors import UsageError
-from heyhi.invocation import Invocation, Mode, parse_argv
+from heyhi.runs.invocation import Invocation, Mode, parse_argv
 
 # Words after `-c x.prototxt` -> what they make of the invocation.
 PARSED: dict[str, dict[str, Any]] = {

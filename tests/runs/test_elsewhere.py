@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim, deaths, elsewhere, runs
-from heyhi.elsewhere import Place
-from heyhi.runs import Run, Status
+from heyhi.runs import claim, deaths, elsewhere
+from heyhi.runs import folder as runs
+from heyhi.runs.elsewhere import Place
+from heyhi.runs.folder import Run, Status
 from tests.conftest import end_as
-from tests.test_claim import fill
+from tests.runs.test_claim import fill
 
 JOB = "local:here:1"
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.order import Order, read_order, write_orders
+from heyhi.runs.order import Order, read_order, write_orders
 
 
 def order(number: int, note: str = "") -> Order:

@@ -3,13 +3,13 @@
 import os
 from typing import Any
 
-from heyhi import runs
 from heyhi.config import views
 from heyhi.config.composer import Composer
 from heyhi.config.descriptors import read_schemas
-from heyhi.draft import drift_from, recompose
 from heyhi.errors import HeyhiError
 from heyhi.project import Project
+from heyhi.runs import folder as runs
+from heyhi.runs.draft import drift_from, recompose
 from heyhi.texts import as_utf8
 
 __all__ = ["Drift"]

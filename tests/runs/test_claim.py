@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import claim
+from heyhi.runs import claim
 from tests.conftest import wait_until
 
 _HOLD = """\
 import os, sys, time
 from pathlib import Path
-from heyhi import claim
+from heyhi.runs import claim
 path = Path(sys.argv[1])
 print(claim.take(path, f"local:there:{os.getpid()}"), flush=True)
 exec(sys.argv[2])

@@ -4,7 +4,7 @@ import pytest
 
 from heyhi.errors import ProjectError
 from heyhi.project import Project
-from heyhi.secret_names import Secrets
+from heyhi.runs.secret_names import Secrets
 
 SECRET = """
 HF_TOKEN AWS_SECRET_ACCESS_KEY AWS_ACCESS_KEY_ID AWS_SESSION_TOKEN DB_PASSWORD PGPASSWORD MYSQL_PWD SSHPASS

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from heyhi.builder import Batch
     from heyhi.cli import parse_args_and_maybe_launch
-    from heyhi.environment import (
+    from heyhi.errors import ConfigError, HeyhiError
+    from heyhi.experiments import MODES, get_default_exp_dir, maybe_launch, reset_slurm_cache
+    from heyhi.launch.environment import (
         get_job_env,
         get_slurm_job_id,
         get_slurm_master,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
         maybe_init_requeue_handler,
         save_result_in_cwd,
     )
-    from heyhi.errors import ConfigError, HeyhiError
-    from heyhi.experiments import MODES, get_default_exp_dir, maybe_launch, reset_slurm_cache
     from heyhi.loading import (
         conf_get,
         conf_is_set,
@@ -85,7 +85,7 @@ _HOMES = {
     "builder": ["Batch"],
     "cli": ["parse_args_and_maybe_launch"],
     "conf": ["CONF_ROOT", "PROJ_ROOT"],
-    "environment": [
+    "launch.environment": [
         "get_job_env", "get_slurm_job_id", "get_slurm_master", "is_adhoc", "is_master", "is_on_slurm",
         "log_git_status", "maybe_init_requeue_handler", "save_result_in_cwd",
     ],

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import slurm
 from heyhi.batch import Batch, Entry
+from heyhi.launch import slurm
 from heyhi.runs import deaths
 from heyhi.runs.folder import Run, RunState, Status
 from heyhi.runs.invocation import Mode

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from heyhi.config.composer import Composition
-    from heyhi.job import Main
+    from heyhi.launch.job import Main
+    from heyhi.launch.start import Report
     from heyhi.runs.draft import Draft
     from heyhi.runs.elsewhere import Place
     from heyhi.runs.folder import Run, RunState
     from heyhi.runs.order import Order
     from heyhi.runs.secret_names import Kept
-    from heyhi.start import Report
 
 __all__ = ["load", "parse_args_and_maybe_launch", "run"]
 
@@ -130,7 +130,7 @@ def _run(main: "Main", argv: Sequence[str], script: str | None) -> int:
         _show(invocation, project, composition, base)
         return 0
     draft = _draft(invocation, project, composition, base)
-    from heyhi.start import start  # here: what only shows a config needs none of it
+    from heyhi.launch.start import start  # here: what only shows a config needs none of it
 
     report = start(main, invocation, draft, meta_class)
     if invocation.wait and invocation.mode is not Mode.DRYRUN:
@@ -144,7 +144,7 @@ _LOOKS = 10  # at the folder, for one at Slurm's queue
 
 def _wait_for_end(report: "Report") -> "Report":
     """The report of a run once it has ended, wherever it runs. Ctrl-C leaves it alone."""
-    from heyhi import slurm
+    from heyhi.launch import slurm
     from heyhi.runs import folder as runs
 
     run, state = report.draft.run, report.state
@@ -198,7 +198,7 @@ def _run_many(invocation: Invocation, project: Project, argv: Sequence[str]) -> 
     """A line that stands for many runs is a batch of its own, under the profile its launcher asks for."""
     from heyhi import drivers
     from heyhi.grid import expand
-    from heyhi.slurm import wants_slurm
+    from heyhi.launch.slurm import wants_slurm
 
     singles = expand(invocation, Path.cwd())
     if invocation.only_shows:
@@ -231,9 +231,9 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
     A run that lives elsewhere is waited for.
     """
-    from heyhi import gpus
     from heyhi.config.schema import load_messages
-    from heyhi.launch import launch_order
+    from heyhi.launch import gpus
+    from heyhi.launch.here import launch_order
 
     path, number, mode = argv
     (order,) = _read_orders(path, [number])
@@ -245,8 +245,8 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
 def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
     """`run.py --on-slurm FOLDER`: be a rank of the job that does the run in a folder, which says all else."""
-    from heyhi import ranks
     from heyhi.config.schema import load_messages
+    from heyhi.launch import slurm_ranks
     from heyhi.runs import folder as runs
 
     (folder,) = argv
@@ -254,12 +254,14 @@ def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
     known = runs.read_provenance(run)
     _have_environment(known.get("environment") or {})
     run = run._replace(id=known.get("id", folder))
-    return ranks.take_part(run, main, load_messages(find_project(script)), known.get("log_level", "INFO"))
+    return slurm_ranks.take_part(
+        run, main, load_messages(find_project(script)), known.get("log_level", "INFO")
+    )
 
 
 def _freeze(argv: Sequence[str]) -> int:
     """`run.py --freeze ORDERS NUMBER...`: freeze the configs of runs that have none."""
-    from heyhi.launch import freeze_new
+    from heyhi.launch.here import freeze_new
 
     path, *numbers = argv
     for order in _read_orders(path, numbers):

@@ -221,7 +221,7 @@ def stop(words: Sequence[str]) -> int:
 
 def kill(words: Sequence[str]) -> int:
     """End the jobs of runs; status 1 if one cannot be ended, or may live where it cannot be seen."""
-    from heyhi import launch, slurm
+    from heyhi.launch import here, slurm
     from heyhi.runs import deaths
     from heyhi.runs.find import find_run
     from heyhi.runs.folder import Status
@@ -239,7 +239,7 @@ def kill(words: Sequence[str]) -> int:
             show(f"{run.id}: {state.status.value}: no job to end")
             continue
         try:
-            launch.kill(run, state, deaths.KILL)
+            here.kill(run, state, deaths.KILL)
             show(f"{run.id}: ended: {state.job.text if state.job else '?'}")
         except HeyhiError as problem:
             say_error(problem)
@@ -249,7 +249,7 @@ def kill(words: Sequence[str]) -> int:
 
 def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
     """Show what is known of a run whose job cannot be seen, and note that it has ended if so told."""
-    from heyhi.launch import user_name
+    from heyhi.launch.here import user_name
     from heyhi.runs import deaths
     from heyhi.runs.folder import read_provenance, starts_of
 

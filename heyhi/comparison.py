@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files
+from heyhi.launch.snapshot import find_snapshot, top_of
 from heyhi.project import Project
 from heyhi.records import Record
 from heyhi.runs import folder as runs
 from heyhi.runs.secret_names import HIDDEN, Secrets
-from heyhi.snapshot import find_snapshot, top_of
 from heyhi.texts import on_one_line
 
 __all__ = ["Change", "Section", "changes", "compare", "lines"]

@@ -13,13 +13,15 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import files, launch, slurm
+from heyhi import files
 from heyhi.config import notebooks
 from heyhi.config.composer import compose
 from heyhi.config.schema import load_messages
 from heyhi.config.search import find_base
 from heyhi.errors import RefusedError, UsageError
-from heyhi.job import Main, claimed
+from heyhi.launch import here, slurm
+from heyhi.launch.job import Main, claimed
+from heyhi.launch.start import start
 from heyhi.project import Project, find_project
 from heyhi.runs import deaths, guard, ownership, results
 from heyhi.runs import folder as runs
@@ -27,7 +29,6 @@ from heyhi.runs.draft import Draft, make_draft
 from heyhi.runs.folder import EXP_ID_PATTERN, Queue, Run
 from heyhi.runs.invocation import Invocation, Mode
 from heyhi.runs.plan import Action, make_plan
-from heyhi.start import start
 
 __all__ = [
     "EXP_ID_PATTERN",
@@ -160,11 +161,11 @@ class ExperimentDir:
         if not silent:
             print(f"{self._run.folder}: {state.status.value}: removed", file=sys.stderr)
         if state.status in (runs.Status.QUEUED, runs.Status.RUNNING):
-            launch.kill(self._run, state)
+            here.kill(self._run, state)
         with claimed(self._run, ended=[state.job.text] if state.job else []) as got:
             if not got:
                 raise RefusedError(f"{self._run.folder}: its job lives; nothing was removed")
-            launch.wipe(self._run)
+            here.wipe(self._run)
             guard.leave(self._run.owner)
             for path in (self._run.provenance, self._run.lock):
                 path.unlink(missing_ok=True)

@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from heyhi import slurm
 from heyhi.errors import HeyhiError
-from heyhi.job import UNSAVED
+from heyhi.launch import slurm
+from heyhi.launch.job import UNSAVED
 from heyhi.log import says_what_is_lost
 from heyhi.runs import deaths
 from heyhi.runs import folder as runs

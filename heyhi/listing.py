@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heyhi import slurm
 from heyhi.agenda import Agenda, Item, Kind
 from heyhi.config import notebooks, views
 from heyhi.errors import some_of
+from heyhi.launch import slurm
 
 __all__ = ["Listing", "json_lines", "lines", "summary"]
 

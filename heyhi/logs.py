@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from heyhi import slurm
 from heyhi.files import open_regular
 from heyhi.jobs import SLURM_PAUSE
+from heyhi.launch import slurm
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import JobId, Run, RunState, Status
 from heyhi.tails import shown, start_of_last

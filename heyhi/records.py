@@ -122,7 +122,7 @@ def _kept(run: Run | Found, kept: Kept, stamp: str = "") -> Record | None:
 def _read_all(
     several: Sequence[Run], project: Project, states: Mapping[Path, RunState] | None, kept: Kept
 ) -> dict[str, Record]:
-    from heyhi import slurm
+    from heyhi.launch import slurm
 
     @cache
     def drift() -> "Drift":

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.errors import UsageError
-from heyhi.git import GitError, GitState, git, git_state
+from heyhi.launch.git import GitError, GitState, git, git_state
+from heyhi.launch.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of
 from heyhi.project import Project, moved
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import Run
 from heyhi.runs.invocation import parse_argv
 from heyhi.runs.secret_names import Secrets
-from heyhi.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of
 from heyhi.texts import on_one_line, quoted
 
 __all__ = ["Replay", "replay"]

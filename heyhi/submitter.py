@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from heyhi import slurm, submission
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
 from heyhi.jobs import JobEnd, Jobs
-from heyhi.resources import Resources
+from heyhi.launch import slurm, slurm_submit
+from heyhi.launch.slurm_options import Resources
+from heyhi.launch.slurm_submit import Ask
 from heyhi.runs import deaths
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import JobId, Run, RunState, Status
 from heyhi.runs.invocation import Mode
 from heyhi.runs.order import Order
 from heyhi.runs.plan import Action, Plan, make_plan
-from heyhi.submission import Ask
 
 __all__ = ["Request", "Submitter", "cancel_stopped"]
 
@@ -108,7 +108,7 @@ class Submitter:
             key = entry.request.resources, code, order.experiment_root, secrets
             groups.setdefault(key, []).append(entry)
         for group in groups.values():
-            most = self._until_it_answers(submission.most_at_once)
+            most = self._until_it_answers(slurm_submit.most_at_once)
             for start in range(0, len(group), most or len(group)):
                 self._submit(group[start : start + (most or len(group))])
 
@@ -139,7 +139,7 @@ class Submitter:
             if self._is_over.is_set():
                 return
             options, label = requests[0].resources.options(), requests[0].label
-            outcomes = submission.submit(asks, options, label, self._tell, requests[0].secrets)
+            outcomes = slurm_submit.submit(asks, options, label, self._tell, requests[0].secrets)
             for entry, outcome in zip(entries, outcomes, strict=True):
                 if isinstance(outcome, HeyhiError):
                     self._give_up([entry], str(outcome))

@@ -1,16 +1,5 @@
 """The original's module of this name: names handed on from where they live."""
 
-from heyhi.environment import (
-    get_job_env,
-    get_slurm_job_id,
-    get_slurm_master,
-    is_adhoc,
-    is_master,
-    is_on_slurm,
-    log_git_status,
-    maybe_init_requeue_handler,
-    save_result_in_cwd,
-)
 from heyhi.experiments import (
     EXP_ID_PATTERN,
     MODES,
@@ -20,6 +9,17 @@ from heyhi.experiments import (
     get_exp_id,
     handle_dst,
     reset_slurm_cache,
+)
+from heyhi.launch.environment import (
+    get_job_env,
+    get_slurm_job_id,
+    get_slurm_master,
+    is_adhoc,
+    is_master,
+    is_on_slurm,
+    log_git_status,
+    maybe_init_requeue_handler,
+    save_result_in_cwd,
 )
 from heyhi.log import also_log_to_file, setup_logging
 

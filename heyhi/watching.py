@@ -128,7 +128,7 @@ def logs(words: Sequence[str]) -> int:
 
 
 def _show_log(run: Run, count: int | None) -> RunState:
-    from heyhi import slurm
+    from heyhi.launch import slurm
 
     try:
         for line in tail(run.log, count):

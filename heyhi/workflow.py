@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from heyhi import drivers, gpus, listing, slurm
+from heyhi import drivers, listing
 from heyhi.agenda import Agenda, Item, Kind, make_agenda, read_states
 from heyhi.aliases import Aliases
 from heyhi.batch import read_batch
@@ -25,10 +25,11 @@ from heyhi.caches import leave_readonly_folder
 from heyhi.child import Child, ToldRun, tell_children
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.files import write_out
-from heyhi.launch import with_code_state
+from heyhi.launch import gpus, slurm
+from heyhi.launch.here import with_code_state
+from heyhi.launch.slurm_options import resources_from_defaults
 from heyhi.log import say_error
 from heyhi.project import Project, find_project
-from heyhi.resources import resources_from_defaults
 from heyhi.runs import places
 from heyhi.runs.draft import make_order
 from heyhi.runs.folder import Run, RunState, Status

@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import cli, slurm
+from heyhi import cli
 from heyhi.config import schema
+from heyhi.launch import slurm
 from heyhi.project import Project
 from heyhi.runs import fingerprints
 from heyhi.runs import folder as runs
@@ -752,7 +753,7 @@ def write_orders(world: World, *words: str) -> None:
 
     def write() -> int:
         from heyhi import cli
-        from heyhi.launch import with_code_state
+        from heyhi.launch.here import with_code_state
         from heyhi.project import find_project
         from heyhi.runs.draft import make_order
         from heyhi.runs.invocation import parse_argv
@@ -806,7 +807,7 @@ def _with_snapshot(world: World) -> Callable[[], int]:
 
 
 def _check_snapshot(world: World, point: Point) -> Iterator[str]:
-    from heyhi import snapshot
+    from heyhi.launch import snapshot
 
     yield from check_run(world, point, OneRun(world), Executions([], []))
     for folder in (world.exp / "checkpoints").glob("[!.]*"):

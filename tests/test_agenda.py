@@ -153,7 +153,7 @@ def test_slurm_is_asked_once_and_only_if_a_job_may_be_there(
         asked.append("squeue")
         return {"7": QueuedJob("7", "PENDING", "a"), "8": QueuedJob("8", "RUNNING", "b")}
 
-    monkeypatch.setattr("heyhi.slurm.ask_queue", ask_queue)
+    monkeypatch.setattr("heyhi.launch.slurm.ask_queue", ask_queue)
     batch = batch_of("--out a", "--out b", "--out c")
     assert [state.status for state in read_states(batch).values()] == [Status.NOT_STARTED] * 3
     assert asked == []

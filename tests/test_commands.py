@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import launch
 from heyhi.errors import RefusedError
-from heyhi.job import claimed
+from heyhi.launch import here
+from heyhi.launch.job import claimed
 from heyhi.runs import deaths
 from heyhi.runs.folder import Run, read_state, this_process
 from tests.conftest import Done, Garden, wait_until
@@ -237,6 +237,6 @@ def test_a_job_that_is_not_ours_to_kill_was_not_stopped_by_us(
     with claimed(run):
         monkeypatch.setattr(psutil.Process, "terminate", refuse)
         with pytest.raises(RefusedError, match="another user's"):
-            launch.kill(run, read_state(run), deaths.KILL)
+            here.kill(run, read_state(run), deaths.KILL)
     assert deaths.cause(run) == ""
     assert not list(run.folder.glob("ended.*"))

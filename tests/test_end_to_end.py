@@ -393,7 +393,7 @@ def test_the_failure_of_a_task_is_its_traceback_and_how_to_go_on(garden: Garden)
     folder = garden.folder(*CARROT, "fail=raise")
     assert done.status == 1
     assert done.err.count("Traceback") == 1
-    assert "heyhi/job.py" not in done.err
+    assert "heyhi/launch/job.py" not in done.err
     assert done.err.endswith(
         "ValueError: too dry\n"
         f"p/beds/carrot/{folder.name}: DEAD\n"

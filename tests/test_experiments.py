@@ -11,7 +11,7 @@ import pytest
 from heyhi import experiments
 from heyhi.errors import RefusedError, UsageError
 from heyhi.experiments import ExperimentDir, Status, handle_dst
-from heyhi.job import claimed
+from heyhi.launch.job import claimed
 from heyhi.runs.folder import Run, this_host
 from tests.conftest import Done, Garden, wait_until
 

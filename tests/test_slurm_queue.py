@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import slurm
 from heyhi.errors import LaunchError, UsageError
+from heyhi.launch import slurm
 from heyhi.runs import deaths
 from heyhi.runs.folder import JobId, QueuedJob, Run, RunState, Status
 from tests.conftest import ComposeText

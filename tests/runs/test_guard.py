@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import job
 from heyhi.files import NotAFileError
+from heyhi.launch import job
 from heyhi.runs import claim, guard
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import Run, Status

@@ -10,7 +10,7 @@ import pytest
 
 from heyhi.batch import Batch
 from heyhi.config.descriptors import Schemas
-from heyhi.launch import freeze
+from heyhi.launch.here import freeze
 from heyhi.runs.draft import make_order
 from heyhi.runs.migration import check
 from tests.conftest import BatchOf

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import gpus
 from heyhi.errors import LaunchError, UsageError
+from heyhi.launch import gpus
 from heyhi.runs import claim, fingerprints, places
 from heyhi.runs.folder import this_host
 from tests.batches import snakemake, write_batch
@@ -185,7 +185,7 @@ def test_a_setting_that_all_can_change_is_refused(shared: Path, public: Path) ->
 
 _HOLD = """
 import os, sys
-from heyhi import gpus
+from heyhi.launch import gpus
 with gpus.own(1):
     print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
     sys.stdin.readline()

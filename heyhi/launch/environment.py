@@ -83,7 +83,7 @@ def log_git_status(base_path_for_logging: str | os.PathLike[str] | None = None) 
     import logging
 
     from heyhi.files import write_whole
-    from heyhi.git import GitError, git
+    from heyhi.launch.git import GitError, git
     from heyhi.project import find_project
 
     logger = logging.getLogger(__name__)

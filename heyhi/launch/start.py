@@ -17,8 +17,8 @@ from heyhi.texts import quoted
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from heyhi.job import Main, Outcome
-    from heyhi.resources import Resources
+    from heyhi.launch.job import Main, Outcome
+    from heyhi.launch.slurm_options import Resources
     from heyhi.runs.draft import Draft
     from heyhi.runs.folder import RunState
     from heyhi.runs.order import Order
@@ -42,10 +42,10 @@ class Report(NamedTuple):
 
 def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type["Message"]) -> Report:
     """Decide what is to be done with the run, say so, and do it. Raises HeyhiError."""
-    from heyhi.launch import Lost, launch_here, move_in
+    from heyhi.launch.here import Lost, launch_here, move_in
+    from heyhi.launch.slurm import needs_of, read_state, refuse_without_slurm, wants_slurm
     from heyhi.runs.draft import make_order
     from heyhi.runs.plan import Action, make_plan
-    from heyhi.slurm import needs_of, read_state, refuse_without_slurm, wants_slurm
 
     state = read_state(draft.run)
     _say_what_is_there(draft, state, invocation)
@@ -93,9 +93,9 @@ def _is_for_rank_0() -> bool:
 
 
 def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft") -> Report:
-    from heyhi.launch import with_code_state
-    from heyhi.slurm import read_state
-    from heyhi.submission import Ask, submit
+    from heyhi.launch.here import with_code_state
+    from heyhi.launch.slurm import read_state
+    from heyhi.launch.slurm_submit import Ask, submit
 
     (order,) = with_code_state([order], say)
     (job,) = submit([Ask(order, plan)], resources.options(), order.id.rpartition("/")[2], say)

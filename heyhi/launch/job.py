@@ -19,11 +19,12 @@ from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf.message import Message
 
-from heyhi import files, room
+from heyhi import files
 from heyhi.config import prototxt
 from heyhi.config.frozen import freeze
-from heyhi.environment import Requeued
 from heyhi.errors import ConfigError, LaunchError
+from heyhi.launch import disk_room
+from heyhi.launch.environment import Requeued
 from heyhi.log import Losses, say
 from heyhi.runs import claim, deaths, elsewhere, failures, guard, results
 from heyhi.runs import folder as runs
@@ -142,7 +143,7 @@ def execute(
                 outcome = _call(run, main, meta_class, level, task_is_over)
                 came = task_is_over()
                 _restore_proof(run, provenance, owner)
-                with room.noted_signals(came, *_SIGNALS, *_signals_of_slurm(owner)):
+                with disk_room.noted_signals(came, *_SIGNALS, *_signals_of_slurm(owner)):
                     outcome = _record(run, outcome, owner, came)
                 _restore_proof(run, provenance, owner)  # there may be room by now
                 _note_end(run, start, outcome, owner, losses)
@@ -339,7 +340,9 @@ def _write_result(run: Run, value: Any, owner: JobId, came: list[int]) -> Outcom
         results.write_content(run, content)
 
     try:
-        room.write_patiently(write, run.folder, content.size, came, lambda *why: _say_it_waits(run, *why))
+        disk_room.write_patiently(
+            write, run.folder, content.size, came, lambda *why: _say_it_waits(run, *why)
+        )
     except OSError as problem:
         return _keep_elsewhere(run, Outcome(value, None), content, owner, problem)
     return Outcome(value, None)
@@ -348,7 +351,8 @@ def _write_result(run: Run, value: Any, owner: JobId, came: list[int]) -> Outcom
 def _say_it_waits(run: Run, problem: OSError, seconds: float) -> None:
     say(
         f"{run.result}: there is no room for the result: {problem.strerror}. Make room: it is tried again "
-        f"for {seconds:g} seconds ({room.SETTING}), then the result is kept elsewhere. SIGTERM ends the wait"
+        f"for {seconds:g} seconds ({disk_room.SETTING}), then the result is kept elsewhere. "
+        "SIGTERM ends the wait"
     )
 
 

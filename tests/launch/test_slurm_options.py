@@ -12,9 +12,9 @@ import pytest
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from heyhi import resources
 from heyhi.errors import ConfigError
-from heyhi.resources import DEFAULT, Resources, read_resources, resources_from_defaults
+from heyhi.launch import slurm_options
+from heyhi.launch.slurm_options import DEFAULT, Resources, read_resources, resources_from_defaults
 from tests.cluster import SEARCH, Cluster
 from tests.conftest import HERE
 
@@ -519,7 +519,7 @@ def test_the_launchers_of_this_project(name: str) -> None:
 def test_every_field_of_this_project_is_read() -> None:
     from conf import common_pb2
 
-    assert set(common_pb2.Launcher.Slurm.DESCRIPTOR.fields_by_name) == set(resources._TYPES)
+    assert set(common_pb2.Launcher.Slurm.DESCRIPTOR.fields_by_name) == set(slurm_options._TYPES)
 
 
 # ---- Without a launcher -------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import files, job, launch, slurm
+from heyhi import files
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
+from heyhi.launch import here, job, slurm
 from heyhi.runs import claim, ownership
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import SUBMITTING, JobId, Run
@@ -118,7 +119,7 @@ def _kill(asks: Sequence[Ask]) -> None:
         slurm.end(*(job_id.text for job_id in in_slurm))
     for ask in killed:
         if ask.plan.state.job and ask.plan.state.job.local:
-            launch.kill(ask.order.run, ask.plan.state)
+            here.kill(ask.order.run, ask.plan.state)
 
 
 class _Mark(NamedTuple):
@@ -135,14 +136,14 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
     for_the_job = {"slurm_name": name, "log_level": order.log_level, "environment": order.environment}
     name_of_it = f"{SUBMITTING}{task_name}"
     try:
-        launch.refuse_links(order, ask.plan)
-        launch.own(order, ask.plan)
-        claimed = job.claimed(run, job=name_of_it, ended=launch.jobs_of(ask.plan))
-        if not claims.enter_context(claimed) or not launch.still_as_planned(run, ask.plan):
+        here.refuse_links(order, ask.plan)
+        here.own(order, ask.plan)
+        claimed = job.claimed(run, job=name_of_it, ended=here.jobs_of(ask.plan))
+        if not claims.enter_context(claimed) or not here.still_as_planned(run, ask.plan):
             return None
         mark = _Mark(name_of_it, runs.read_job(run), _error(run))
         ordered = order._replace(provenance={**order.provenance, **for_the_job})
-        launch.make_ready(ordered, ask.plan, say, sync=False)
+        here.make_ready(ordered, ask.plan, say, sync=False)
         run.error.unlink(missing_ok=True)  # it is not the new job's, which may never start
         files.write_whole(run.jobid, mark.text)
     except HeyhiError as problem:

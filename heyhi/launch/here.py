@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import files, job, slurm, snapshot
+from heyhi import files
 from heyhi.errors import LaunchError, RefusedError
+from heyhi.launch import job, slurm, snapshot
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.project import Project, moved
 from heyhi.runs import claim, deaths, elsewhere, fingerprints, guard, ownership, results

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from heyhi import launch
 from heyhi.errors import HeyhiError, LaunchError, RefusedError
-from heyhi.launch import Lost, launch_here
+from heyhi.launch import here
+from heyhi.launch.here import Lost, launch_here
 from heyhi.runs import claim, guard
 from heyhi.runs.folder import JobId, Run, RunState, Status, read_state
 from heyhi.runs.invocation import Mode
@@ -73,23 +73,23 @@ def test_a_lock_whose_owner_is_not_written_yet_is_no_job_of_slurm(run: Run) -> N
     state = read_state(run)
     assert (state.status, state.job) == (Status.RUNNING, None)
     with pytest.raises(LaunchError, match="only starting"):
-        launch.kill(run, state)
+        here.kill(run, state)
     claim.drop(run.lock)
 
 
 def test_nothing_is_killed_that_is_not_ours(run: Run) -> None:
     state = RunState(Status.RUNNING, JobId("12"), keeps="made by the original HeyHi")
     with pytest.raises(RefusedError, match="not HeyHi's to end"):
-        launch.kill(run, state)
+        here.kill(run, state)
 
 
 def test_a_wipe_is_refused_once_another_process_has_taken_the_run(order: Order, run: Run, demo: Any) -> None:
     end_as(run, Status.DEAD)
     (run.folder / "weeks-of-work").touch()
     with pytest.raises(RefusedError, match="another process has taken it"):
-        launch.wipe(run)
+        here.wipe(run)
     assert guard.stand(run.owner, "mine")
-    launch.wipe(run)
+    here.wipe(run)
     assert sorted(os.listdir(run.folder)) == ["heyhi.json", "heyhi.owner"]
     guard.leave(run.owner)
 

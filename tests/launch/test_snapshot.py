@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import snapshot
 from heyhi.errors import LaunchError
-from heyhi.git import GitState, git_state
+from heyhi.launch import snapshot
+from heyhi.launch.git import GitState, git_state
+from heyhi.launch.snapshot import Snapshot, take_snapshot
 from heyhi.project import Project
-from heyhi.snapshot import Snapshot, take_snapshot
 
 DAY = 86_400
 
@@ -439,7 +439,7 @@ def test_the_copy_can_be_read_by_whom_the_umask_lets(code: Code) -> None:
 
 TAKE = """
 import os, sys, pathlib
-from heyhi import snapshot
+from heyhi.launch import snapshot
 from heyhi.project import Project
 
 root, exp = map(pathlib.Path, sys.argv[1:])

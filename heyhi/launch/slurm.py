@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError, shortened
-from heyhi.resources import Resources, read_resources
+from heyhi.launch.slurm_options import Resources, read_resources
 from heyhi.runs import deaths
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import SUBMITTING, Queue, QueuedJob, Run, RunState, Status

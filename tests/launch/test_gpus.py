@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import gpus
 from heyhi.errors import UsageError
+from heyhi.launch import gpus
 from tests.batches import folder, snakemake, start_snakemake, write_batch
 from tests.conftest import Garden
 
@@ -50,7 +50,7 @@ def test_a_wrong_count_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 _HOLD = """
 import os, sys, time
-from heyhi import gpus
+from heyhi.launch import gpus
 with gpus.own(int(sys.argv[1])):
     names = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
     for name in names:

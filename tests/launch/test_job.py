@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from heyhi import files, job
-from heyhi.job import Outcome
+from heyhi import files
+from heyhi.launch import job
+from heyhi.launch.job import Outcome
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.runs import claim, deaths, elsewhere
 from heyhi.runs import folder as runs
@@ -126,7 +127,7 @@ def test_a_signal_ends_it(execute: _Execute, run: Run, number: signal.Signals) -
     outcome = execute(lambda **_: signal.raise_signal(number))
     assert outcome.exit_status == 128 + number
     assert deaths.last_error(run) == f"ended by {number.name}"
-    assert run.error.read_text().endswith(f"heyhi.job.Terminated: terminated by {number.name}\n")
+    assert run.error.read_text().endswith(f"heyhi.launch.job.Terminated: terminated by {number.name}\n")
 
 
 def test_who_sends_a_signal_can_say_why_beforehand(execute: _Execute, run: Run) -> None:

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import files, job
-from heyhi.environment import Requeued, get_slurm_job_id
+from heyhi import files
 from heyhi.errors import LaunchError
+from heyhi.launch import job
+from heyhi.launch.environment import Requeued, get_slurm_job_id
 from heyhi.log import Losses, send_output_to
 from heyhi.runs import claim, elsewhere, failures
 from heyhi.runs import folder as runs

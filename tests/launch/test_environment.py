@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from heyhi import environment
 from heyhi.errors import LaunchError
+from heyhi.launch import environment
 from tests.conftest import Garden, wait_until
 
 # ---- Where am I ---------------------------------------------------------------------------------

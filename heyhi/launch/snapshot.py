@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.errors import LaunchError
-from heyhi.git import GitError, GitState, git, git_state
+from heyhi.launch.git import GitError, GitState, git, git_state
 from heyhi.project import Project, moved
 from heyhi.runs import places
 from heyhi.runs.folder import Run, real_path

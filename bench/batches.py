@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.idle import Idle, environment
 from bench.table import Row, measure, medians
-from heyhi.capture import capture
+from heyhi.batch.capture import capture
 from heyhi.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bench.idle import environment
 from bench.table import Row, medians
-from heyhi.batch import compose_lines
-from heyhi.capture import Captured, Line
+from heyhi.batch.capture import Captured, Line
+from heyhi.batch.entries import compose_lines
 from heyhi.project import Project
 from heyhi.runs.draft import make_order
 

@@ -19,9 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heyhi import batch, drivers
-from heyhi.agenda import make_agenda, read_states
-from heyhi.capture import Captured, Line
+from heyhi.batch import drivers, entries
+from heyhi.batch.agenda import make_agenda, read_states
+from heyhi.batch.capture import Captured, Line
+from heyhi.batch.listing import Listing
+from heyhi.batch.stored import of_batch
 from heyhi.config import notebooks
 from heyhi.config.composer import Composer
 from heyhi.config.overrides import NULL, escape_word
@@ -29,12 +31,10 @@ from heyhi.config.schema import load_messages
 from heyhi.config.search import find_base
 from heyhi.errors import HeyhiError, UsageError, did_you_mean
 from heyhi.files import write_whole
-from heyhi.listing import Listing
 from heyhi.project import display, find_project
 from heyhi.records import batch_records
 from heyhi.runs.draft import make_draft
 from heyhi.runs.invocation import Invocation, Mode, parse_argv
-from heyhi.stored import of_batch
 from heyhi.tables import columns, frame
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class Batch:
         batch = self._composed()
         return Listing(make_agenda(batch, _mode(mode), read_states(batch)), every=every)
 
-    def _composed(self) -> batch.Batch:
-        return batch.compose_lines(self.name, Captured(tuple(self._lines)), self._project)
+    def _composed(self) -> entries.Batch:
+        return entries.compose_lines(self.name, Captured(tuple(self._lines)), self._project)
 
     def __repr__(self) -> str:
         return f"Batch {self.name!r}, {len(self._lines)} run{'' if len(self._lines) == 1 else 's'}"

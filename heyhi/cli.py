@@ -196,8 +196,8 @@ def _print_path(path: Path) -> None:
 
 def _run_many(invocation: Invocation, project: Project, argv: Sequence[str]) -> int:
     """A line that stands for many runs is a batch of its own, under the profile its launcher asks for."""
-    from heyhi import drivers
-    from heyhi.grid import expand
+    from heyhi.batch import drivers
+    from heyhi.batch.grid import expand
     from heyhi.launch.slurm import wants_slurm
 
     singles = expand(invocation, Path.cwd())
@@ -216,7 +216,7 @@ def _run_many(invocation: Invocation, project: Project, argv: Sequence[str]) -> 
 
 def _is_captured(argv: Sequence[str]) -> bool:
     """In a script that is being captured: write the command line down, unless it only shows something."""
-    from heyhi import intercept
+    from heyhi.batch import intercept
 
     if intercept.asks_to_show(argv):
         return False

@@ -165,10 +165,10 @@ def validate(words: Sequence[str]) -> int:
 
 def plan(words: Sequence[str]) -> int:
     """List what is pending of a batch."""
-    from heyhi import listing
-    from heyhi.agenda import make_agenda, read_states
-    from heyhi.batch import read_batch
-    from heyhi.stored import store
+    from heyhi.batch import listing
+    from heyhi.batch.agenda import make_agenda, read_states
+    from heyhi.batch.entries import read_batch
+    from heyhi.batch.stored import store
 
     asked = _batch_parser("plan").parse_args(list(words))
     batch = read_batch(asked.batch, find_project())
@@ -182,7 +182,7 @@ def plan(words: Sequence[str]) -> int:
 
 def start(words: Sequence[str]) -> int:
     """Carry a batch out."""
-    from heyhi import drivers
+    from heyhi.batch import drivers
 
     asked = _batch_parser("start").parse_args(list(words))
     project = find_project()
@@ -193,8 +193,8 @@ def start(words: Sequence[str]) -> int:
 
 def _script_of_stdin(project: Project) -> str:
     """Lines on stdin as a script: a driver reads them once it is another process."""
-    from heyhi import drivers
-    from heyhi.batch import lines_of_stdin
+    from heyhi.batch import drivers
+    from heyhi.batch.entries import lines_of_stdin
 
     lines = [shlex.join(["python", str(line.run_py), *line.argv]) for line in lines_of_stdin(project).lines]
     return drivers.write_script(project, "\n".join([f"cd {shlex.quote(os.getcwd())}", *lines, ""]))
@@ -202,7 +202,7 @@ def _script_of_stdin(project: Project) -> str:
 
 def stop(words: Sequence[str]) -> int:
     """End all drivers of the experiment root."""
-    from heyhi import drivers
+    from heyhi.batch import drivers
 
     _no_more(words, "stop")
     living = drivers.alive(find_project())

@@ -88,7 +88,7 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
 def report(words: Sequence[str]) -> int:
     """Make the page of a batch, or of other runs."""
     from heyhi import report as page
-    from heyhi.drivers import PAGE, file_about
+    from heyhi.batch.drivers import PAGE, file_about
 
     asked = _report_parser().parse_args(list(words))
     project = some_project(asked.places)

@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import drivers
-from heyhi.drivers import Driver
+from heyhi.batch import drivers
+from heyhi.batch.drivers import Driver
+from heyhi.batch.stored import StoredBatch, find_batch, is_batch
 from heyhi.errors import UsageError
 from heyhi.launch.snapshot import root_of
 from heyhi.project import Project, moved
@@ -24,7 +25,6 @@ from heyhi.runs import folder as runs
 from heyhi.runs.find import Found, all_runs, runs_at
 from heyhi.runs.folder import RESULT_AT, JobId, Run, Status
 from heyhi.runs.invocation import Mode, parse_argv
-from heyhi.stored import StoredBatch, find_batch, is_batch
 from heyhi.tails import last_line
 from heyhi.texts import joined, quoted
 

@@ -26,8 +26,8 @@ from heyhi.runs.folder import STARTING, Run, RunState, Status
 from heyhi.texts import TooDeepError, as_utf8, from_json
 
 if TYPE_CHECKING:
+    from heyhi.batch.stored import Planned, StoredBatch
     from heyhi.runs.drift import Drift
-    from heyhi.stored import Planned, StoredBatch
 
 __all__ = ["Record", "batch_records", "read_records"]
 

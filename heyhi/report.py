@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files, tables
+from heyhi.batch.stored import StoredBatch, find_batch, is_batch
 from heyhi.curves import read_curves
 from heyhi.errors import UsageError
 from heyhi.graph import HEIGHT, WIDTH, Box, Graph, make_graph
@@ -30,7 +31,6 @@ from heyhi.project import Project
 from heyhi.records import Record, batch_records
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import RunState, Status
-from heyhi.stored import StoredBatch, find_batch, is_batch
 from heyhi.tails import end
 from heyhi.texts import as_utf8
 

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from heyhi.batch.stored import find_batch, is_batch
 from heyhi.conditions import as_float, fit, no_column
 from heyhi.errors import UsageError, some_of
 from heyhi.project import Project, find_project
 from heyhi.records import Record, batch_records, read_records
 from heyhi.runs.find import all_runs, runs_at
-from heyhi.stored import find_batch, is_batch
 from heyhi.texts import as_utf8, on_one_line
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from snakemake.executors.local import Executor as LocalExecutor
 from snakemake.executors.local import common_settings
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from heyhi.caches import have_cache
+from heyhi.batch.snakemake_files import have_cache
 from heyhi.jobs import JobEnd, Jobs
 from heyhi.runs.folder import RunState
 from heyhi.texts import shown

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from heyhi.batch import Batch, BatchError, compose_lines
-from heyhi.capture import Captured, Line
+from heyhi.batch.capture import Captured, Line
+from heyhi.batch.entries import Batch, BatchError, compose_lines
 from heyhi.config.composer import Composition, compose
 from heyhi.config.fields import fields_of, key_text, map_value
 from heyhi.config.outline import OUTLINE
@@ -182,7 +182,7 @@ def batch_of(
 ) -> BatchOf:
     """batch_of("lr=1", "lr=2 --after it"): a Batch, with the schema of tests/data/demo.proto."""
     monkeypatch.setenv("HH_EXP_DIR", str(tmp_path / "exp"))
-    monkeypatch.setattr("heyhi.batch.load_messages", lambda project: demo.MetaCfg)
+    monkeypatch.setattr("heyhi.batch.entries.load_messages", lambda project: demo.MetaCfg)
     monkeypatch.chdir(tmp_path)
     return BatchOf(compose_text)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from heyhi.batch.drivers import Driver
 from heyhi.board import lines, panel
-from heyhi.drivers import Driver
 from heyhi.overview import NO_RUN, Overview, Row
 
 NOW = 1_764_018_600.0

@@ -52,7 +52,7 @@ def test_a_summary_where_nothing_has_changed_imports_nothing_heavy(grown: Garden
         "google.protobuf",
         "heyhi.runs.drift",
         "heyhi.batch",
-        "heyhi.drivers",
+        "heyhi.batch.drivers",
         "pandas",
         "socket",
         "dataclasses",

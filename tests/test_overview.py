@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from heyhi.batch.stored import store
 from heyhi.errors import UsageError
 from heyhi.overview import Look, Overview
 from heyhi.project import Project
 from heyhi.runs import claim
 from heyhi.runs.folder import Run, Status
-from heyhi.stored import store
 from tests.conftest import BatchOf, end_as
 
 

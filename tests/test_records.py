@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from heyhi import records
+from heyhi.batch.stored import of_batch
 from heyhi.config.descriptors import Schemas
 from heyhi.project import Project
 from heyhi.records import Record, batch_records, read_records
@@ -19,7 +20,6 @@ from heyhi.runs import deaths
 from heyhi.runs import folder as runs
 from heyhi.runs.find import find_runs
 from heyhi.runs.folder import Status, this_host
-from heyhi.stored import of_batch
 from tests.conftest import BatchOf, Garden, end_as
 
 PROVENANCE = {

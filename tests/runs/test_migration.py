@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heyhi.batch import Batch
+from heyhi.batch.entries import Batch
 from heyhi.config.descriptors import Schemas
 from heyhi.launch.here import freeze
 from heyhi.runs.draft import make_order

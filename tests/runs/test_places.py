@@ -345,7 +345,7 @@ def test_what_a_driver_writes_never_goes_through_a_link(tmp_path: Path) -> None:
     place = tmp_path / ".heyhi" / "orders" / "it"
     place.parent.mkdir(parents=True)
     place.with_suffix(".lock").symlink_to(precious)
-    code = "import sys; from pathlib import Path; from heyhi import drivers\n"
+    code = "import sys; from pathlib import Path; from heyhi.batch import drivers\n"
     code += "drivers.record(Path(sys.argv[1]), 'it.sh', print)"
     done = subprocess.run([sys.executable, "-c", code, str(place)], capture_output=True, check=False)
     assert done.returncode != 0

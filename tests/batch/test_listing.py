@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from heyhi import listing
-from heyhi.agenda import Agenda, make_agenda
-from heyhi.capture import Remark
+from heyhi.batch import listing
+from heyhi.batch.agenda import Agenda, make_agenda
+from heyhi.batch.capture import Remark
 from heyhi.runs.folder import RunState, Status
 from heyhi.runs.invocation import Mode
 from tests.conftest import BatchOf, Garden

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.batch import BatchError, Entry, compose_lines, lines_of_stdin, read_batch
+from heyhi.batch.entries import BatchError, Entry, compose_lines, lines_of_stdin, read_batch
 from heyhi.errors import UsageError
 from heyhi.runs.draft import make_order
 from heyhi.runs.folder import Status

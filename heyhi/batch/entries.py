@@ -19,13 +19,13 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from heyhi import files
-from heyhi.capture import Captured, Line, Remark, capture, hash_of
+from heyhi.batch.capture import Captured, Line, Remark, capture, hash_of
+from heyhi.batch.grid import Single, expand_placed
+from heyhi.batch.intercept import asks_to_show
 from heyhi.config.composer import Composer
 from heyhi.config.schema import load_messages
 from heyhi.config.search import find_base
 from heyhi.errors import ConfigError, HeyhiError, UsageError
-from heyhi.grid import Single, expand_placed
-from heyhi.intercept import asks_to_show
 from heyhi.launch import slurm
 from heyhi.project import Project
 from heyhi.runs.draft import Draft, find_collision, find_drift, find_obstacle, make_draft

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from heyhi import files
-from heyhi.caches import work_folder
+from heyhi.batch.snakemake_files import work_folder
 from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
 from heyhi.log import say, show

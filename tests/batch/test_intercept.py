@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from heyhi.batch.intercept import VARIABLE, asks_to_show, capture_folder
 from heyhi.errors import UsageError
-from heyhi.intercept import VARIABLE, asks_to_show, capture_folder
 
-SAYS = "import heyhi.intercept as i; print(i.capture_folder())"
+SAYS = "import heyhi.batch.intercept as i; print(i.capture_folder())"
 
 
 def folder_seen_by(*words: str, captured: str) -> str:
@@ -16,7 +16,7 @@ def folder_seen_by(*words: str, captured: str) -> str:
     done = subprocess.run(
         ["sh", "-c", '"$@"; true', "sh", *command],
         env={VARIABLE: captured, "PATH": "/usr/bin:/bin"},
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parent.parent.parent,
         capture_output=True,
         text=True,
         check=True,

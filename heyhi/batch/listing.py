@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heyhi.agenda import Agenda, Item, Kind
+from heyhi.batch.agenda import Agenda, Item, Kind
 from heyhi.config import notebooks, views
 from heyhi.errors import some_of
 from heyhi.launch import slurm

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.capture import Captured, Limits, capture
+from heyhi.batch.capture import Captured, Limits, capture
 from heyhi.errors import UsageError
 from heyhi.project import Project
 from tests.conftest import Garden, wait_until
@@ -463,7 +463,7 @@ def _lives(pid: int) -> bool:
 def test_what_stays_in_the_background_is_not_waited_for_long(
     capture_text: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("heyhi.capture._PATIENCE", 0.2)
+    monkeypatch.setattr("heyhi.batch.capture._PATIENCE", 0.2)
     started = time.monotonic()
     captured = capture_text(f"sleep 60 & echo $! > {tmp_path}/pid\npython run.py {CFG}")
     assert len(captured.lines) == 1

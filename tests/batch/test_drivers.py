@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import drivers
+from heyhi.batch import drivers
 from heyhi.errors import LaunchError, UsageError
 from heyhi.project import Project
 from heyhi.runs import claim
@@ -203,7 +203,7 @@ def test_files_about_a_batch_are_named_by_its_script(garden: Garden, batch: str,
 WAITING = """
 import signal, sys, threading
 from pathlib import Path
-from heyhi import drivers
+from heyhi.batch import drivers
 
 def take_signal():
     signal.pthread_kill(threading.get_ident(), int(sys.argv[2]))
@@ -234,7 +234,7 @@ def test_a_signal_that_another_thread_got_wakes_a_driver(
 HOLDING = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from heyhi import drivers
+from heyhi.batch import drivers
 
 lock, is_told = threading.Lock(), threading.Event()
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.agenda import Agenda, Kind, make_agenda, read_states
+from heyhi.batch.agenda import Agenda, Kind, make_agenda, read_states
 from heyhi.runs.elsewhere import Place
 from heyhi.runs.folder import Queue, QueuedJob, RunState, Status
 from heyhi.runs.invocation import Mode

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi.batch import Batch, Entry
+from heyhi.batch.entries import Batch, Entry
 from heyhi.launch import slurm
 from heyhi.runs import deaths
 from heyhi.runs.folder import Run, RunState, Status

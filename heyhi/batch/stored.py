@@ -32,7 +32,7 @@ from heyhi.runs.folder import Run, real_path
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from heyhi.batch import Batch
+    from heyhi.batch.entries import Batch
 
 __all__ = ["Planned", "StoredBatch", "find_batch", "is_batch", "of_batch", "store"]
 
@@ -206,7 +206,7 @@ def find_batch(place: str, project: Project, tell: Callable[[str], None]) -> Sto
 
 
 def _of_stdin(project: Project) -> StoredBatch:
-    from heyhi.batch import compose_lines, lines_of_stdin
+    from heyhi.batch.entries import compose_lines, lines_of_stdin
     from heyhi.config.descriptors import read_schemas
 
     lines = lines_of_stdin(project)
@@ -224,7 +224,7 @@ def _why_none(place: str) -> str:
 
 
 def _read(place: str, project: Project) -> StoredBatch:
-    from heyhi.capture import hash_of
+    from heyhi.batch.capture import hash_of
 
     known = json.loads(files.read(_place(place, project)))
     if known["format"] != _FORMAT or known["batch"] != _script(place):

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from heyhi.batch.grid import expand, expand_placed
 from heyhi.errors import UsageError
-from heyhi.grid import expand, expand_placed
 from heyhi.runs.invocation import parse_argv
 
 # Words -> the overrides of each run.

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files
+from heyhi.batch.intercept import VARIABLE
 from heyhi.errors import LaunchError, UsageError
-from heyhi.intercept import VARIABLE
 from heyhi.project import Project, display
 from heyhi.runs import places
 from heyhi.runs.secret_names import Secrets

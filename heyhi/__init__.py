@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         save_config,
     )
     from heyhi.log import setup_logging
-    from heyhi.tables import summary
+    from heyhi.look.tables import summary
 
     CONF_ROOT: Path
     PROJ_ROOT: Path
@@ -96,7 +96,7 @@ _HOMES = {
         "load_config", "load_proto_message", "load_root_config", "save_config",
     ],
     "log": ["setup_logging"],
-    "tables": ["summary"],
+    "look.tables": ["summary"],
 }  # fmt: skip
 
 

@@ -31,11 +31,11 @@ from heyhi.config.schema import load_messages
 from heyhi.config.search import find_base
 from heyhi.errors import HeyhiError, UsageError, did_you_mean
 from heyhi.files import write_whole
+from heyhi.look.records import batch_records
+from heyhi.look.tables import columns, frame
 from heyhi.project import display, find_project
-from heyhi.records import batch_records
 from heyhi.runs.draft import make_draft
 from heyhi.runs.invocation import Invocation, Mode, parse_argv
-from heyhi.tables import columns, frame
 
 if TYPE_CHECKING:
     import pandas as pd

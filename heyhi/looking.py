@@ -5,11 +5,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from heyhi import forms, tables
 from heyhi.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.files import write_out
 from heyhi.log import say, show
+from heyhi.look import formats, tables
 from heyhi.project import find_project
 from heyhi.runs.find import all_runs, find_runs, some_project
 from heyhi.runs.invocation import Parser
@@ -29,7 +29,7 @@ def summary(words: Sequence[str]) -> int:
     written = [_write(form, path, table) for form in _FORMS for path in [getattr(asked, form)] if path]
     if not written:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        show("\n".join(forms.text_lines(table, width)))
+        show("\n".join(formats.text_lines(table, width)))
     return 0
 
 
@@ -38,10 +38,10 @@ def _note(text: str) -> None:
 
 
 _FORMS: dict[str, Callable[[tables.Columns], str | bytes]] = {
-    "csv": forms.to_csv,
-    "json": forms.to_json,
-    "html": forms.to_html,
-    "parquet": forms.to_parquet,
+    "csv": formats.to_csv,
+    "json": formats.to_json,
+    "html": formats.to_html,
+    "parquet": formats.to_parquet,
 }
 
 
@@ -87,8 +87,8 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
 
 def report(words: Sequence[str]) -> int:
     """Make the page of a batch, or of other runs."""
-    from heyhi import report as page
     from heyhi.batch.drivers import PAGE, file_about
+    from heyhi.look import report as page
 
     asked = _report_parser().parse_args(list(words))
     project = some_project(asked.places)

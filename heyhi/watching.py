@@ -11,20 +11,20 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from heyhi import board, comparison
 from heyhi.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.jobs import SLURM_PAUSE
 from heyhi.log import say, show
-from heyhi.logs import Follower, Watched
-from heyhi.overview import Look, Overview
-from heyhi.records import read_records
-from heyhi.replay import replay as find_replay
+from heyhi.look import board, comparison
+from heyhi.look.logs import Follower, Watched
+from heyhi.look.records import read_records
+from heyhi.look.replay import replay as find_replay
+from heyhi.look.status import Look, Overview
+from heyhi.look.tails import tail
 from heyhi.runs import deaths
 from heyhi.runs.find import find_run, some_project
 from heyhi.runs.folder import STARTING, Run, RunState, Status
 from heyhi.runs.invocation import Parser
-from heyhi.tails import tail
 from heyhi.texts import shown
 
 __all__ = ["COMMANDS"]

@@ -530,15 +530,17 @@ class Workflow:
             raise SystemExit(130)
 
     def _write_summary(self, states: Mapping[Path, RunState]) -> None:
-        from heyhi.forms import to_csv  # here, as most calls of Snakemake write none: its children, dry runs
-        from heyhi.records import batch_records
-        from heyhi.tables import columns
+        from heyhi.look.formats import (
+            to_csv,  # here, as most calls of Snakemake write none: its children, dry runs
+        )
+        from heyhi.look.records import batch_records
+        from heyhi.look.tables import columns
 
         records = batch_records(of_batch(self.agenda.batch), states)
         _write("summary", self.summary_file, lambda: to_csv(columns(records)))
 
     def _write_page(self, states: Mapping[Path, RunState]) -> None:
-        from heyhi import report
+        from heyhi.look import report
 
         batch = of_batch(self.agenda.batch)
         _write("report", self._page, lambda: report.make_page(report.of_batch(batch, states), self.project))

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from heyhi.look.records import Record
+from heyhi.look.report import Subject, make_page
 from heyhi.project import Project
-from heyhi.records import Record
-from heyhi.report import Subject, make_page
 from tests.batches import CARROT, needing, snakemake, write_batch
 from tests.conftest import Garden, wait_until
 from tests.test_looking import heyhi

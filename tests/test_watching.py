@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from heyhi import watching
-from heyhi.overview import Overview, Row
+from heyhi.look.status import Overview, Row
 from tests.batches import CARROT, folder, needing, read_until, start_snakemake, write_batch
 from tests.conftest import Done, Garden, wait_until
 

@@ -11,8 +11,8 @@ from heyhi.batch.entries import read_batch
 from heyhi.batch.stored import find_batch, is_batch, of_batch, store
 from heyhi.errors import UsageError
 from heyhi.files import kind_of
+from heyhi.look.records import batch_records
 from heyhi.project import Project
-from heyhi.records import batch_records
 from tests.conftest import BatchOf
 
 CANARY = "wood pigeon"

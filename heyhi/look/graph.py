@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi.labels import config_of
-from heyhi.records import Record
+from heyhi.look.labels import config_of
+from heyhi.look.records import Record
 
 __all__ = ["HEIGHT", "WIDTH", "Box", "Graph", "make_graph"]
 

@@ -15,10 +15,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from heyhi.batch.stored import find_batch, is_batch
-from heyhi.conditions import as_float, fit, no_column
 from heyhi.errors import UsageError, some_of
+from heyhi.look.records import Record, batch_records, read_records
+from heyhi.look.where import as_float, fit, no_column
 from heyhi.project import Project, find_project
-from heyhi.records import Record, batch_records, read_records
 from heyhi.runs.find import all_runs, runs_at
 from heyhi.texts import as_utf8, on_one_line
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from heyhi.comparison import Section, changes, compare, lines
-from heyhi.records import Record
+from heyhi.look.comparison import Section, changes, compare, lines
+from heyhi.look.records import Record
 from heyhi.runs.folder import Run
 
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], list[tuple[str, str, str]]]] = {

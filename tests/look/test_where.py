@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from heyhi.conditions import fit
 from heyhi.errors import UsageError
-from heyhi.tables import frame
+from heyhi.look.tables import frame
+from heyhi.look.where import fit
 
 # ---- Rows without a value -----------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from heyhi.batch.drivers import Driver
-from heyhi.board import lines, panel
-from heyhi.overview import NO_RUN, Overview, Row
+from heyhi.look.board import lines, panel
+from heyhi.look.status import NO_RUN, Overview, Row
 
 NOW = 1_764_018_600.0
 

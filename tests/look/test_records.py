@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from heyhi import records
 from heyhi.batch.stored import of_batch
 from heyhi.config.descriptors import Schemas
+from heyhi.look import records
+from heyhi.look.records import Record, batch_records, read_records
 from heyhi.project import Project
-from heyhi.records import Record, batch_records, read_records
 from heyhi.runs import deaths
 from heyhi.runs import folder as runs
 from heyhi.runs.find import find_runs
@@ -397,7 +397,7 @@ def test_several_who_write_the_cache_at_once_do_not_harm_it(tree: Tree) -> None:
     before = tree.read()
     told = (
         "import sys; from pathlib import Path; from heyhi.runs.find import find_runs;"
-        "from heyhi.project import Project; from heyhi.records import read_records;"
+        "from heyhi.project import Project; from heyhi.look.records import read_records;"
         "project = Project(Path(sys.argv[1]));"
         "cache = project.experiment_root / '.heyhi/records.json'\n"
         "for number in range(20):\n"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from heyhi.errors import UsageError
-from heyhi.records import Record
-from heyhi.tables import Columns, columns, each_once, frame, group, select, sort
+from heyhi.look.records import Record
+from heyhi.look.tables import Columns, columns, each_once, frame, group, select, sort
 
 
 def record(name: str, config: dict[str, Any] | None = None, **known: Any) -> Record:

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from heyhi.errors import UsageError
-from heyhi.forms import text_lines, to_csv, to_html, to_json, to_parquet
-from heyhi.tables import Columns
+from heyhi.look.formats import text_lines, to_csv, to_html, to_json, to_parquet
+from heyhi.look.tables import Columns
 
 TABLE: Columns = {
     "id": ["p/a", "p/b"],

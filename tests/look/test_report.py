@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from heyhi import report
 from heyhi.errors import UsageError
+from heyhi.look import report
+from heyhi.look.records import Record
+from heyhi.look.report import Subject, make_page, page_data
 from heyhi.project import Project
-from heyhi.records import Record
-from heyhi.report import Subject, make_page, page_data
 
 
 def record(name: str = "p/it/x_00000001", config: dict[str, Any] | None = None, **known: Any) -> Record:
@@ -192,9 +192,9 @@ def test_the_template_escapes_what_it_is_given(project: Project) -> None:
 
 
 def test_the_templates_are_in_the_wheel(tmp_path: Path) -> None:
-    root = Path(report.__file__).parent.parent
+    root = Path(report.__file__).parent.parent.parent
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {f"heyhi/page/report.{ending}" for ending in ("html", "css", "js")} <= set(names)
+    assert {f"heyhi/look/page/report.{ending}" for ending in ("html", "css", "js")} <= set(names)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.tails import end, last_line, shown, tail
+from heyhi.look.tails import end, last_line, shown, tail
 
 SHOWN = {
     "text": (b"growing \xc3\xa9\t1\n", "growing é\t1"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.logs import Follower, Watched
+from heyhi.look.logs import Follower, Watched
 from heyhi.runs import claim
 from heyhi.runs.folder import Run, Status
 from tests.conftest import end_as

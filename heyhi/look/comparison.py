@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.launch.snapshot import find_snapshot, top_of
+from heyhi.look.records import Record
 from heyhi.project import Project
-from heyhi.records import Record
 from heyhi.runs import folder as runs
 from heyhi.runs.secret_names import HIDDEN, Secrets
 from heyhi.texts import on_one_line

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from heyhi.config.overrides import SELECT
-from heyhi.labels import choices, config_of, end_of, names_of, owner_of
-from heyhi.records import Record
+from heyhi.look.labels import choices, config_of, end_of, names_of, owner_of
+from heyhi.look.records import Record
 
 
 def record(run_id: str, config: dict[str, Any] | None = None, **known: Any) -> Record:

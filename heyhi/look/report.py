@@ -1,7 +1,7 @@
 """A batch, or other runs, as one HTML page that needs nothing else: no network, no file beside it.
 
     places ─▶ Subject: records, needs, scripts ─▶ what the page shows, as JSON ─▶ the page
-    batch  ─┘                                     heyhi/page/ ───────────────────┘
+    batch  ─┘                                     heyhi/look/page/ ───────────────────┘
 
 Whatever a folder holds is data: it reaches the page as JSON, compressed, and is shown as text; the templates
 escape the rest.
@@ -21,17 +21,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files, tables
+from heyhi import files
 from heyhi.batch.stored import StoredBatch, find_batch, is_batch
-from heyhi.curves import read_curves
 from heyhi.errors import UsageError
-from heyhi.graph import HEIGHT, WIDTH, Box, Graph, make_graph
-from heyhi.labels import choices, config_of, end_of, is_launcher, names_of, owner_of
+from heyhi.look import tables
+from heyhi.look.curves import read_curves
+from heyhi.look.graph import HEIGHT, WIDTH, Box, Graph, make_graph
+from heyhi.look.labels import choices, config_of, end_of, is_launcher, names_of, owner_of
+from heyhi.look.records import Record, batch_records
+from heyhi.look.tails import end
 from heyhi.project import Project
-from heyhi.records import Record, batch_records
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import RunState, Status
-from heyhi.tails import end
 from heyhi.texts import as_utf8
 
 __all__ = ["Subject", "find_subject", "make_page", "of_batch"]
@@ -127,7 +128,7 @@ def make_page(subject: Subject, project: Project) -> str:
     from jinja2 import Environment, PackageLoader  # comes with the libraries
 
     environment = Environment(
-        loader=PackageLoader("heyhi", "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("heyhi.look", "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     names = names_of(subject.records)
     records = subject.records
@@ -196,7 +197,7 @@ def _counts(records: Iterable[Record]) -> list[tuple[str, int]]:
 
 
 def page_data(subject: Subject, project: Project, names: Mapping[str, str]) -> dict[str, Any]:
-    """All that the program of the page is given; see heyhi/page/report.js."""
+    """All that the program of the page is given; see heyhi/look/page/report.js."""
     columns = _columns(subject.records)
     values = [column.values for column in columns]
     common = _common(subject.records)

@@ -9,7 +9,7 @@ import pytest
 
 from heyhi.batch.stored import store
 from heyhi.errors import UsageError
-from heyhi.overview import Look, Overview
+from heyhi.look.status import Look, Overview
 from heyhi.project import Project
 from heyhi.runs import claim
 from heyhi.runs.folder import Run, Status

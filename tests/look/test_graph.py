@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.graph import HEIGHT, WIDTH, Graph, make_graph
-from heyhi.records import Record
+from heyhi.look.graph import HEIGHT, WIDTH, Graph, make_graph
+from heyhi.look.records import Record
 
 Needs = dict[Path, Sequence[Path]]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from heyhi.curves import Curve, read_curves
+from heyhi.look.curves import Curve, read_curves
 
 
 def write(folder: Path, *rows: Any) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heyhi.errors import UsageError, some_of
-from heyhi.tables import Columns, frame, is_numeric
+from heyhi.look.tables import Columns, frame, is_numeric
 from heyhi.texts import on_one_line
 
 __all__ = ["text_lines", "to_csv", "to_html", "to_json", "to_parquet"]

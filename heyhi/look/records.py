@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heyhi import files
 from heyhi.config.overrides import SELECT, join_key
-from heyhi.kept import Kept, stamp_of
+from heyhi.look.record_cache import Kept, stamp_of
 from heyhi.project import Project, moved
 from heyhi.runs import deaths, results
 from heyhi.runs import folder as runs

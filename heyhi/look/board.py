@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from heyhi.batch.drivers import Driver
-from heyhi.overview import NO_RUN, Overview, Row
+from heyhi.look.status import NO_RUN, Overview, Row
 from heyhi.project import display
 from heyhi.texts import on_one_line, quoted, shown
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from heyhi.config.overrides import SELECT
 from heyhi.config.views import LAUNCHER
-from heyhi.records import Record
+from heyhi.look.records import Record
 from heyhi.texts import as_utf8
 
 __all__ = ["choices", "config_of", "end_of", "is_launcher", "names_of", "owner_of"]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from heyhi.completion import PLACES, Command
 from heyhi.errors import UsageError
-from heyhi.jobs import SLURM_PAUSE
 from heyhi.log import say, show
 from heyhi.look import board, comparison
 from heyhi.look.logs import Follower, Watched
@@ -26,6 +25,7 @@ from heyhi.runs.find import find_run, some_project
 from heyhi.runs.folder import STARTING, Run, RunState, Status
 from heyhi.runs.invocation import Parser
 from heyhi.texts import shown
+from heyhi.workflow.local_jobs import SLURM_PAUSE
 
 __all__ = ["COMMANDS"]
 

@@ -17,8 +17,8 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from heyhi.errors import LaunchError
 from heyhi.runs.folder import RunState
-from heyhi.submitter import Submitter, cancel_stopped
 from heyhi.texts import shown
+from heyhi.workflow.slurm_jobs import Submitter, cancel_stopped
 from snakemake_executor_plugin_heyhi import RunExecutor, is_of_a_run
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]

@@ -308,7 +308,7 @@ def test_the_package_has_the_template_and_the_rules(wheel: zipfile.ZipFile) -> N
     names = wheel.namelist()
     start = "heyhi/template/"
     assert sorted(name.removeprefix(start) for name in names if name.startswith(start)) == tracked()
-    assert "heyhi/launch.smk" in names
+    assert "heyhi/workflow/launch.smk" in names
 
 
 def test_a_project_can_be_made_by_what_was_installed(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

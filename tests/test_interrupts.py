@@ -16,9 +16,9 @@ MOMENTS = {
     "run.py, protobuf": (["run.py", *CARROT], "google.protobuf.message"),
     "heyhi, at first": (["-m", "heyhi.commands", "status"], "heyhi.interrupts"),
     "heyhi, its modules": (["-m", "heyhi.commands", "status"], "heyhi.words"),
-    "a driver, at first": (["-m", "heyhi.driver", "DRIVER"], "heyhi.interrupts"),
-    "a driver, Snakemake": (["-m", "heyhi.driver", "DRIVER"], "snakemake.common"),
-    "a driver, our plugin": (["-m", "heyhi.driver", "DRIVER"], "heyhi.jobs"),
+    "a driver, at first": (["-m", "heyhi.workflow.snakemake_main", "DRIVER"], "heyhi.interrupts"),
+    "a driver, Snakemake": (["-m", "heyhi.workflow.snakemake_main", "DRIVER"], "snakemake.common"),
+    "a driver, our plugin": (["-m", "heyhi.workflow.snakemake_main", "DRIVER"], "heyhi.workflow.local_jobs"),
 }
 
 

@@ -248,7 +248,7 @@ def command(project: Project, batch: str, profile: str, mode: str, *, force: boo
         files.read_text(snakefile)
     except UnicodeDecodeError as problem:
         raise UsageError(f"{snakefile}:{line_of(problem)}: {NOT_UTF8}") from None
-    words = [sys.executable, "-m", "heyhi.driver", "--snakefile", str(snakefile)]
+    words = [sys.executable, "-m", "heyhi.workflow.snakemake_main", "--snakefile", str(snakefile)]
     words += ["--profile", str(_profile(project, profile)), "--directory", str(work_folder(project))]
     words += ["--config", f"batch={_as_yaml(batch)}", f"mode={mode}"]
     return [*words, "force=1"] if force else words

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from heyhi.files import open_regular
-from heyhi.jobs import SLURM_PAUSE
 from heyhi.launch import slurm
 from heyhi.look.tails import shown, start_of_last
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import JobId, Run, RunState, Status
+from heyhi.workflow.local_jobs import SLURM_PAUSE
 
 __all__ = ["Follower", "Watched"]
 

@@ -15,7 +15,7 @@ import pexpect
 import pytest
 
 from heyhi.runs.folder import Status
-from heyhi.workflow import RULES
+from heyhi.workflow.rules import RULES
 from tests.batches import (
     CARROT,
     all_files,

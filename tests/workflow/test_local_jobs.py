@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from heyhi.jobs import JobEnd, Jobs, _has_ended, _Job, _started, pause_after
 from heyhi.runs import claim, deaths
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import Run
+from heyhi.workflow.local_jobs import JobEnd, Jobs, _has_ended, _Job, _started, pause_after
 from tests.conftest import wait_until
 
 

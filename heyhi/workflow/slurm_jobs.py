@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
-from heyhi.jobs import JobEnd, Jobs
 from heyhi.launch import slurm, slurm_submit
 from heyhi.launch.slurm_options import Resources
 from heyhi.launch.slurm_submit import Ask
@@ -22,6 +21,7 @@ from heyhi.runs.folder import JobId, Run, RunState, Status
 from heyhi.runs.invocation import Mode
 from heyhi.runs.order import Order
 from heyhi.runs.plan import Action, Plan, make_plan
+from heyhi.workflow.local_jobs import JobEnd, Jobs
 
 __all__ = ["Request", "Submitter", "cancel_stopped"]
 

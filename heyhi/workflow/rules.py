@@ -17,13 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from heyhi.aliases import Aliases
 from heyhi.batch import drivers, listing
 from heyhi.batch.agenda import Agenda, Item, Kind, make_agenda, read_states
 from heyhi.batch.entries import read_batch
 from heyhi.batch.snakemake_files import leave_readonly_folder
 from heyhi.batch.stored import of_batch, store
-from heyhi.child import Child, ToldRun, tell_children
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.files import write_out
 from heyhi.launch import gpus, slurm
@@ -38,8 +36,10 @@ from heyhi.runs.invocation import Mode
 from heyhi.runs.order import Order, write_orders
 from heyhi.runs.plan import make_plan
 from heyhi.runs.secret_names import Secrets
-from heyhi.submitter import Request
 from heyhi.texts import joined, on_one_line, quoted, shown
+from heyhi.workflow.aliases import Aliases
+from heyhi.workflow.child import Child, ToldRun, tell_children
+from heyhi.workflow.slurm_jobs import Request
 
 __all__ = ["RULES", "Workflow", "load"]
 

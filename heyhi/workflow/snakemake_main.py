@@ -1,4 +1,6 @@
-"""`python -m heyhi.driver WORDS`: Snakemake, the process that carries a batch out, as `heyhi start` calls it.
+"""Snakemake, the process that carries a batch out, as `heyhi start` calls it.
+
+Called as `python -m heyhi.workflow.snakemake_main WORDS`.
 
 It is `python -m snakemake WORDS`, but that Ctrl-C ends it with a line from its first moment on: a second
 passes until Snakemake itself looks.

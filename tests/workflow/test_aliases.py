@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.aliases import Aliases
+from heyhi.workflow.aliases import Aliases
 
 
 @pytest.mark.parametrize("name", ["/a/p/it/lr@1.0_2b05b5b0", "/a b/c", "/ü/x"])

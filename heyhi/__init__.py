@@ -14,22 +14,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from pathlib import Path
 
-    from heyhi.builder import Batch
-    from heyhi.cli import parse_args_and_maybe_launch
-    from heyhi.errors import ConfigError, HeyhiError
-    from heyhi.experiments import MODES, get_default_exp_dir, maybe_launch, reset_slurm_cache
-    from heyhi.launch.environment import (
-        get_job_env,
-        get_slurm_job_id,
-        get_slurm_master,
-        is_adhoc,
-        is_master,
-        is_on_slurm,
-        log_git_status,
-        maybe_init_requeue_handler,
-        save_result_in_cwd,
-    )
-    from heyhi.loading import (
+    from heyhi.api.batch import Batch
+    from heyhi.api.configs import (
         conf_get,
         conf_is_set,
         conf_set,
@@ -40,6 +26,20 @@ if TYPE_CHECKING:
         load_proto_message,
         load_root_config,
         save_config,
+    )
+    from heyhi.api.experiments import MODES, get_default_exp_dir, maybe_launch, reset_slurm_cache
+    from heyhi.cli import parse_args_and_maybe_launch
+    from heyhi.errors import ConfigError, HeyhiError
+    from heyhi.launch.environment import (
+        get_job_env,
+        get_slurm_job_id,
+        get_slurm_master,
+        is_adhoc,
+        is_master,
+        is_on_slurm,
+        log_git_status,
+        maybe_init_requeue_handler,
+        save_result_in_cwd,
     )
     from heyhi.log import setup_logging
     from heyhi.look.tables import summary
@@ -82,7 +82,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "builder": ["Batch"],
+    "api.batch": ["Batch"],
     "cli": ["parse_args_and_maybe_launch"],
     "conf": ["CONF_ROOT", "PROJ_ROOT"],
     "launch.environment": [
@@ -90,8 +90,8 @@ _HOMES = {
         "log_git_status", "maybe_init_requeue_handler", "save_result_in_cwd",
     ],
     "errors": ["ConfigError", "HeyhiError"],
-    "experiments": ["MODES", "get_default_exp_dir", "maybe_launch", "reset_slurm_cache"],
-    "loading": [
+    "api.experiments": ["MODES", "get_default_exp_dir", "maybe_launch", "reset_slurm_cache"],
+    "api.configs": [
         "conf_get", "conf_is_set", "conf_set", "conf_to_dict", "conf_with_overrides", "flatten_cfg",
         "load_config", "load_proto_message", "load_root_config", "save_config",
     ],

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from heyhi.loading import (
+from heyhi.api.configs import (
     conf_get,
     conf_is_set,
     conf_set,

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from heyhi import experiments
+from heyhi.api import experiments
+from heyhi.api.experiments import get_default_exp_dir, get_exp_dir, maybe_launch
 from heyhi.cli import parse_args_and_maybe_launch
-from heyhi.experiments import get_default_exp_dir, get_exp_dir, maybe_launch
 
 __all__ = [
     "PROJECT_NAME",

@@ -1,6 +1,6 @@
 """The original's module of this name: names handed on from where they live."""
 
-from heyhi.experiments import (
+from heyhi.api.experiments import (
     EXP_ID_PATTERN,
     MODES,
     ExperimentDir,

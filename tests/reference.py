@@ -12,10 +12,10 @@ from typing import Any
 
 import heyhi
 from heyhi import commands
+from heyhi.api.experiments import ExperimentDir
 from heyhi.cli import load
 from heyhi.config import explain
 from heyhi.config.frozen import Frozen
-from heyhi.experiments import ExperimentDir
 from heyhi.project import Project
 from heyhi.runs.invocation import run_py_parser
 

@@ -74,7 +74,7 @@ def test_a_batch_and_its_plan_are_tables(garden: Garden) -> None:
 
 def test_a_run_is_shown_with_its_result(garden: Garden) -> None:
     folder = garden.folder("-c", "conf/beds/carrot.prototxt")
-    code = f"from heyhi.experiments import ExperimentDir\nrun = ExperimentDir({str(folder)!r}, 'p/x')\n"
+    code = f"from heyhi.api.experiments import ExperimentDir\nrun = ExperimentDir({str(folder)!r}, 'p/x')\n"
     (garden.root / "look.py").write_text(f"{code}print(run)\nprint(run._repr_html_())")
     before = garden.python("look.py").out
     assert before.startswith(f"p/x: NOT_STARTED\n  folder {folder}\n")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from heyhi import experiments
+from heyhi.api import experiments
+from heyhi.api.experiments import ExperimentDir, Status, handle_dst
 from heyhi.errors import RefusedError, UsageError
-from heyhi.experiments import ExperimentDir, Status, handle_dst
 from heyhi.launch.job import claimed
 from heyhi.runs.folder import Run, this_host
 from tests.conftest import Done, Garden, wait_until
@@ -268,7 +268,7 @@ def _decisions() -> list[tuple[str, str, str]]:
 
 LIVE_JOB = """
 import pathlib, sys, time
-from heyhi.job import claimed
+from heyhi.launch.job import claimed
 from heyhi.runs import Run
 with claimed(Run("", pathlib.Path(sys.argv[1]))):
     print("claimed", flush=True)

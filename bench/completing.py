@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.composing import SCHEMA
 from bench.table import Row, medians
+from heyhi.cli.shells import SHELLS
 from heyhi.config.schema import generate
 from heyhi.project import Project
-from heyhi.shells import SHELLS
 
 _BASES, _SOILS, _LAUNCHERS = 300, 100, 100
 # Flags; configs; keys; what fits a mount, where each of a hundred files must be read.

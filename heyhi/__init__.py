@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         save_config,
     )
     from heyhi.api.experiments import MODES, get_default_exp_dir, maybe_launch, reset_slurm_cache
-    from heyhi.cli import parse_args_and_maybe_launch
+    from heyhi.cli.run_py import parse_args_and_maybe_launch
     from heyhi.errors import ConfigError, HeyhiError
     from heyhi.launch.environment import (
         get_job_env,
@@ -83,7 +83,7 @@ __all__ = [
 
 _HOMES = {
     "api.batch": ["Batch"],
-    "cli": ["parse_args_and_maybe_launch"],
+    "cli.run_py": ["parse_args_and_maybe_launch"],
     "conf": ["CONF_ROOT", "PROJ_ROOT"],
     "launch.environment": [
         "get_job_env", "get_slurm_job_id", "get_slurm_master", "is_adhoc", "is_master", "is_on_slurm",

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import cli
+from heyhi.cli import run_py
 from heyhi.config import schema
 from heyhi.launch import slurm
 from heyhi.project import Project
@@ -205,7 +205,7 @@ class World:
     def run_py(self, *words: str) -> Callable[[], int]:
         """`python run.py WORDS`, for a child."""
         script = str(self.project / "run.py")
-        return self.child(lambda: cli.run(task, list(words), script), [script, *words])
+        return self.child(lambda: run_py.run(task, list(words), script), [script, *words])
 
     def run(self, *words: str) -> Run:
         """The run of a command line."""
@@ -217,7 +217,7 @@ class World:
 
     def heyhi(self, *words: str) -> Callable[[], int]:
         """`heyhi WORDS`, for a child."""
-        from heyhi.commands import main
+        from heyhi.cli.commands import main
 
         return self.child(lambda: main(list(words)), ["heyhi", *words])
 
@@ -752,7 +752,7 @@ def write_orders(world: World, *words: str) -> None:
     """What a driver writes for its jobs: the orders of one run."""
 
     def write() -> int:
-        from heyhi import cli
+        from heyhi.cli import run_py
         from heyhi.launch.here import with_code_state
         from heyhi.project import find_project
         from heyhi.runs.draft import make_order
@@ -761,8 +761,8 @@ def write_orders(world: World, *words: str) -> None:
 
         invocation = parse_argv([*CARROT, *words])
         project = find_project(str(world.project / "run.py"))
-        _, composition, base = cli._compose(invocation, project)
-        order = make_order(cli._draft(invocation, project, composition, base))
+        _, composition, base = run_py._compose(invocation, project)
+        order = make_order(run_py._draft(invocation, project, composition, base))
         write_orders(world.home / "orders", with_code_state([order], print))
         return 0
 
@@ -1073,7 +1073,7 @@ def _init(world: World) -> Callable[[], int]:
 
 
 def _check_init(world: World, point: Point) -> Iterator[str]:
-    from heyhi import init
+    from heyhi.cli import init
 
     folder, wanted = world.home / "mine", len(init._files(init._TEMPLATE))
     if folder.exists() and point.said.status:

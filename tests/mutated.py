@@ -173,8 +173,8 @@ _SHORT = ("status", "summary", "summary RUN", "logs -n", "replay", "plan", "dryr
 
 
 def _complete() -> int:
-    from heyhi.commands import _COMMANDS
-    from heyhi.completion import answer
+    from heyhi.cli.commands import _COMMANDS
+    from heyhi.cli.completion import answer
 
     print("\n".join(answer("bash", "heyhi logs p", "p", _COMMANDS)))
     return 0

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import heyhi
-from heyhi import commands
 from heyhi.api.experiments import ExperimentDir
-from heyhi.cli import load
+from heyhi.cli import commands
+from heyhi.cli.run_py import load
 from heyhi.config import explain
 from heyhi.config.frozen import Frozen
 from heyhi.project import Project

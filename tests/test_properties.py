@@ -12,6 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from heyhi.cli.sketch import read_sketch
 from heyhi.config import prototxt
 from heyhi.config.composer import Composition
 from heyhi.config.fields import fields_of, inner_type, map_key, map_value
@@ -19,7 +20,6 @@ from heyhi.config.frozen import freeze
 from heyhi.config.outline import read_outline
 from heyhi.config.views import fingerprint, flat_lines, with_defaults
 from heyhi.errors import ConfigError
-from heyhi.sketch import read_sketch
 from tests.conftest import ComposeText, sketch_of
 
 many = settings(derandomize=True, deadline=None, database=None, max_examples=150)

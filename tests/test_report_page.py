@@ -18,8 +18,8 @@ from heyhi.look.records import Record
 from heyhi.look.report import Subject, make_page
 from heyhi.project import Project
 from tests.batches import CARROT, needing, snakemake, write_batch
+from tests.cli.test_looking import heyhi
 from tests.conftest import Garden, wait_until
-from tests.test_looking import heyhi
 
 pytestmark = pytest.mark.pages
 

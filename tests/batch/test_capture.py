@@ -428,7 +428,7 @@ def popen(words, **options):
         {}
     return process
 subprocess.Popen = popen
-from heyhi.commands import main
+from heyhi.cli.commands import main
 sys.exit(main(["plan", sys.argv[2]]))
 """
 

@@ -23,7 +23,7 @@ class Shell(NamedTuple):
     @property
     def script(self) -> Path:
         """The script that completes `python run.py` and `heyhi` in it."""
-        return Path(__file__).with_name("completions") / f"heyhi.{self.name}"
+        return Path(__file__).parent.with_name("completions") / f"heyhi.{self.name}"
 
     def start_up_file(self, environ: Mapping[str, str]) -> Path:
         """The file that it reads when it starts; a link is followed to the file itself."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from heyhi import watching
+from heyhi.cli import watching
 from heyhi.look.status import Overview, Row
 from tests.batches import CARROT, folder, needing, read_until, start_snakemake, write_batch
 from tests.conftest import Done, Garden, wait_until

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from heyhi.cli.sketch import Sketcher, read_sketch, text_of
+from heyhi.cli.words import Candidate, paths, steps
 from heyhi.config.outline import Field, Outline
 from heyhi.config.overrides import NULL, SELECT, join_key, split_key
 from heyhi.config.search import INCLUDES, SUFFIX, Search, find_base
 from heyhi.project import Project
-from heyhi.sketch import Sketcher, read_sketch, text_of
-from heyhi.words import Candidate, paths, steps
 
 __all__ = ["Suggestions", "sets_a_task"]
 

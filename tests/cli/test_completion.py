@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from heyhi.commands import _COMMANDS
-from heyhi.completion import NotOurs, answer, complete
+from heyhi.cli.commands import _COMMANDS
+from heyhi.cli.completion import NotOurs, answer, complete
+from heyhi.cli.words import split
 from heyhi.config.outline import OUTLINE
-from heyhi.words import split
 from tests.conftest import DATA, FULL, ComposeText, Garden
 
 FILES = {
@@ -347,12 +347,12 @@ def test_a_key_press_loads_little(garden: Garden) -> None:
         "google",
         "run",
     }
-    ours = {"heyhi.config.composer", "heyhi.config.schema", "heyhi.cli", "heyhi.runs"}
-    assert "heyhi.suggestions" in loaded
+    ours = {"heyhi.config.composer", "heyhi.config.schema", "heyhi.cli.run_py", "heyhi.runs.folder"}
+    assert "heyhi.cli.suggestions" in loaded
     assert not loaded & (heavy | ours)
     status, words, err = press(garden, "python run.py --wa", code)
     assert (status, words) == (0, ["--wait"])
-    assert "heyhi.suggestions" not in err.split()
+    assert "heyhi.cli.suggestions" not in err.split()
 
 
 def test_a_fifo_among_the_files_that_are_read_holds_up_no_key_press(garden: Garden) -> None:

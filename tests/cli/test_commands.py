@@ -14,7 +14,7 @@ from heyhi.runs import deaths
 from heyhi.runs.folder import Run, read_state, this_process
 from tests.conftest import Done, Garden, wait_until
 
-HERE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent.parent.parent
 
 
 def heyhi(project: Garden, *words: str, cwd: Path | None = None) -> Done:

@@ -130,7 +130,7 @@ def test_without_runs_and_without_a_project_it_says_so(garden: Garden, tmp_path:
 
 def test_the_table_is_a_data_frame_from_python_whatever_is_imported_first(grown: Garden) -> None:
     code = (
-        "import heyhi.look.tables, heyhi.looking, heyhi;"
+        "import heyhi.look.tables, heyhi.cli.looking, heyhi;"
         "table = heyhi.summary('p', where='seed == 2', every=True);"
         "print(type(table).__name__, sorted(table.status), table.seed.dtype, table['soil.depth'].dtype)"
     )

@@ -11,8 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from heyhi.cli.init import make_project, name_for, requirement, requirement_for
 from heyhi.errors import LaunchError, UsageError
-from heyhi.init import make_project, name_for, requirement, requirement_for
 from tests.conftest import HERE, Done, Garden, wait_until
 
 TEMPLATE = HERE / "heyhi" / "template"
@@ -188,7 +188,7 @@ def test_an_interrupted_one_leaves_nothing(
 
 
 def test_killed_at_any_moment_a_new_one_is_whole_or_not_there(tmp_path: Path) -> None:
-    code = "import sys; from heyhi.init import make_project; make_project(sys.argv[1], 'heyhi')"
+    code = "import sys; from heyhi.cli.init import make_project; make_project(sys.argv[1], 'heyhi')"
     for number in range(5):
         place = tmp_path / str(number)
         place.mkdir()
@@ -225,7 +225,7 @@ def test_what_running_the_template_leaves_is_not_copied(
     for name in made:
         (tmp_path / "template" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "template" / name).write_bytes(b"\xff")
-    monkeypatch.setattr("heyhi.init._TEMPLATE", tmp_path / "template")
+    monkeypatch.setattr("heyhi.cli.init._TEMPLATE", tmp_path / "template")
     make_project(tmp_path / "fits", "heyhi")
     assert files(tmp_path / "fits") == tracked()
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from heyhi.cli.sketch import Sketcher, read_sketch, text_of
 from heyhi.config.includes import Loader
 from heyhi.config.outline import Outline, read_outline
 from heyhi.config.prototxt import parse
 from heyhi.errors import ConfigError
-from heyhi.sketch import Sketcher, read_sketch, text_of
 from tests.conftest import FULL, ComposeText, sketch_of
 
 ROOT = Path("/the/root")

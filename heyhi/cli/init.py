@@ -18,7 +18,7 @@ from heyhi.errors import LaunchError, UsageError, some_of
 
 __all__ = ["make_project", "name_for", "requirement", "requirement_for"]
 
-_TEMPLATE = Path(__file__).with_name("template")
+_TEMPLATE = Path(__file__).parent.with_name("template")
 _NAME = "my_project"
 _REQUIREMENT = "heyhi\n"  # its line in requirements.txt
 # What running or installing the template leaves in it.

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi import files
+from heyhi.cli.words import Candidate, for_bash, paths, split, steps
 from heyhi.config.search import SUFFIX
 from heyhi.errors import HeyhiError, ProjectError
 from heyhi.project import Project, find_project
 from heyhi.runs.invocation import Parser, run_py_parser
-from heyhi.words import Candidate, for_bash, paths, split, steps
 
 if TYPE_CHECKING:
+    from heyhi.cli.suggestions import Suggestions
     from heyhi.config.outline import Outline
-    from heyhi.suggestions import Suggestions
 
 __all__ = ["PLACES", "Command", "NotOurs", "answer", "complete"]
 
@@ -221,7 +221,7 @@ def _configs(typed: str, line: _Line) -> Iterator[Candidate]:
 
 
 def _sets_a_task(project: Project) -> Callable[[str], bool]:
-    from heyhi.suggestions import sets_a_task
+    from heyhi.cli.suggestions import sets_a_task
 
     outline = _outline(project)
     return sets_a_task(outline) if outline else lambda _: True
@@ -249,7 +249,7 @@ def _keys(typed: str, line: _Line) -> Iterator[Candidate]:
 
 
 def _suggestions(line: _Line) -> "Suggestions | None":
-    from heyhi.suggestions import Suggestions
+    from heyhi.cli.suggestions import Suggestions
 
     outline = _outline(line.project)
     return Suggestions(line.given["CFG"], line.project, outline, line.cwd) if outline else None
@@ -295,7 +295,7 @@ def _scripts(typed: str, line: _Line) -> Iterator[Candidate]:
 
 
 def _shells(_: str, __: _Line) -> Iterator[Candidate]:
-    from heyhi.shells import SHELLS
+    from heyhi.cli.shells import SHELLS
 
     return map(Candidate, SHELLS)
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from heyhi.completion import PLACES, Command
+from heyhi.cli.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.files import write_out
 from heyhi.log import say, show

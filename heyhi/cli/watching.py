@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from heyhi.completion import PLACES, Command
+from heyhi.cli.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.log import say, show
 from heyhi.look import board, comparison

@@ -8,7 +8,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from heyhi.shells import SHELLS, with_line
+from heyhi.cli.shells import SHELLS, with_line
 from tests.conftest import Done, Garden
 
 BIN = Path(sys.prefix, "bin")

@@ -1,0 +1,502 @@
+"""The `heyhi` command: what is done with a project besides running it.
+
+heyhi init DIR            make a new project: schema, config, task, batch, profiles, tests
+heyhi protos              schemas -> conf/*_pb2.py and *_cfgs.py
+heyhi pp CFG [overrides]  show a composed config
+heyhi validate            compose every config under conf/, and say all that is wrong
+
+heyhi plan BATCH [--mode MODE] [--all] [--json]
+                          what is pending of a batch, and why; nothing is started
+heyhi start BATCH [--mode MODE] [--profile NAME] [--force] [--detach]
+                          carry it out; detached, without a living terminal
+heyhi stop                end the drivers of this experiment root, and the jobs that they started
+heyhi kill RUN ... [--force]
+                          end the jobs of runs, here or in Slurm; what they have written stays. Of one that
+                          is UNKNOWN, show what is known; yes, or --force, says that it has ended
+
+heyhi summary [BATCH | FOLDER | RUN ...] [--all] [--where "lr < 0.1 and status == 'DONE'"] [--sort [-]COLUMN]
+              [--over FIELD] [--csv FILE] [--json FILE] [--html FILE] [--parquet FILE]
+                          what came of runs, a row a run; over a field: mean, standard error, count
+heyhi status [BATCH | FOLDER | RUN ...] [--watch]
+                          how many of each status, who works on them, and each that is not DONE
+heyhi logs RUN [-f] [-n LINES]
+                          what it has printed, or prints until its end; 1 if it is DEAD
+heyhi diff RUN RUN [--code]
+                          what differs: config, code, environment, results
+heyhi replay RUN [--out DIR] [--check]
+                          the command that makes it again: the same code, id and config; nothing is run, but
+                          to --check whether it is the same
+heyhi report [BATCH | FOLDER | RUN ...] [-o FILE]
+                          the same as one HTML page, with curves, charts, logs and errors
+heyhi migrate --check [FOLDER]
+                          the runs that the schema and the configs of now would make others; 1 if any
+heyhi completion --install
+                          tab completion: one line in the start-up file of your shell (bash, zsh, fish)
+heyhi completion SHELL    print the script that the line reads
+heyhi completion --trust DIR | --distrust DIR
+                          let a key press start DIR/.venv/bin/python, or no more
+
+A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, a
+folder, a part of an id that no other run has, or the id of a job.
+"""
+
+import gc
+import importlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from heyhi.cli.completion import Command, NotOurs, answer
+from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean, some_of
+from heyhi.log import have_streams, say, say_error, show
+from heyhi.project import Project, find_project
+from heyhi.runs.invocation import Mode, Parser, one_of
+from heyhi.texts import on_one_line, quoted, shown
+
+if TYPE_CHECKING:
+    from heyhi.cli.shells import Shell
+    from heyhi.config.composer import Composer
+    from heyhi.runs.folder import Run, RunState
+
+# What is heavy is imported where it is used: a key press (tab completion) comes through here.
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a `heyhi` command; returns its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--complete"] and len(words) == 4:
+        _complete(*words[1:])
+    have_streams()
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(__doc__.strip())
+            return 0 if words else 2
+        if words[0] not in _COMMANDS:
+            hint = did_you_mean(words[0], list(_COMMANDS))
+            raise UsageError(f"no command {words[0]!r}{hint or '; see heyhi --help'}")
+        if words[1:] in (["-h"], ["--help"]):
+            print(__doc__.strip())
+            return 0
+        status = _COMMANDS[words[0]].do(words[1:])
+        sys.stdout.flush()
+        return status
+    except HeyhiError as problem:
+        say_error(problem)
+        return problem.exit_status
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the reader left, as `head` does)
+        return 0
+    except OSError as problem:
+        where = f"{on_one_line(str(problem.filename))}: " if problem.filename else ""
+        say_error(f"{where}{problem.strerror or problem}")
+        return 1
+
+
+def init(words: Sequence[str]) -> int:
+    """Make a new project."""
+    from heyhi.cli.init import make_project, requirement
+
+    if len(words) != 1 or words[0].startswith("-"):
+        raise UsageError("usage: heyhi init DIR")
+    folder = Path(words[0])
+    name = make_project(folder, requirement())
+    go_there = "" if folder.samefile(os.curdir) else f"cd {quoted(str(folder))} && "
+    show(f"{name}: a new project in {folder.absolute()}")
+    show(f"  {go_there}make test    # makes .venv (a minute, once), and tests the project")
+    print("  . .venv/bin/activate && python run.py -c conf/fit/sine.prototxt")
+    print("  heyhi plan sweep.sh; heyhi start sweep.sh")
+    return 0
+
+
+def protos(words: Sequence[str]) -> int:
+    """Make the generated modules, also over edited ones."""
+    from heyhi.config.schema import generate
+
+    _no_more(words, "protos")
+    project = find_project()
+    changed = generate(project)
+    show(f"{project.conf}: {'generated modules written' if changed else 'nothing to do'}")
+    return 0
+
+
+def pp(words: Sequence[str]) -> int:
+    """Show a composed config."""
+    from heyhi.config import prototxt
+    from heyhi.config.composer import compose
+    from heyhi.config.descriptors import read_schemas
+    from heyhi.config.search import find_base
+
+    if not words or words[0].startswith("-"):
+        raise UsageError("usage: heyhi pp CFG [overrides]")
+    project = find_project()
+    composition = compose(find_base(words[0], project), words[1:], project, read_schemas(project).meta)
+    for note in composition.notes:
+        say(f"note: {note}")
+    print(prototxt.write_text(composition.config))
+    return 0
+
+
+def validate(words: Sequence[str]) -> int:
+    """Compose every config under conf/; status 2 if any is wrong."""
+    from heyhi.config.composer import Composer
+    from heyhi.config.descriptors import read_schemas
+
+    _no_more(words, "validate")
+    project = find_project()
+    composer = Composer(project, read_schemas(project).meta)
+    paths = sorted(project.conf.rglob("*.prototxt"))
+    problems = [str(problem) for path in paths if (problem := _problem_of(path, project, composer))]
+    # What is wrong in a chunk is wrong in all that include it: it is said once.
+    for text in dict.fromkeys(problems):
+        say_error(text)
+    print(f"{len(paths)} configs, {len(problems)} with errors")
+    return 2 if problems else 0
+
+
+def plan(words: Sequence[str]) -> int:
+    """List what is pending of a batch."""
+    from heyhi.batch import listing
+    from heyhi.batch.agenda import make_agenda, read_states
+    from heyhi.batch.entries import read_batch
+    from heyhi.batch.stored import store
+
+    asked = _batch_parser("plan").parse_args(list(words))
+    batch = read_batch(asked.batch, find_project())
+    if asked.batch != "-" and (problem := store(batch)):
+        say(f"note: {problem}")
+    agenda = make_agenda(batch, asked.mode, read_states(batch))
+    text = "\n".join((listing.json_lines if asked.json else listing.lines)(agenda, every=asked.all))
+    print(text if asked.json else shown(text))
+    return 0
+
+
+def start(words: Sequence[str]) -> int:
+    """Carry a batch out."""
+    from heyhi.batch import drivers
+
+    asked = _batch_parser("start").parse_args(list(words))
+    project = find_project()
+    script = os.path.abspath(asked.batch) if asked.batch != "-" else _script_of_stdin(project)
+    command = drivers.command(project, script, asked.profile, asked.mode.value, force=asked.force)
+    return drivers.start(project, command, detach=True) if asked.detach else drivers.become(command)
+
+
+def _script_of_stdin(project: Project) -> str:
+    """Lines on stdin as a script: a driver reads them once it is another process."""
+    from heyhi.batch import drivers
+    from heyhi.batch.entries import lines_of_stdin
+
+    lines = [shlex.join(["python", str(line.run_py), *line.argv]) for line in lines_of_stdin(project).lines]
+    return drivers.write_script(project, "\n".join([f"cd {shlex.quote(os.getcwd())}", *lines, ""]))
+
+
+def stop(words: Sequence[str]) -> int:
+    """End all drivers of the experiment root."""
+    from heyhi.batch import drivers
+
+    _no_more(words, "stop")
+    living = drivers.alive(find_project())
+    problems = 0
+    for driver in living:
+        try:
+            drivers.stop(driver)
+            show(f"stopped: {driver.batch}")
+        except LaunchError as problem:
+            say_error(problem)
+            problems += 1
+    if not living:
+        print("no driver lives")
+    return 1 if problems else 0
+
+
+def kill(words: Sequence[str]) -> int:
+    """End the jobs of runs; status 1 if one cannot be ended, or may live where it cannot be seen."""
+    from heyhi.launch import here, slurm
+    from heyhi.runs import deaths
+    from heyhi.runs.find import find_run
+    from heyhi.runs.folder import Status
+
+    asked = _kill_parser().parse_args(list(words))
+    project = find_project()
+    runs = [find_run(word, project) for word in asked.runs]
+    problems = 0
+    for run in runs:
+        state = slurm.read_state(run)
+        if state.status is Status.UNKNOWN:
+            problems += not _settle(run, state, force=asked.force)
+            continue
+        if state.status not in (Status.QUEUED, Status.RUNNING):
+            show(f"{run.id}: {state.status.value}: no job to end")
+            continue
+        try:
+            here.kill(run, state, deaths.KILL)
+            show(f"{run.id}: ended: {state.job.text if state.job else '?'}")
+        except HeyhiError as problem:
+            say_error(problem)
+            problems += 1
+    return 1 if problems else 0
+
+
+def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
+    """Show what is known of a run whose job cannot be seen, and note that it has ended if so told."""
+    from heyhi.launch.here import user_name
+    from heyhi.runs import deaths
+    from heyhi.runs.folder import read_provenance, starts_of
+
+    show(f"{run.id}: {state.text}")
+    if state.job is None or state.keeps:
+        show(f"  no job of HeyHi's to end; {state.way_on(run)}")
+        return False
+    last = (starts_of(read_provenance(run)) or [{}])[-1]
+    show(f"  its job: {state.job.text}, started {last.get('started') or 'at a time that is not known'}")
+    for path in (run.log, run.folder / "metrics.jsonl"):
+        if path.exists():
+            seen = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(path.stat().st_mtime))
+            show(f"  it last wrote to {path.name} at {seen}")
+    if not force and not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        print("  if it has surely ended, say so: the same with --force")
+        return False
+    if not force:
+        print("Has it surely ended? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            return False
+    deaths.settle(run, state.job, user_name())
+    print("  noted: it has ended. --mode start_continue goes on, --mode start_restart starts anew")
+    return True
+
+
+def _kill_parser() -> Parser:
+    parser = Parser(prog="heyhi kill")
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("--force", action="store_true", help="say that what is UNKNOWN has ended")
+    return parser
+
+
+# ---- Tab completion -----------------------------------------------------------------------------
+
+
+def completion(words: Sequence[str]) -> int:
+    """Print a shell's script for tab completion, or have the shell read it whenever it starts."""
+    asked = _completion_parser().parse_args(list(words))
+    if asked.trust is not None:
+        return _trust(asked.trust)
+    if asked.distrust is not None:
+        return _distrust(asked.distrust)
+    shell = asked.shell or _shell_of_user()
+    if not asked.install:
+        print(shell.script.read_text(encoding="utf-8"), end="")
+        return 0
+    path = shell.start_up_file(os.environ)
+    is_new = _add_line(path, shell.line)
+    done = "one line added" if is_new else "nothing to do"
+    show(f"{path}: {done}; a {shell.name} that starts now completes")
+    return 0
+
+
+def _trust(typed: str) -> int:
+    """Note a folder whose interpreter a key press may start."""
+    folder = os.path.realpath(os.path.expanduser(typed))
+    if not os.path.isdir(folder) or not folder.isprintable():
+        raise UsageError(f"--trust {typed!r}: no such folder")
+    known = _trusted()
+    if folder not in known:
+        _write_trusted([*known, folder])
+    print(
+        f"{folder}: a key press may start {folder}/.venv/bin/python and {folder}/bin/python, and heyhi there"
+    )
+    return 0
+
+
+def _distrust(typed: str) -> int:
+    """Take that back, also of a folder that is gone."""
+    named = {os.path.realpath(os.path.expanduser(typed)), os.path.abspath(os.path.expanduser(typed))}
+    known = _trusted()
+    left = [folder for folder in known if folder not in named]
+    if left == known:
+        raise UsageError(f"--distrust {typed!r}: was not trusted; these are: {some_of(known) or 'none'}")
+    _write_trusted(left)
+    print(f"{min(named)}: a key press starts nothing there any more")
+    return 0
+
+
+def _trusted() -> list[str]:
+    from heyhi import files
+    from heyhi.cli.shells import trusted_file
+
+    path = trusted_file(os.environ)
+    return files.read_text(path, "surrogateescape").splitlines() if path.exists() else []
+
+
+def _write_trusted(folders: Sequence[str]) -> None:
+    from heyhi import files
+    from heyhi.cli.shells import trusted_file
+
+    path = trusted_file(os.environ)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.write_whole(path, "".join(f"{folder}\n" for folder in folders), mode=0o600)
+
+
+def _shell_of_user() -> "Shell":
+    from heyhi.cli.shells import SHELLS
+
+    name = os.path.basename(os.environ.get("SHELL", ""))
+    if name not in SHELLS:
+        raise UsageError(
+            f"SHELL={name}: not one of {', '.join(SHELLS)}; name one: heyhi completion --install bash"
+        )
+    return SHELLS[name]
+
+
+def _add_line(path: Path, line: str) -> bool:
+    """Have a start-up file hold our line; whether it did not."""
+    from heyhi.cli.shells import with_line
+    from heyhi.files import write_whole
+
+    old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+    new = with_line(old, line)
+    if new == old:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode if path.exists() else None
+    write_whole(path, new)
+    if mode is not None:
+        path.chmod(mode)
+    return True
+
+
+def _complete(shell: str, line: str, tail: str) -> NoReturn:
+    """`heyhi --complete SHELL LINE TAIL`: the candidates for a shell's script; 1 if the line is not ours."""
+    gc.disable()
+    try:
+        print("\n".join(answer(shell, line, tail, _COMMANDS)), flush=True)
+    except NotOurs:
+        os._exit(1)
+    # Somebody waits for the key: Python's own end would take a tenth of the time.
+    os._exit(0)
+
+
+def _completion_parser() -> Parser:
+    from heyhi.cli.shells import SHELLS
+
+    parser = Parser(prog="heyhi completion")
+    parser.add_argument("shell", metavar="SHELL", nargs="?", type=one_of(SHELLS))
+    parser.add_argument("--install", action="store_true", help="add one line to the shell's start-up file")
+    parser.add_argument("--trust", metavar="DIR", help="a key press may start the Python of this project")
+    parser.add_argument("--distrust", metavar="DIR", help="take that back")
+    return parser
+
+
+# ---- Looking at runs ----------------------------------------------------------------------------
+
+
+def _later(module: str, name: str, note: str) -> Command:
+    """A command of a module that is imported once it is called, or its words are to be completed."""
+
+    def command() -> Command:
+        found: Command = importlib.import_module(f"heyhi.cli.{module}").COMMANDS[name]
+        return found
+
+    def do(words: Sequence[str]) -> int:
+        return command().do(words)
+
+    def parser() -> Parser:
+        takes = command().takes
+        assert callable(takes), "it is a parser's"
+        return takes()
+
+    do.__doc__ = note
+    return Command(do, parser)
+
+
+# ---- What the commands share --------------------------------------------------------------------
+
+
+def _batch_parser(command: str) -> Parser:
+    parser = Parser(prog=f"heyhi {command}")
+    parser.add_argument("batch", metavar="BATCH")
+    parser.add_argument("--mode", type=one_of({mode.value: mode for mode in Mode}), default=Mode.GENTLE_START)
+    if command == "plan":
+        parser.add_argument("--all", action="store_true", help="also what is done")
+        parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    else:
+        parser.add_argument("--profile", default="local")
+        parser.add_argument("--force", action="store_true", help="wipe what is done or alive without asking")
+        parser.add_argument("--detach", action="store_true", help="go on without this terminal")
+    return parser
+
+
+def _problem_of(path: Path, project: Project, composer: "Composer") -> ConfigError | None:
+    """What is wrong with a config, or with a chunk that others include."""
+    from heyhi.config import prototxt
+    from heyhi.config.descriptors import read_schemas
+
+    schemas = read_schemas(project)
+    try:
+        composer.compose(path, ())
+        return None
+    except ConfigError as problem:
+        fitting = prototxt.types_that_fit(path, schemas.types, project.root)
+        if schemas.meta in fitting and prototxt.read(path, schemas.meta, project.root).ListFields():
+            return problem
+        if not fitting:
+            return _nearest_problem(path, project) if project.common in path.parents else problem
+    problems = [_problem_of_chunk(path, composer, cls) for cls in fitting]
+    return None if None in problems else problems[0]
+
+
+def _problem_of_chunk(path: Path, composer: "Composer", cls: type[Any]) -> ConfigError | None:
+    try:
+        composer.load(path, cls)  # of what it leaves out, whoever includes it says what is required
+        return None
+    except ConfigError as problem:
+        return problem
+
+
+def _nearest_problem(path: Path, project: Project) -> ConfigError:
+    """The error of the type that a chunk fits furthest: most likely the one that was meant."""
+    from heyhi.config import prototxt
+    from heyhi.config.descriptors import read_schemas
+
+    found: list[tuple[tuple[int, ...], ConfigError]] = []
+    for cls in read_schemas(project).types:
+        try:
+            prototxt.read(path, cls, project.root)
+        except ConfigError as problem:
+            position = tuple(int(p) for p in problem.where.split(":")[1:] if p.isdigit())
+            found.append((position, problem))
+    return max(found, key=lambda entry: entry[0])[1]
+
+
+def _no_more(words: Sequence[str], command: str) -> None:
+    if words:
+        raise UsageError(f"heyhi {command} takes no arguments, not {words[0]!r}")
+
+
+_COMMANDS = {
+    "init": Command(init, "DIR"),
+    "protos": Command(protos),
+    "pp": Command(pp, "CFG KEY=VALUE..."),
+    "validate": Command(validate),
+    "plan": Command(plan, partial(_batch_parser, "plan")),
+    "start": Command(start, partial(_batch_parser, "start")),
+    "stop": Command(stop),
+    "kill": Command(kill, _kill_parser),
+    "completion": Command(completion, _completion_parser),
+    "summary": _later("looking", "summary", "Show what came of runs, a row a run."),
+    "report": _later("looking", "report", "Make the page of a batch, or of other runs."),
+    "migrate": _later("looking", "migrate", "List the runs that the schema of now would make others."),
+    "status": _later("watching", "status", "Show what runs do now."),
+    "logs": _later("watching", "logs", "Show what a run has printed."),
+    "diff": _later("watching", "diff", "Show how two runs differ."),
+    "replay": _later("watching", "replay", "Print the command that makes a run again."),
+}

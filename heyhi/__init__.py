@@ -7,30 +7,33 @@ when it is first used: `import heyhi` costs nothing.
 import heyhi.interrupts  # noqa: F401, I001  (first: what follows may be interrupted)
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from pathlib import Path
 
-    from heyhi.api.batch import Batch
-    from heyhi.api.configs import (
+    from heyhi.api import (
+        MODES,
+        Batch,
         conf_get,
         conf_is_set,
         conf_set,
         conf_to_dict,
         conf_with_overrides,
         flatten_cfg,
+        get_default_exp_dir,
         load_config,
         load_proto_message,
         load_root_config,
+        maybe_launch,
+        reset_slurm_cache,
         save_config,
     )
-    from heyhi.api.experiments import MODES, get_default_exp_dir, maybe_launch, reset_slurm_cache
-    from heyhi.cli.run_py import parse_args_and_maybe_launch
+    from heyhi.cli import parse_args_and_maybe_launch
     from heyhi.errors import ConfigError, HeyhiError
-    from heyhi.launch.environment import (
+    from heyhi.launch import (
         get_job_env,
         get_slurm_job_id,
         get_slurm_master,
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
         save_result_in_cwd,
     )
     from heyhi.log import setup_logging
-    from heyhi.look.tables import summary
+    from heyhi.look import summary
 
     CONF_ROOT: Path
     PROJ_ROOT: Path
@@ -81,33 +84,19 @@ __all__ = [
     "summary",
 ]
 
-_HOMES = {
-    "api.batch": ["Batch"],
-    "cli.run_py": ["parse_args_and_maybe_launch"],
-    "conf": ["CONF_ROOT", "PROJ_ROOT"],
-    "launch.environment": [
-        "get_job_env", "get_slurm_job_id", "get_slurm_master", "is_adhoc", "is_master", "is_on_slurm",
-        "log_git_status", "maybe_init_requeue_handler", "save_result_in_cwd",
-    ],
-    "errors": ["ConfigError", "HeyhiError"],
-    "api.experiments": ["MODES", "get_default_exp_dir", "maybe_launch", "reset_slurm_cache"],
-    "api.configs": [
-        "conf_get", "conf_is_set", "conf_set", "conf_to_dict", "conf_with_overrides", "flatten_cfg",
-        "load_config", "load_proto_message", "load_root_config", "save_config",
-    ],
-    "log": ["setup_logging"],
-    "look.tables": ["summary"],
-}  # fmt: skip
 
+def hand_on(package: str, whole: str = "", **names: str) -> Callable[[str], Any]:
+    """A `__getattr__` for a package (PEP 562): what it gives is imported when it is first used.
 
-def hand_on(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """A `__getattr__` for a package: it imports a name from its module when the name is first used (PEP 562).
-
-    `homes` says which names each module of the package gives.
+    `names` says, module by module, which names it gives; `whole` are modules that it gives as they are, as
+    `claim.take` reads better than a name of its own. All are words in one text.
     """
-    home_of = {name: home for home, names in homes.items() for name in names}
+    home_of = {name: module for module, given in names.items() for name in given.split()}
+    modules = frozenset(whole.split())
 
     def get(name: str) -> Any:
+        if name in modules:
+            return importlib.import_module(f"{package}.{name}")
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         home = importlib.import_module(f"{package}.{home_of[name]}")
@@ -119,7 +108,26 @@ def hand_on(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str],
     return get
 
 
-__getattr__ = hand_on(__name__, _HOMES)
+# fmt: off
+__getattr__ = hand_on(
+    __name__,
+    whole="conf run util",
+    api=(
+        "Batch MODES conf_get conf_is_set conf_set conf_to_dict conf_with_overrides flatten_cfg "
+        "get_default_exp_dir load_config load_proto_message load_root_config maybe_launch "
+        "reset_slurm_cache save_config"
+    ),
+    cli="parse_args_and_maybe_launch",
+    conf="CONF_ROOT PROJ_ROOT",
+    errors="ConfigError HeyhiError",
+    launch=(
+        "get_job_env get_slurm_job_id get_slurm_master is_adhoc is_master is_on_slurm log_git_status "
+        "maybe_init_requeue_handler save_result_in_cwd"
+    ),
+    log="setup_logging",
+    look="summary",
+)
+# fmt: on
 
 
 def __dir__() -> list[str]:
@@ -133,7 +141,7 @@ class _ConfFinder:
     def find_spec(name: str, *_: object) -> "ModuleSpec | None":
         if name != "conf":
             return None
-        from heyhi.config.schema import conf_spec
+        from heyhi.config import conf_spec
 
         return conf_spec()
 

@@ -1,5 +1,5 @@
 """`python -m heyhi`: the `heyhi` command, for an environment whose scripts are not on the PATH."""
 
-from heyhi.cli.commands import main
+from heyhi.cli import main
 
 raise SystemExit(main())

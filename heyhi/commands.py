@@ -1,6 +1,6 @@
 """The `heyhi` command: `python -m heyhi.commands`, which shells' scripts and Makefiles name."""
 
-from heyhi.cli.commands import main
+from heyhi.cli import main
 
 __all__ = ["main"]
 

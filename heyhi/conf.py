@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from heyhi.api.configs import (
+from heyhi.api import (
     conf_get,
     conf_is_set,
     conf_set,
@@ -49,8 +49,7 @@ def __getattr__(name: str) -> Any:
         project = find_project()
         return project.conf if name == "CONF_ROOT" else project.root
     if name == "ROOT_CFG_CLASS":
-        from heyhi.config.frozen import frozen_class
-        from heyhi.config.schema import load_messages
+        from heyhi.config import frozen_class, load_messages
         from heyhi.project import find_project
 
         return frozen_class(load_messages(find_project()))

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from heyhi.api import experiments
-from heyhi.api.experiments import get_default_exp_dir, get_exp_dir, maybe_launch
-from heyhi.cli.run_py import parse_args_and_maybe_launch
+from heyhi.api import experiments, get_default_exp_dir, get_exp_dir, maybe_launch
+from heyhi.cli import parse_args_and_maybe_launch
 
 __all__ = [
     "PROJECT_NAME",

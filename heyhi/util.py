@@ -1,6 +1,6 @@
 """The original's module of this name: names handed on from where they live."""
 
-from heyhi.api.experiments import (
+from heyhi.api import (
     EXP_ID_PATTERN,
     MODES,
     ExperimentDir,
@@ -10,7 +10,7 @@ from heyhi.api.experiments import (
     handle_dst,
     reset_slurm_cache,
 )
-from heyhi.launch.environment import (
+from heyhi.launch import (
     get_job_env,
     get_slurm_job_id,
     get_slurm_master,

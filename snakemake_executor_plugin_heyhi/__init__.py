@@ -13,10 +13,10 @@ from snakemake.executors.local import Executor as LocalExecutor
 from snakemake.executors.local import common_settings
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from heyhi.batch.snakemake_files import have_cache
-from heyhi.runs.folder import RunState
+from heyhi.batch import have_cache
+from heyhi.runs import RunState
 from heyhi.texts import shown
-from heyhi.workflow.local_jobs import JobEnd, Jobs
+from heyhi.workflow import JobEnd, Jobs
 
 __all__ = ["Executor", "RunExecutor", "common_settings"]
 

@@ -16,9 +16,9 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from heyhi.errors import LaunchError
-from heyhi.runs.folder import RunState
+from heyhi.runs import RunState
 from heyhi.texts import shown
-from heyhi.workflow.slurm_jobs import Submitter, cancel_stopped
+from heyhi.workflow import Submitter, cancel_stopped
 from snakemake_executor_plugin_heyhi import RunExecutor, is_of_a_run
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]

@@ -19,23 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heyhi.batch import drivers, entries
-from heyhi.batch.agenda import make_agenda, read_states
-from heyhi.batch.capture import Captured, Line
-from heyhi.batch.listing import Listing
-from heyhi.batch.stored import of_batch
-from heyhi.config import notebooks
-from heyhi.config.composer import Composer
-from heyhi.config.overrides import NULL, escape_word
-from heyhi.config.schema import load_messages
-from heyhi.config.search import find_base
+from heyhi.batch import Captured, Line, Listing, drivers, entries, make_agenda, of_batch, read_states
+from heyhi.config import NULL, Composer, escape_word, find_base, load_messages, notebooks
 from heyhi.errors import HeyhiError, UsageError, did_you_mean
 from heyhi.files import write_whole
-from heyhi.look.records import batch_records
-from heyhi.look.tables import columns, frame
+from heyhi.look import batch_records, columns, frame
 from heyhi.project import display, find_project
-from heyhi.runs.draft import make_draft
-from heyhi.runs.invocation import Invocation, Mode, parse_argv
+from heyhi.runs import Invocation, Mode, make_draft, parse_argv
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,18 +13,29 @@ from typing import Any, cast
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from heyhi.config import fields, prototxt, views
-from heyhi.config.composer import Composer
-from heyhi.config.fields import fields_of, inner_type, type_of
-from heyhi.config.frozen import Frozen, editable, freeze
-from heyhi.config.overrides import NULL, parse_override, split_key
-from heyhi.config.scalars import write_bytes
-from heyhi.config.schema import load_message_types, load_messages
-from heyhi.config.search import find_base
+from heyhi import runs
+from heyhi.config import (
+    NULL,
+    Composer,
+    Frozen,
+    editable,
+    fields,
+    fields_of,
+    find_base,
+    freeze,
+    inner_type,
+    load_message_types,
+    load_messages,
+    parse_override,
+    prototxt,
+    split_key,
+    type_of,
+    views,
+    write_bytes,
+)
 from heyhi.errors import ConfigError
 from heyhi.project import Project, display, find_project
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Run
+from heyhi.runs import Run
 
 __all__ = [
     "conf_get",

@@ -13,22 +13,26 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from heyhi import files
-from heyhi.config import notebooks
-from heyhi.config.composer import compose
-from heyhi.config.schema import load_messages
-from heyhi.config.search import find_base
+from heyhi import files, runs
+from heyhi.config import compose, find_base, load_messages, notebooks
 from heyhi.errors import RefusedError, UsageError
-from heyhi.launch import here, slurm
-from heyhi.launch.job import Main, claimed
-from heyhi.launch.start import start
+from heyhi.launch import Main, claimed, here, slurm, start_run
 from heyhi.project import Project, find_project
-from heyhi.runs import deaths, guard, ownership, results
-from heyhi.runs import folder as runs
-from heyhi.runs.draft import Draft, make_draft
-from heyhi.runs.folder import EXP_ID_PATTERN, Queue, Run
-from heyhi.runs.invocation import Invocation, Mode
-from heyhi.runs.plan import Action, make_plan
+from heyhi.runs import (
+    EXP_ID_PATTERN,
+    Action,
+    Draft,
+    Invocation,
+    Mode,
+    Queue,
+    Run,
+    deaths,
+    guard,
+    make_draft,
+    make_plan,
+    ownership,
+    results,
+)
 
 __all__ = [
     "EXP_ID_PATTERN",
@@ -262,7 +266,7 @@ def maybe_launch(
     )
     root = _absolute(exp_root) if exp_root is not None else None
     draft, meta_class = _draft_of(invocation, find_project(), root)
-    report = start(main, invocation, draft, meta_class)
+    report = start_run(main, invocation, draft, meta_class)
     if report.outcome is not None and report.outcome.failure is not None:
         raise report.outcome.failure
     return ExperimentDir(draft.run.folder, draft.run.id)

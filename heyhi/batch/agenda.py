@@ -17,10 +17,7 @@ from typing import NamedTuple
 
 from heyhi.batch.entries import Batch, Entry
 from heyhi.launch import slurm
-from heyhi.runs import deaths
-from heyhi.runs.folder import Run, RunState, Status
-from heyhi.runs.invocation import Mode
-from heyhi.runs.plan import Action, Plan, make_plan
+from heyhi.runs import Action, Mode, Plan, Run, RunState, Status, deaths, make_plan
 
 __all__ = ["Agenda", "Item", "Kind", "make_agenda", "read_states"]
 

@@ -32,8 +32,7 @@ from heyhi import files
 from heyhi.batch.intercept import VARIABLE
 from heyhi.errors import LaunchError, UsageError
 from heyhi.project import Project, display
-from heyhi.runs import places
-from heyhi.runs.secret_names import Secrets
+from heyhi.runs import Secrets, places
 
 __all__ = ["Captured", "Line", "Remark", "capture", "hash_of"]
 

@@ -29,8 +29,7 @@ from heyhi.errors import LaunchError, UsageError, did_you_mean
 from heyhi.files import write_whole
 from heyhi.log import say, show
 from heyhi.project import Project
-from heyhi.runs import claim, places, processes
-from heyhi.runs.folder import JobId, this_host, this_process
+from heyhi.runs import JobId, claim, places, processes, this_host, this_process
 from heyhi.texts import NOT_UTF8, from_json, line_of, quoted
 
 __all__ = [

@@ -22,16 +22,23 @@ from heyhi import files
 from heyhi.batch.capture import Captured, Line, Remark, capture, hash_of
 from heyhi.batch.grid import Single, expand_placed
 from heyhi.batch.intercept import asks_to_show
-from heyhi.config.composer import Composer
-from heyhi.config.schema import load_messages
-from heyhi.config.search import find_base
+from heyhi.config import Composer, find_base, load_messages
 from heyhi.errors import ConfigError, HeyhiError, UsageError
 from heyhi.launch import slurm
 from heyhi.project import Project
-from heyhi.runs.draft import Draft, find_collision, find_drift, find_obstacle, make_draft
-from heyhi.runs.folder import Run, read_state, real_path
-from heyhi.runs.invocation import Invocation, parse_argv
-from heyhi.runs.secret_names import Secrets
+from heyhi.runs import (
+    Draft,
+    Invocation,
+    Run,
+    Secrets,
+    find_collision,
+    find_drift,
+    find_obstacle,
+    make_draft,
+    parse_argv,
+    read_state,
+    real_path,
+)
 
 __all__ = ["Batch", "BatchError", "Entry", "compose_lines", "lines_of_stdin", "read_batch"]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from heyhi.errors import UsageError
 from heyhi.files import kind_of
-from heyhi.runs.invocation import Invocation
+from heyhi.runs import Invocation
 from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = ["Single", "expand", "expand_placed"]

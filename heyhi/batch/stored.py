@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from heyhi import files
 from heyhi.errors import UsageError
 from heyhi.project import Project
-from heyhi.runs.folder import Run, real_path
+from heyhi.runs import Run, real_path
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -83,7 +83,7 @@ class StoredBatch:
     def _types(self) -> dict[str, type["Message"]]:
         from google.protobuf.message_factory import GetMessageClass
 
-        from heyhi.config.descriptors import types_of
+        from heyhi.config import types_of
 
         fields: Any = types_of(*self._schemas).meta.DESCRIPTOR.fields
         return {f.name: GetMessageClass(f.message_type) for f in fields if f.message_type is not None}
@@ -91,7 +91,7 @@ class StoredBatch:
 
 def of_batch(batch: "Batch") -> StoredBatch:
     """A batch that was just composed, as looking takes it."""
-    from heyhi.config.descriptors import describe
+    from heyhi.config import describe
 
     compositions = [entry.draft.composition for entry in batch.entries]
     entries = [
@@ -207,7 +207,7 @@ def find_batch(place: str, project: Project, tell: Callable[[str], None]) -> Sto
 
 def _of_stdin(project: Project) -> StoredBatch:
     from heyhi.batch.entries import compose_lines, lines_of_stdin
-    from heyhi.config.descriptors import read_schemas
+    from heyhi.config import read_schemas
 
     lines = lines_of_stdin(project)
     return of_batch(compose_lines("stdin", lines, project, read_schemas(project).meta))

@@ -1,6 +1,25 @@
 """Command lines: that of run.py, and those of the `heyhi` command. Only this room prints answers.
 
-python run.py ... ─run_py─▶ exit status          heyhi COMMAND ... ─commands─▶ looking, watching, init
-a key press ─completion─▶ what the last word may become; sketch and suggestions are a second, fast reader
-             of configs, which needs no protobuf; words and shells know the shells
+    python run.py ...  ─run_py────▶ exit status
+    heyhi COMMAND ...  ─commands──▶ looking, watching, init ─▶ exit status
+    a key press        ─completion▶ what the last word may become
+
+sketch, suggestions: a second, fast reader of configs for key presses; words, shells: what shells are like.
 """
+
+from typing import TYPE_CHECKING
+
+from heyhi import hand_on
+
+# fmt: off
+# isort: off
+if TYPE_CHECKING:
+    from heyhi.cli.commands import main
+    from heyhi.cli.run_py import parse_args_and_maybe_launch
+
+__getattr__ = hand_on(
+    __name__,
+    commands="main",
+    run_py="parse_args_and_maybe_launch",
+)
+# fmt: on

@@ -55,13 +55,13 @@ from heyhi.cli.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean, some_of
 from heyhi.log import have_streams, say, say_error, show
 from heyhi.project import Project, find_project
-from heyhi.runs.invocation import Mode, Parser, one_of
+from heyhi.runs import Mode, Parser, one_of
 from heyhi.texts import on_one_line, quoted, shown
 
 if TYPE_CHECKING:
     from heyhi.cli.shells import Shell
-    from heyhi.config.composer import Composer
-    from heyhi.runs.folder import Run, RunState
+    from heyhi.config import Composer
+    from heyhi.runs import Run, RunState
 
 # What is heavy is imported where it is used: a key press (tab completion) comes through here.
 
@@ -120,7 +120,7 @@ def init(words: Sequence[str]) -> int:
 
 def protos(words: Sequence[str]) -> int:
     """Make the generated modules, also over edited ones."""
-    from heyhi.config.schema import generate
+    from heyhi.config import generate
 
     _no_more(words, "protos")
     project = find_project()
@@ -131,10 +131,7 @@ def protos(words: Sequence[str]) -> int:
 
 def pp(words: Sequence[str]) -> int:
     """Show a composed config."""
-    from heyhi.config import prototxt
-    from heyhi.config.composer import compose
-    from heyhi.config.descriptors import read_schemas
-    from heyhi.config.search import find_base
+    from heyhi.config import compose, find_base, prototxt, read_schemas
 
     if not words or words[0].startswith("-"):
         raise UsageError("usage: heyhi pp CFG [overrides]")
@@ -148,8 +145,7 @@ def pp(words: Sequence[str]) -> int:
 
 def validate(words: Sequence[str]) -> int:
     """Compose every config under conf/; status 2 if any is wrong."""
-    from heyhi.config.composer import Composer
-    from heyhi.config.descriptors import read_schemas
+    from heyhi.config import Composer, read_schemas
 
     _no_more(words, "validate")
     project = find_project()
@@ -165,10 +161,7 @@ def validate(words: Sequence[str]) -> int:
 
 def plan(words: Sequence[str]) -> int:
     """List what is pending of a batch."""
-    from heyhi.batch import listing
-    from heyhi.batch.agenda import make_agenda, read_states
-    from heyhi.batch.entries import read_batch
-    from heyhi.batch.stored import store
+    from heyhi.batch import listing, make_agenda, read_batch, read_states, store
 
     asked = _batch_parser("plan").parse_args(list(words))
     batch = read_batch(asked.batch, find_project())
@@ -193,8 +186,7 @@ def start(words: Sequence[str]) -> int:
 
 def _script_of_stdin(project: Project) -> str:
     """Lines on stdin as a script: a driver reads them once it is another process."""
-    from heyhi.batch import drivers
-    from heyhi.batch.entries import lines_of_stdin
+    from heyhi.batch import drivers, lines_of_stdin
 
     lines = [shlex.join(["python", str(line.run_py), *line.argv]) for line in lines_of_stdin(project).lines]
     return drivers.write_script(project, "\n".join([f"cd {shlex.quote(os.getcwd())}", *lines, ""]))
@@ -222,9 +214,7 @@ def stop(words: Sequence[str]) -> int:
 def kill(words: Sequence[str]) -> int:
     """End the jobs of runs; status 1 if one cannot be ended, or may live where it cannot be seen."""
     from heyhi.launch import here, slurm
-    from heyhi.runs import deaths
-    from heyhi.runs.find import find_run
-    from heyhi.runs.folder import Status
+    from heyhi.runs import Status, deaths, find_run
 
     asked = _kill_parser().parse_args(list(words))
     project = find_project()
@@ -249,9 +239,8 @@ def kill(words: Sequence[str]) -> int:
 
 def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
     """Show what is known of a run whose job cannot be seen, and note that it has ended if so told."""
-    from heyhi.launch.here import user_name
-    from heyhi.runs import deaths
-    from heyhi.runs.folder import read_provenance, starts_of
+    from heyhi.launch import user_name
+    from heyhi.runs import deaths, read_provenance, starts_of
 
     show(f"{run.id}: {state.text}")
     if state.job is None or state.keeps:
@@ -437,8 +426,7 @@ def _batch_parser(command: str) -> Parser:
 
 def _problem_of(path: Path, project: Project, composer: "Composer") -> ConfigError | None:
     """What is wrong with a config, or with a chunk that others include."""
-    from heyhi.config import prototxt
-    from heyhi.config.descriptors import read_schemas
+    from heyhi.config import prototxt, read_schemas
 
     schemas = read_schemas(project)
     try:
@@ -464,8 +452,7 @@ def _problem_of_chunk(path: Path, composer: "Composer", cls: type[Any]) -> Confi
 
 def _nearest_problem(path: Path, project: Project) -> ConfigError:
     """The error of the type that a chunk fits furthest: most likely the one that was meant."""
-    from heyhi.config import prototxt
-    from heyhi.config.descriptors import read_schemas
+    from heyhi.config import prototxt, read_schemas
 
     found: list[tuple[tuple[int, ...], ConfigError]] = []
     for cls in read_schemas(project).types:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi import files
 from heyhi.cli.words import Candidate, for_bash, paths, split, steps
-from heyhi.config.search import SUFFIX
+from heyhi.config import SUFFIX
 from heyhi.errors import HeyhiError, ProjectError
 from heyhi.project import Project, find_project
-from heyhi.runs.invocation import Parser, run_py_parser
+from heyhi.runs import Parser, run_py_parser
 
 if TYPE_CHECKING:
     from heyhi.cli.suggestions import Suggestions
-    from heyhi.config.outline import Outline
+    from heyhi.config import Outline
 
 __all__ = ["PLACES", "Command", "NotOurs", "answer", "complete"]
 
@@ -257,7 +257,7 @@ def _suggestions(line: _Line) -> "Suggestions | None":
 
 def _outline(project: Project) -> "Outline | None":
     """The schemas as they were when modules were made of them last; None if that is not known."""
-    from heyhi.config.outline import OUTLINE, read_outline
+    from heyhi.config import OUTLINE, read_outline
 
     try:
         return read_outline(files.read(project.conf / OUTLINE))
@@ -267,7 +267,7 @@ def _outline(project: Project) -> "Outline | None":
 
 def _runs(typed: str, line: _Line) -> Iterator[Candidate]:
     """Ids step by step; folders; and by their last part those runs that no other one shares it with."""
-    from heyhi.runs.find import find_runs, is_run_folder
+    from heyhi.runs import find_runs, is_run_folder
 
     if typed.startswith((".", "/", "~")):
         yield from paths(typed, line.cwd, None)

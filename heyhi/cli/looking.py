@@ -11,8 +11,7 @@ from heyhi.files import write_out
 from heyhi.log import say, show
 from heyhi.look import formats, tables
 from heyhi.project import find_project
-from heyhi.runs.find import all_runs, find_runs, some_project
-from heyhi.runs.invocation import Parser
+from heyhi.runs import Parser, all_runs, find_runs, some_project
 
 __all__ = ["COMMANDS"]
 
@@ -87,7 +86,7 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
 
 def report(words: Sequence[str]) -> int:
     """Make the page of a batch, or of other runs."""
-    from heyhi.batch.drivers import PAGE, file_about
+    from heyhi.batch import PAGE, file_about
     from heyhi.look import report as page
 
     asked = _report_parser().parse_args(list(words))

@@ -16,20 +16,15 @@ from typing import TYPE_CHECKING
 from heyhi.errors import HeyhiError, LaunchError, UsageError
 from heyhi.log import have_streams, say, say_error
 from heyhi.project import Project, find_project
-from heyhi.runs.invocation import Invocation, Mode, parse_argv
+from heyhi.runs import Invocation, Mode, parse_argv
 from heyhi.texts import joined, on_one_line, shown
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from heyhi.config.composer import Composition
-    from heyhi.launch.job import Main
-    from heyhi.launch.start import Report
-    from heyhi.runs.draft import Draft
-    from heyhi.runs.elsewhere import Place
-    from heyhi.runs.folder import Run, RunState
-    from heyhi.runs.order import Order
-    from heyhi.runs.secret_names import Kept
+    from heyhi.config import Composition
+    from heyhi.launch import Main, Report
+    from heyhi.runs import Draft, Kept, Order, Place, Run, RunState
 
 __all__ = ["load", "parse_args_and_maybe_launch", "run"]
 
@@ -130,9 +125,9 @@ def _run(main: "Main", argv: Sequence[str], script: str | None) -> int:
         _show(invocation, project, composition, base)
         return 0
     draft = _draft(invocation, project, composition, base)
-    from heyhi.launch.start import start  # here: what only shows a config needs none of it
+    from heyhi.launch import start_run  # here: what only shows a config needs none of it
 
-    report = start(main, invocation, draft, meta_class)
+    report = start_run(main, invocation, draft, meta_class)
     if invocation.wait and invocation.mode is not Mode.DRYRUN:
         report = _wait_for_end(report)
     return _finish(invocation, report)
@@ -144,8 +139,8 @@ _LOOKS = 10  # at the folder, for one at Slurm's queue
 
 def _wait_for_end(report: "Report") -> "Report":
     """The report of a run once it has ended, wherever it runs. Ctrl-C leaves it alone."""
+    from heyhi import runs
     from heyhi.launch import slurm
-    from heyhi.runs import folder as runs
 
     run, state = report.draft.run, report.state
     alive = (runs.Status.QUEUED, runs.Status.RUNNING)
@@ -196,9 +191,8 @@ def _print_path(path: Path) -> None:
 
 def _run_many(invocation: Invocation, project: Project, argv: Sequence[str]) -> int:
     """A line that stands for many runs is a batch of its own, under the profile its launcher asks for."""
-    from heyhi.batch import drivers
-    from heyhi.batch.grid import expand
-    from heyhi.launch.slurm import wants_slurm
+    from heyhi.batch import drivers, expand
+    from heyhi.launch import wants_slurm
 
     singles = expand(invocation, Path.cwd())
     if invocation.only_shows:
@@ -231,9 +225,8 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
     A run that lives elsewhere is waited for.
     """
-    from heyhi.config.schema import load_messages
-    from heyhi.launch import gpus
-    from heyhi.launch.here import launch_order
+    from heyhi.config import load_messages
+    from heyhi.launch import gpus, launch_order
 
     path, number, mode = argv
     (order,) = _read_orders(path, [number])
@@ -245,9 +238,9 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
 def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
     """`run.py --on-slurm FOLDER`: be a rank of the job that does the run in a folder, which says all else."""
-    from heyhi.config.schema import load_messages
+    from heyhi import runs
+    from heyhi.config import load_messages
     from heyhi.launch import slurm_ranks
-    from heyhi.runs import folder as runs
 
     (folder,) = argv
     run = runs.Run("", Path(folder))
@@ -261,7 +254,7 @@ def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
 def _freeze(argv: Sequence[str]) -> int:
     """`run.py --freeze ORDERS NUMBER...`: freeze the configs of runs that have none."""
-    from heyhi.launch.here import freeze_new
+    from heyhi.launch import freeze_new
 
     path, *numbers = argv
     for order in _read_orders(path, numbers):
@@ -270,7 +263,7 @@ def _freeze(argv: Sequence[str]) -> int:
 
 
 def _read_orders(path: str, numbers: Sequence[str]) -> "list[Order]":
-    from heyhi.runs.order import read_order
+    from heyhi.runs import read_order
 
     try:
         return [read_order(Path(path), int(number)) for number in numbers]
@@ -301,9 +294,7 @@ def _have_environment(wanted: "Mapping[str, Kept]") -> None:
 
 
 def _compose(invocation: Invocation, project: Project) -> tuple[type["Message"], "Composition", Path]:
-    from heyhi.config.composer import compose
-    from heyhi.config.schema import load_messages
-    from heyhi.config.search import find_base
+    from heyhi.config import compose, find_base, load_messages
 
     meta_class = load_messages(project)
     base = find_base(invocation.cfg, project)
@@ -314,7 +305,7 @@ def _compose(invocation: Invocation, project: Project) -> tuple[type["Message"],
 
 
 def _draft(invocation: Invocation, project: Project, composition: "Composition", base: Path) -> "Draft":
-    from heyhi.runs.draft import make_draft
+    from heyhi.runs import make_draft
 
     return make_draft(invocation, project, composition, base, project.experiment_root)
 
@@ -324,7 +315,7 @@ def _draft(invocation: Invocation, project: Project, composition: "Composition",
 
 def _finish(invocation: Invocation, report: "Report") -> int:
     """Say what the run is now, with its result or its error, and the exit status for it."""
-    from heyhi.runs.folder import Status
+    from heyhi.runs import Status
 
     run, state, outcome = report.draft.run, report.state, report.outcome
     if outcome is not None and outcome.exit_status == 0:
@@ -351,7 +342,7 @@ def _where_to_start(place: "Place") -> str:
 
 
 def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> None:
-    from heyhi.runs.folder import Status
+    from heyhi.runs import Status
 
     _say_last_error(run, state)
     if state.status is Status.UNKNOWN:
@@ -362,8 +353,7 @@ def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> 
 
 
 def _say_last_error(run: "Run", state: "RunState") -> None:
-    from heyhi.runs import deaths
-    from heyhi.runs.folder import Status
+    from heyhi.runs import Status, deaths
 
     error = deaths.cause(run, state.job)
     if error and error != state.detail:

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from heyhi import files
-from heyhi.config.outline import Field, Outline
-from heyhi.config.overrides import escape_word, split_key, unescape_word
-from heyhi.config.search import INCLUDES, Search
+from heyhi.config import INCLUDES, Field, Outline, Search, escape_word, split_key, unescape_word
 from heyhi.project import ROOT_DIR, Project
 
 __all__ = ["Sketch", "Sketcher", "read_sketch", "text_of"]

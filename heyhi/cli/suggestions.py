@@ -15,9 +15,18 @@ from typing import Any, NamedTuple
 
 from heyhi.cli.sketch import Sketcher, read_sketch, text_of
 from heyhi.cli.words import Candidate, paths, steps
-from heyhi.config.outline import Field, Outline
-from heyhi.config.overrides import NULL, SELECT, join_key, split_key
-from heyhi.config.search import INCLUDES, SUFFIX, Search, find_base
+from heyhi.config import (
+    INCLUDES,
+    NULL,
+    SELECT,
+    SUFFIX,
+    Field,
+    Outline,
+    Search,
+    find_base,
+    join_key,
+    split_key,
+)
 from heyhi.project import Project
 
 __all__ = ["Suggestions", "sets_a_task"]

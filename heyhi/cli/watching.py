@@ -14,18 +14,9 @@ from pathlib import Path
 from heyhi.cli.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.log import say, show
-from heyhi.look import board, comparison
-from heyhi.look.logs import Follower, Watched
-from heyhi.look.records import read_records
-from heyhi.look.replay import replay as find_replay
-from heyhi.look.status import Look, Overview
-from heyhi.look.tails import tail
-from heyhi.runs import deaths
-from heyhi.runs.find import find_run, some_project
-from heyhi.runs.folder import STARTING, Run, RunState, Status
-from heyhi.runs.invocation import Parser
+from heyhi.look import Follower, Look, Overview, Watched, board, comparison, read_records, replay_of, tail
+from heyhi.runs import STARTING, Parser, Run, RunState, Status, deaths, find_run, some_project
 from heyhi.texts import shown
-from heyhi.workflow.local_jobs import SLURM_PAUSE
 
 __all__ = ["COMMANDS"]
 
@@ -107,7 +98,9 @@ def _show_on_terminal(look: Look, *, watch: bool) -> None:
 
 def _pause(overview: Overview, took: float) -> float:
     """Seconds until the next look."""
-    return max(SLURM_PAUSE if overview.asks_slurm else _PAUSE, _SHARE * took)
+    from heyhi.launch import slurm
+
+    return max(slurm.PAUSE if overview.asks_slurm else _PAUSE, _SHARE * took)
 
 
 # ---- logs ---------------------------------------------------------------------------------------
@@ -211,7 +204,7 @@ def replay(words: Sequence[str]) -> int:
         raise UsageError("--out needs a folder, not an empty text")
     run = find_run(asked.run, some_project([asked.run]))
     out = Path(os.path.abspath(asked.out)) if asked.out else None
-    found = find_replay(run, out, check=asked.check)
+    found = replay_of(run, out, check=asked.check)
     for text in found.notes:
         say(f"note: {text}")
     for text in found.problems:

@@ -1,7 +1,53 @@
 """One run carried out, here or on a cluster.
 
-draft, mode ─start─▶ order ─┬─ here ──────────────────────────────────▶ job ─▶ task(cfg) ─▶ result.json
-                            └─ slurm_submit ─▶ sbatch ─▶ slurm_ranks ─▶ job
+    draft, mode ─start─▶ order ─┬─here─────────────────────────────────▶ job ─▶ task(cfg) ─▶ result.json
+                                └─slurm_submit─▶ sbatch ─slurm_ranks───▶ job
 
-snapshot, environment, gpus, disk_room: what a job needs around it; slurm: what Slurm is asked.
+snapshot, git: the copy of the code; environment: what a task may ask about its job; gpus: each to one job;
+disk_room: a full disk; slurm, slurm_options: what Slurm is asked, and told about a launcher.
 """
+
+from typing import TYPE_CHECKING
+
+from heyhi import hand_on
+
+# fmt: off
+# isort: off
+if TYPE_CHECKING:
+    from heyhi.launch.environment import (
+        get_job_env,
+        get_slurm_job_id,
+        get_slurm_master,
+        is_adhoc,
+        is_master,
+        is_on_slurm,
+        log_git_status,
+        maybe_init_requeue_handler,
+        save_result_in_cwd,
+    )
+    from heyhi.launch.git import GitError, GitState, git_state, run_git
+    from heyhi.launch.here import freeze_new, launch_order, user_name, with_code_state
+    from heyhi.launch.job import UNSAVED, Main, claimed
+    from heyhi.launch.slurm import wants_slurm
+    from heyhi.launch.slurm_options import Resources, resources_from_defaults
+    from heyhi.launch.slurm_submit import Ask
+    from heyhi.launch.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of, top_of
+    from heyhi.launch.start import Report, start_run
+
+__getattr__ = hand_on(
+    __name__,
+    whole="gpus here slurm slurm_ranks slurm_submit",
+    environment=(
+        "get_job_env get_slurm_job_id get_slurm_master is_adhoc is_master is_on_slurm log_git_status "
+        "maybe_init_requeue_handler save_result_in_cwd"
+    ),
+    git="GitError GitState git_state run_git",
+    here="freeze_new launch_order user_name with_code_state",
+    job="Main UNSAVED claimed",
+    slurm="wants_slurm",
+    slurm_options="Resources resources_from_defaults",
+    slurm_submit="Ask",
+    snapshot="find_snapshot is_as_its_name_says noted_git_state root_of top_of",
+    start="Report start_run",
+)
+# fmt: on

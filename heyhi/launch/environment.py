@@ -83,15 +83,15 @@ def log_git_status(base_path_for_logging: str | os.PathLike[str] | None = None) 
     import logging
 
     from heyhi.files import write_whole
-    from heyhi.launch.git import GitError, git
+    from heyhi.launch.git import GitError, run_git
     from heyhi.project import find_project
 
     logger = logging.getLogger(__name__)
     root = find_project().root
     path = Path(base_path_for_logging or Path.cwd()) / "workdir.diff"
     try:
-        logger.info("git commit %s", git(root, "rev-parse", "--verify", "HEAD", trusted=True).strip())
-        difference = git(root, "diff", "--no-ext-diff", "--no-color", "HEAD", trusted=True)
+        logger.info("git commit %s", run_git(root, "rev-parse", "--verify", "HEAD", trusted=True).strip())
+        difference = run_git(root, "diff", "--no-ext-diff", "--no-color", "HEAD", trusted=True)
         if difference and is_master():
             write_whole(path, difference)
             logger.info("the code differs from the commit: %s", path)
@@ -179,8 +179,7 @@ def save_result_in_cwd(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def saving(*args: Any, **kwargs: Any) -> Any:
-        from heyhi.runs import results
-        from heyhi.runs.folder import Run
+        from heyhi.runs import Run, results
 
         value = f(*args, **kwargs)
         if is_master():

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["GitError", "GitState", "git", "git_state"]
+__all__ = ["GitError", "GitState", "git_state", "run_git"]
 
 # What git sets for its hooks: it would be asked of the hook's repository, not of the folder's.
 _OF_A_HOOK = frozenset(
@@ -34,7 +34,7 @@ class GitState(NamedTuple):
 _ADVICE = re.compile(r"git config --global --add safe\.directory (.+)$", re.MULTILINE)
 
 
-def git(folder: Path, *words: str, trusted: bool = False) -> str:
+def run_git(folder: Path, *words: str, trusted: bool = False) -> str:
     """What git prints, bytes that are no text as surrogates. Raises GitError.
 
     Git does not read a repository that belongs to another user, as its settings may name programs. With
@@ -98,7 +98,7 @@ def git_state(root: Path, *, trusted: bool = False) -> GitState:
     """The commit that a folder is at, and whether it, or anything else of its repository, differs."""
     words = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     try:
-        lines = git(root, *words, trusted=trusted).splitlines()
+        lines = run_git(root, *words, trusted=trusted).splitlines()
     except GitError:
         return GitState(None, dirty=False)
     headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))

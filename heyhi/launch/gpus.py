@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from heyhi.errors import UsageError
-from heyhi.runs import claim, places
-from heyhi.runs.folder import this_process
+from heyhi.runs import claim, places, this_process
 
 __all__ = ["names", "own"]
 

@@ -17,17 +17,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import files
+from heyhi import files, runs
 from heyhi.errors import LaunchError, RefusedError
 from heyhi.launch import job, slurm, snapshot
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.project import Project, moved
-from heyhi.runs import claim, deaths, elsewhere, fingerprints, guard, ownership, results
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import JobId, Run, RunState, Status
-from heyhi.runs.invocation import Mode
-from heyhi.runs.order import Order
-from heyhi.runs.plan import Action, Plan, make_plan
+from heyhi.runs import (
+    Action,
+    JobId,
+    Mode,
+    Order,
+    Plan,
+    Run,
+    RunState,
+    Status,
+    claim,
+    deaths,
+    elsewhere,
+    fingerprints,
+    guard,
+    make_plan,
+    ownership,
+    results,
+)
 
 if TYPE_CHECKING:
     import psutil

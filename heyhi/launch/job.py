@@ -19,17 +19,13 @@ from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf.message import Message
 
-from heyhi import files
-from heyhi.config import prototxt
-from heyhi.config.frozen import freeze
+from heyhi import files, runs
+from heyhi.config import freeze, prototxt
 from heyhi.errors import ConfigError, LaunchError
 from heyhi.launch import disk_room
 from heyhi.launch.environment import Requeued
 from heyhi.log import Losses, say
-from heyhi.runs import claim, deaths, elsewhere, failures, guard, results
-from heyhi.runs import folder as runs
-from heyhi.runs.elsewhere import Place
-from heyhi.runs.folder import JobId, Run
+from heyhi.runs import JobId, Place, Run, claim, deaths, elsewhere, failures, guard, results
 from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = [

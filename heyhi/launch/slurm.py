@@ -11,16 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from heyhi import runs
 from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError, shortened
 from heyhi.launch.slurm_options import Resources, read_resources
-from heyhi.runs import deaths
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import SUBMITTING, Queue, QueuedJob, Run, RunState, Status
+from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status, deaths
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 __all__ = [
+    "PAUSE",
     "ask_queue",
     "await_end",
     "cancel",
@@ -38,9 +38,12 @@ __all__ = [
     "with_ends",
 ]
 
+#: Seconds between two questions to Slurm by whoever waits.
+PAUSE = 10.0
+
 _MOST_WORDS = 1000  # of a command line
 _MOST_ASKED = 5000  # jobs in one question about their ends
-_PAUSE = 0.5  # seconds between two looks at the queue, when jobs are being cancelled
+_SHORT_PAUSE = 0.5  # seconds between two looks at the queue, when jobs are being cancelled
 _PATIENCE = 10  # seconds for an answer that only tells more
 _TIMEOUT = 30  # seconds after which a command that hangs counts as no answer
 
@@ -56,7 +59,7 @@ def wants_local(config: "Message") -> bool:
 
 
 def _chooses(config: "Message", what: str) -> bool:
-    from heyhi.config.views import LAUNCHER  # heavy, and not needed to ask Slurm
+    from heyhi.config import LAUNCHER  # heavy, and not needed to ask Slurm
 
     field = config.DESCRIPTOR.fields_by_name.get(LAUNCHER)
     if field is None or field.message_type is None or not config.HasField(LAUNCHER):
@@ -67,7 +70,7 @@ def _chooses(config: "Message", what: str) -> bool:
 
 def launcher_of(config: "Message") -> "Message":
     """The `slurm` message in the launcher of a config that wants Slurm."""
-    from heyhi.config.views import LAUNCHER
+    from heyhi.config import LAUNCHER
 
     asked: "Message" = getattr(config, LAUNCHER).slurm
     return asked
@@ -380,7 +383,7 @@ def await_end(*jobs: str, patience: float = 90) -> None:
         if time.monotonic() > deadline:
             why = "Slurm does not answer" if queue is None else f"Slurm has not ended them in {patience:g} s"
             raise LaunchError(f"{', '.join(left[:3])}{'...' if left[3:] else ''}: cancelled, but {why}")
-        time.sleep(_PAUSE)
+        time.sleep(_SHORT_PAUSE)
 
 
 def submit(

@@ -21,14 +21,12 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from heyhi import files
+from heyhi import files, runs
 from heyhi.errors import LaunchError
 from heyhi.launch import job
 from heyhi.launch.environment import Requeued, get_slurm_job_id
 from heyhi.log import Losses, send_output_to
-from heyhi.runs import claim, elsewhere, failures
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import SUBMITTING, JobId, Run
+from heyhi.runs import SUBMITTING, JobId, Run, claim, elsewhere, failures
 
 __all__ = ["take_part"]
 

@@ -19,14 +19,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi import files
+from heyhi import files, runs
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
 from heyhi.launch import here, job, slurm
-from heyhi.runs import claim, ownership
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import SUBMITTING, JobId, Run
-from heyhi.runs.order import Order
-from heyhi.runs.plan import Action, Plan
+from heyhi.runs import SUBMITTING, Action, JobId, Order, Plan, Run, claim, ownership
 
 __all__ = ["Ask", "Outcome", "most_at_once", "submit"]
 

@@ -20,10 +20,9 @@ from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.errors import LaunchError
-from heyhi.launch.git import GitError, GitState, git, git_state
+from heyhi.launch.git import GitError, GitState, git_state, run_git
 from heyhi.project import Project, moved
-from heyhi.runs import places
-from heyhi.runs.folder import Run, real_path
+from heyhi.runs import Run, places, real_path
 
 __all__ = [
     "Snapshot",
@@ -171,7 +170,7 @@ def _find_tree(root: Path, conf: Path, say: Say) -> _Tree:
 def _repository(root: Path, say: Say) -> tuple[Path, set[str]] | None:
     """The top of the repository that the project is in, and what git lists there."""
     try:
-        top = Path(git(root, "rev-parse", "--show-toplevel", trusted=True).removesuffix("\n"))
+        top = Path(run_git(root, "rev-parse", "--show-toplevel", trusted=True).removesuffix("\n"))
         return top, set(_listed_by_git(top))
     except GitError as problem:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
@@ -186,7 +185,7 @@ def _holds_files_of(names: set[str], inside: Path) -> bool:
 
 def _listed_by_git(top: Path) -> Iterator[str]:
     """Tracked and untracked, not ignored files; those of submodules and nested repositories too."""
-    text = git(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard", trusted=True)
+    text = run_git(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard", trusted=True)
     for name in filter(None, text.split("\0")):
         path = f"{top}/{name}"
         if os.path.isdir(path) and not os.path.islink(path):
@@ -328,8 +327,8 @@ def _copy_file(source: str, target: str) -> None:
 
 def _write_git_notes(top: Path, folder: Path) -> None:
     try:
-        commit = git(top, "rev-parse", "--verify", "HEAD", trusted=True)
-        difference = git(top, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD", trusted=True)
+        commit = run_git(top, "rev-parse", "--verify", "HEAD", trusted=True)
+        difference = run_git(top, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD", trusted=True)
     except GitError:
         return
     (folder / _COMMIT).write_text(commit)

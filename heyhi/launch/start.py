@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from heyhi.errors import HeyhiError, RefusedError
 from heyhi.log import say
 from heyhi.project import Project
-from heyhi.runs.invocation import Invocation
+from heyhi.runs import Invocation
 from heyhi.texts import quoted
 
 if TYPE_CHECKING:
@@ -19,13 +19,9 @@ if TYPE_CHECKING:
 
     from heyhi.launch.job import Main, Outcome
     from heyhi.launch.slurm_options import Resources
-    from heyhi.runs.draft import Draft
-    from heyhi.runs.folder import RunState
-    from heyhi.runs.order import Order
-    from heyhi.runs.plan import Plan
-    from heyhi.runs.secret_names import Kept
+    from heyhi.runs import Draft, Kept, Order, Plan, RunState
 
-__all__ = ["Report", "start"]
+__all__ = ["Report", "start_run"]
 
 
 class Report(NamedTuple):
@@ -40,12 +36,11 @@ class Report(NamedTuple):
     is_submitted: bool = False
 
 
-def start(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type["Message"]) -> Report:
+def start_run(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type["Message"]) -> Report:
     """Decide what is to be done with the run, say so, and do it. Raises HeyhiError."""
     from heyhi.launch.here import Lost, launch_here, move_in
     from heyhi.launch.slurm import needs_of, read_state, refuse_without_slurm, wants_slurm
-    from heyhi.runs.draft import make_order
-    from heyhi.runs.plan import Action, make_plan
+    from heyhi.runs import Action, make_order, make_plan
 
     state = read_state(draft.run)
     _say_what_is_there(draft, state, invocation)
@@ -79,7 +74,7 @@ def _exported(project: Project) -> "dict[str, Kept]":
     names = shlex.split(os.environ.get("HH_EXPORTED", ""))
     if not names:
         return {}
-    from heyhi.runs.secret_names import Secrets
+    from heyhi.runs import Secrets
 
     return Secrets.of(project).kept({name: os.environ.get(name) for name in names})
 
@@ -117,8 +112,7 @@ def _why_refused(draft: "Draft", state: "RunState") -> str:
 
 def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation) -> None:
     """Whose folder it is, what changed since, and who has computed the same elsewhere."""
-    from heyhi.runs.draft import find_aliases, find_collision, find_drift, find_obstacle
-    from heyhi.runs.folder import Status
+    from heyhi.runs import Status, find_aliases, find_collision, find_drift, find_obstacle
 
     if state.keeps:
         return  # it was not composed here: there is nothing to compare
@@ -139,7 +133,7 @@ def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation
 
 
 def _confirm(plan: "Plan", draft: "Draft", invocation: Invocation) -> None:
-    from heyhi.runs.plan import Action
+    from heyhi.runs import Action
 
     if not plan.loses_work or invocation.force:
         return

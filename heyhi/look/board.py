@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from heyhi.batch.drivers import Driver
+from heyhi.batch import Driver
 from heyhi.look.status import NO_RUN, Overview, Row
 from heyhi.project import display
 from heyhi.texts import on_one_line, quoted, shown

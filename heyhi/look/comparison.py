@@ -14,12 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files
-from heyhi.launch.snapshot import find_snapshot, top_of
+from heyhi import files, runs
+from heyhi.launch import find_snapshot, top_of
 from heyhi.look.records import Record
 from heyhi.project import Project
-from heyhi.runs import folder as runs
-from heyhi.runs.secret_names import HIDDEN, Secrets
+from heyhi.runs import HIDDEN, Secrets
 from heyhi.texts import on_one_line
 
 __all__ = ["Change", "Section", "changes", "compare", "lines"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi.files import open_regular
-from heyhi.runs.results import scalars
+from heyhi.runs import scalars
 from heyhi.texts import from_json
 
 __all__ = ["Curve", "read_curves"]

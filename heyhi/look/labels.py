@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from heyhi.config.overrides import SELECT
-from heyhi.config.views import LAUNCHER
+from heyhi.config import LAUNCHER, SELECT
 from heyhi.look.records import Record
 from heyhi.texts import as_utf8
 

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from heyhi import runs
 from heyhi.files import open_regular
 from heyhi.launch import slurm
 from heyhi.look.tails import shown, start_of_last
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import JobId, Run, RunState, Status
-from heyhi.workflow.local_jobs import SLURM_PAUSE
+from heyhi.runs import JobId, Run, RunState, Status
 
 __all__ = ["Follower", "Watched"]
 
@@ -121,6 +120,6 @@ class Watched:
             return state
         # What held its claim a moment ago has probably ended.
         if was_claimed or state.job != self._asked or time.monotonic() >= self._next_question:
-            self._asked, self._next_question = state.job, time.monotonic() + SLURM_PAUSE
+            self._asked, self._next_question = state.job, time.monotonic() + slurm.PAUSE
             return slurm.read_state(self._run)
         return self.state

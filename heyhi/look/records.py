@@ -15,19 +15,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heyhi import files
-from heyhi.config.overrides import SELECT, join_key
+from heyhi import files, runs
+from heyhi.config import SELECT, join_key
 from heyhi.look.record_cache import Kept, stamp_of
 from heyhi.project import Project, moved
-from heyhi.runs import deaths, results
-from heyhi.runs import folder as runs
-from heyhi.runs.find import Found, is_run_folder
-from heyhi.runs.folder import STARTING, Run, RunState, Status
+from heyhi.runs import STARTING, Found, Run, RunState, Status, deaths, is_run_folder, results
 from heyhi.texts import TooDeepError, as_utf8, from_json
 
 if TYPE_CHECKING:
-    from heyhi.batch.stored import Planned, StoredBatch
-    from heyhi.runs.drift import Drift
+    from heyhi.batch import Planned, StoredBatch
+    from heyhi.runs import Drift
 
 __all__ = ["Record", "batch_records", "read_records"]
 
@@ -126,7 +123,7 @@ def _read_all(
 
     @cache
     def drift() -> "Drift":
-        from heyhi.runs.drift import Drift
+        from heyhi.runs import Drift
 
         return Drift(project)
 

@@ -17,18 +17,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files
+from heyhi import files, runs
 from heyhi.errors import UsageError
-from heyhi.launch.git import GitError, GitState, git, git_state
-from heyhi.launch.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of
+from heyhi.launch import (
+    GitError,
+    GitState,
+    find_snapshot,
+    git_state,
+    is_as_its_name_says,
+    noted_git_state,
+    root_of,
+    run_git,
+)
 from heyhi.project import Project, moved
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Run
-from heyhi.runs.invocation import parse_argv
-from heyhi.runs.secret_names import Secrets
+from heyhi.runs import Run, Secrets, parse_argv
 from heyhi.texts import on_one_line, quoted
 
-__all__ = ["Replay", "replay"]
+__all__ = ["Replay", "replay_of"]
 
 
 class Replay(NamedTuple):
@@ -73,7 +78,7 @@ class _Command(NamedTuple):
         )
 
 
-def replay(run: Run, out: Path | None = None, *, check: bool = False) -> Replay:
+def replay_of(run: Run, out: Path | None = None, *, check: bool = False) -> Replay:
     """The command that makes a run again, in its own folder or in `out`. Nothing is run, unless to `check`.
 
     Raises UsageError if nobody knows what it was, if its code is nowhere, or if another user's code would be
@@ -229,7 +234,7 @@ def _state_of_working_tree(
 
 def _commit_of(root: Path) -> str | None:
     try:
-        return git(root, "rev-parse", "--verify", "HEAD").strip()
+        return run_git(root, "rev-parse", "--verify", "HEAD").strip()
     except GitError:
         return None
 

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heyhi import files
-from heyhi.batch.stored import StoredBatch, find_batch, is_batch
+from heyhi import files, runs
+from heyhi.batch import StoredBatch, find_batch, is_batch
 from heyhi.errors import UsageError
 from heyhi.look import tables
 from heyhi.look.curves import read_curves
@@ -31,8 +31,7 @@ from heyhi.look.labels import choices, config_of, end_of, is_launcher, names_of,
 from heyhi.look.records import Record, batch_records
 from heyhi.look.tails import end
 from heyhi.project import Project
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import RunState, Status
+from heyhi.runs import RunState, Status
 from heyhi.texts import as_utf8
 
 __all__ = ["Subject", "find_subject", "make_page", "of_batch"]

@@ -14,18 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi.batch import drivers
-from heyhi.batch.drivers import Driver
-from heyhi.batch.stored import StoredBatch, find_batch, is_batch
+from heyhi import runs
+from heyhi.batch import Driver, StoredBatch, drivers, find_batch, is_batch
 from heyhi.errors import UsageError
-from heyhi.launch.snapshot import root_of
+from heyhi.launch import root_of
 from heyhi.look.records import Record, read_records
 from heyhi.look.tails import last_line
 from heyhi.project import Project, moved
-from heyhi.runs import folder as runs
-from heyhi.runs.find import Found, all_runs, runs_at
-from heyhi.runs.folder import RESULT_AT, JobId, Run, Status
-from heyhi.runs.invocation import Mode, parse_argv
+from heyhi.runs import RESULT_AT, Found, JobId, Mode, Run, Status, all_runs, parse_argv, runs_at
 from heyhi.texts import joined, quoted
 
 __all__ = ["NO_RUN", "Look", "Overview", "Row"]

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from heyhi.batch.stored import find_batch, is_batch
+from heyhi.batch import find_batch, is_batch
 from heyhi.errors import UsageError, some_of
 from heyhi.look.records import Record, batch_records, read_records
 from heyhi.look.where import as_float, fit, no_column
 from heyhi.project import Project, find_project
-from heyhi.runs.find import all_runs, runs_at
+from heyhi.runs import all_runs, runs_at
 from heyhi.texts import as_utf8, on_one_line
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def group(
 
 
 def _tells(name: str, values: list[Any]) -> bool:
-    from heyhi.config.views import LAUNCHER
+    from heyhi.config import LAUNCHER
 
     return len({repr(value) for value in values}) > 1 and name.partition(".")[0] != LAUNCHER
 

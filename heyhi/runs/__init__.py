@@ -1,7 +1,52 @@
 """A run: its folder, its id, its status, and what is decided about it.
 
-argv ─invocation─▶ draft ─▶ folder, its status ─▶ plan ─▶ order
+    argv ─invocation─▶ draft ─▶ folder, its status ─▶ plan ─▶ order
 
-claim, guard, processes: who is at work in a folder; ownership, places: what may be touched;
-results, deaths, elsewhere: how a run ended, and where what it made is.
+find, fingerprints: which runs there are; drift, migration: how they would compose now;
+claim, guard, processes: who is at work in a folder; ownership, places, secret_names: what may be touched;
+results, elsewhere: what a run made, and where it is; deaths, failures: why it ended.
 """
+
+from typing import TYPE_CHECKING
+
+from heyhi import hand_on
+
+# fmt: off
+# isort: off
+if TYPE_CHECKING:
+    from heyhi.runs.draft import (
+        Draft, find_aliases, find_collision, find_drift, find_obstacle, make_draft, make_order,
+    )
+    from heyhi.runs.drift import Drift
+    from heyhi.runs.elsewhere import Place
+    from heyhi.runs.find import Found, all_runs, find_run, find_runs, is_run_folder, runs_at, some_project
+    from heyhi.runs.folder import (
+        EXP_ID_PATTERN, LEFT_QUEUE, RESULT_AT, STARTING, SUBMITTING, JobId, Queue, QueuedJob, Run,
+        RunState, Status, is_at_work, is_done, is_its_job, make_id, read_job, read_provenance, read_state,
+        real_path, remove_partials, starts_of, this_host, this_process,
+    )
+    from heyhi.runs.invocation import Invocation, Mode, Parser, one_of, parse_argv, run_py_parser
+    from heyhi.runs.order import Order, read_order, write_orders
+    from heyhi.runs.plan import Action, Plan, make_plan
+    from heyhi.runs.results import scalars
+    from heyhi.runs.secret_names import HIDDEN, Kept, Secrets
+
+__getattr__ = hand_on(
+    __name__,
+    whole="claim deaths elsewhere failures fingerprints guard migration ownership places processes results",
+    draft="Draft find_aliases find_collision find_drift find_obstacle make_draft make_order",
+    drift="Drift",
+    elsewhere="Place",
+    find="Found all_runs find_run find_runs is_run_folder runs_at some_project",
+    folder=(
+        "EXP_ID_PATTERN JobId LEFT_QUEUE Queue QueuedJob RESULT_AT Run RunState STARTING SUBMITTING Status "
+        "is_at_work is_done is_its_job make_id read_job read_provenance read_state real_path "
+        "remove_partials starts_of this_host this_process"
+    ),
+    invocation="Invocation Mode Parser one_of parse_argv run_py_parser",
+    order="Order read_order write_orders",
+    plan="Action Plan make_plan",
+    results="scalars",
+    secret_names="HIDDEN Kept Secrets",
+)
+# fmt: on

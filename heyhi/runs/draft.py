@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files
-from heyhi.config import prototxt, views
-from heyhi.config.composer import Composer, Composition
+from heyhi.config import Composer, Composition, prototxt, views
 from heyhi.errors import UsageError
 from heyhi.project import Project
 from heyhi.runs import claim, fingerprints, ownership

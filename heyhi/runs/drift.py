@@ -3,9 +3,7 @@
 import os
 from typing import Any
 
-from heyhi.config import views
-from heyhi.config.composer import Composer
-from heyhi.config.descriptors import read_schemas
+from heyhi.config import Composer, read_schemas, views
 from heyhi.errors import HeyhiError
 from heyhi.project import Project
 from heyhi.runs import folder as runs

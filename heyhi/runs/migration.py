@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files
-from heyhi.config import prototxt, views
-from heyhi.config.composer import Composer
-from heyhi.config.descriptors import read_schemas
+from heyhi.config import Composer, prototxt, read_schemas, views
 from heyhi.errors import HeyhiError, some_of
 from heyhi.project import Project
 from heyhi.runs import folder as runs

@@ -14,7 +14,7 @@ from heyhi import files
 from heyhi.errors import UsageError
 from heyhi.files import write_whole
 from heyhi.project import Project
-from heyhi.runs.folder import Run
+from heyhi.runs import Run
 from heyhi.texts import from_json
 
 __all__ = ["Child", "ToldRun", "tell_children"]

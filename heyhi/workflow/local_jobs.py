@@ -21,19 +21,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from heyhi import runs
 from heyhi.errors import HeyhiError
-from heyhi.launch import slurm
-from heyhi.launch.job import UNSAVED
+from heyhi.launch import UNSAVED, slurm
 from heyhi.log import says_what_is_lost
-from heyhi.runs import deaths
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Queue, Run, RunState, Status
+from heyhi.runs import Queue, Run, RunState, Status, deaths
 
 __all__ = ["JobEnd", "Jobs", "pause_after"]
 
 _PAUSE = 0.02  # seconds between two looks at our own processes
 _ADOPTED_PAUSE = 0.5  # seconds between two looks at the runs of others, at least
-SLURM_PAUSE = 10.0  # seconds between two questions to Slurm
 _PATIENCE = 30  # seconds that cancelled jobs have to write down what they have
 
 _ALIVE = (Status.QUEUED, Status.RUNNING)
@@ -172,7 +169,7 @@ class Jobs:
         began = time.monotonic()
         queue = slurm.ask_queue()
         self._waited_for_slurm = time.monotonic() - began
-        self._next_question = time.monotonic() + SLURM_PAUSE
+        self._next_question = time.monotonic() + slurm.PAUSE
         if queue is None:  # Slurm does not answer: they may live
             return alive
         asked = [state.job for state in states]

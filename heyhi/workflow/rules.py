@@ -17,25 +17,36 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from heyhi.batch import drivers, listing
-from heyhi.batch.agenda import Agenda, Item, Kind, make_agenda, read_states
-from heyhi.batch.entries import read_batch
-from heyhi.batch.snakemake_files import leave_readonly_folder
-from heyhi.batch.stored import of_batch, store
+from heyhi.batch import (
+    Agenda,
+    Item,
+    Kind,
+    drivers,
+    leave_readonly_folder,
+    listing,
+    make_agenda,
+    of_batch,
+    read_batch,
+    read_states,
+    store,
+)
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.files import write_out
-from heyhi.launch import gpus, slurm
-from heyhi.launch.here import with_code_state
-from heyhi.launch.slurm_options import resources_from_defaults
+from heyhi.launch import gpus, resources_from_defaults, slurm, with_code_state
 from heyhi.log import say_error
 from heyhi.project import Project, find_project
-from heyhi.runs import places
-from heyhi.runs.draft import make_order
-from heyhi.runs.folder import Run, RunState, Status
-from heyhi.runs.invocation import Mode
-from heyhi.runs.order import Order, write_orders
-from heyhi.runs.plan import make_plan
-from heyhi.runs.secret_names import Secrets
+from heyhi.runs import (
+    Mode,
+    Order,
+    Run,
+    RunState,
+    Secrets,
+    Status,
+    make_order,
+    make_plan,
+    places,
+    write_orders,
+)
 from heyhi.texts import joined, on_one_line, quoted, shown
 from heyhi.workflow.aliases import Aliases
 from heyhi.workflow.child import Child, ToldRun, tell_children
@@ -530,11 +541,7 @@ class Workflow:
             raise SystemExit(130)
 
     def _write_summary(self, states: Mapping[Path, RunState]) -> None:
-        from heyhi.look.formats import (
-            to_csv,  # here, as most calls of Snakemake write none: its children, dry runs
-        )
-        from heyhi.look.records import batch_records
-        from heyhi.look.tables import columns
+        from heyhi.look import batch_records, columns, to_csv
 
         records = batch_records(of_batch(self.agenda.batch), states)
         _write("summary", self.summary_file, lambda: to_csv(columns(records)))

@@ -11,16 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from heyhi import runs
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
-from heyhi.launch import slurm, slurm_submit
-from heyhi.launch.slurm_options import Resources
-from heyhi.launch.slurm_submit import Ask
-from heyhi.runs import deaths
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import JobId, Run, RunState, Status
-from heyhi.runs.invocation import Mode
-from heyhi.runs.order import Order
-from heyhi.runs.plan import Action, Plan, make_plan
+from heyhi.launch import Ask, Resources, slurm, slurm_submit
+from heyhi.runs import Action, JobId, Mode, Order, Plan, Run, RunState, Status, deaths, make_plan
 from heyhi.workflow.local_jobs import JobEnd, Jobs
 
 __all__ = ["Request", "Submitter", "cancel_stopped"]

@@ -62,7 +62,7 @@ class Frozen:
         return copy_of(self._message)
 
     def to_dict(self, *, with_defaults: bool = False, with_all: bool = False) -> dict[str, Any]:
-        """See `heyhi.config.views.to_dict`."""
+        """See `heyhi.conf_to_dict`."""
         from heyhi.config.views import to_dict  # here: few processes ask for a view
 
         return to_dict(editable(self), with_defaults=with_defaults, with_all=with_all)

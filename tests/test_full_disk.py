@@ -1,6 +1,7 @@
 """A disk that is full when a task has ended: on a small one of its own, filled by the task itself."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -170,11 +171,39 @@ def test_a_task_that_emptied_its_folder_and_filled_the_disk_loses_nothing(full: 
     assert (process.returncode, runs.read_state(run).has_result) == (0, True), err
 
 
-def test_without_its_job_id_the_place_of_a_result_is_on_stderr(full: Garden) -> None:
+def test_a_run_whose_folder_was_emptied_on_a_full_disk_is_done_and_its_result_is_moved_in(
+    full: Garden,
+) -> None:
     done = full(*CARROT, "fail=empty_fill", env=NOW)
+    run = Run("", full.folder(*CARROT, "fail=empty_fill"))
+    place = place_in(done.err)
     assert done.status == 1
-    (kept,) = (full.home / "kept").iterdir()
-    assert f"the result is kept in {kept}: make room, and move the files there to " in done.err
+    assert os.listdir(run.folder) == ["heyhi.lock"]
+    write_batch(full, "fail=empty_fill")
+    looks = [
+        full(*CARROT, "fail=empty_fill", "--mode", "start_restart").err,
+        full.python("-m", "heyhi.commands", "plan", str(full.root / "batch.sh")).out,
+        full.python("-m", "heyhi.commands", "status").out,
+    ]
+    assert [f"result at {place}" in look for look in looks] == [True] * len(looks), looks
+    (full.exp / "filler").unlink()
+    moved = full(*CARROT, "fail=empty_fill")
+    assert moved.status == 0, moved.err
+    assert runs.read_state(run) == runs.RunState(Status.DONE, runs.read_job(run))
+    assert runs.read_provenance(run)["task"]
+    assert not place.exists()
+    assert full.executions() == 1
+
+
+def test_an_emptied_run_is_restarted_only_on_a_word(full: Garden) -> None:
+    place = place_in(full(*CARROT, "fail=empty_fill", env=NOW).err)
+    (full.exp / "filler").unlink()
+    refused = full(*CARROT, "fail=empty_fill", "--mode", "restart", env=NOW)
+    assert "1 run would be wiped; add --force" in refused.err
+    assert full.executions() == 1
+    forced = full(*CARROT, "fail=empty_fill", "--mode", "restart", "--force", env=NOW)
+    assert f"note: its earlier result stays at {place}" in forced.err
+    assert full.executions() == 2
 
 
 def test_a_failure_without_room_for_its_traceback_is_still_told(full: Garden) -> None:

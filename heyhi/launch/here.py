@@ -147,11 +147,10 @@ def move_in(run: Run) -> RunState:
         known = runs.read_job(run)
         # Its task has ended, wherever that was: its guard does not count.
         with job.claimed(run, ended=[known.text] if known else []) as got:
-            known = runs.read_job(run)
-            if got and known is not None and not run.result.exists():
-                place = elsewhere.place_of(run.lock, known.text)
+            if got and not run.result.exists():
+                place = runs.result_place(run)
                 if place is not None:
-                    results.move_in(run, place, known.text)
+                    results.move_in(run, place)
     except OSError as problem:
         told = f"{problem.filename or run.folder}: {problem.strerror or problem}"
         where = f"result at {place.text}" if place else "its result is elsewhere"
@@ -338,6 +337,7 @@ def wipe(run: Run) -> None:
             raise RefusedError(f"{run.folder}: {folder} is another run, in it; nothing was wiped")
     strangers = ownership.noted_strangers(runs.read_provenance(run))
     kept = {path.name for path in (run.jobid, run.lock, run.owner, run.provenance)} | {*strangers}
+    elsewhere.forget(run.lock)  # with heyhi.jobid gone, it would be read
     _remove(run.result)
     for name in os.listdir(run.folder):
         if name not in kept:

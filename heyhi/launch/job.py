@@ -140,7 +140,7 @@ def execute(
                 came = task_is_over()
                 _restore_proof(run, provenance, owner)
                 with disk_room.noted_signals(came, *_SIGNALS, *_signals_of_slurm(owner)):
-                    outcome = _record(run, outcome, owner, came)
+                    outcome = _record(run, outcome, owner, came, provenance)
                 _restore_proof(run, provenance, owner)  # there may be room by now
                 _note_end(run, start, outcome, owner, losses)
                 if outcome.failure is not None and not isinstance(outcome.failure, _ASKED_TO_END):
@@ -152,7 +152,7 @@ def execute(
         if outcome is not None:
             raise  # it waited for the result
         # It came before the task began, while the log was opened.
-        outcome = _record(run, Outcome(None, failure), owner, [])
+        outcome = _record(run, Outcome(None, failure), owner, [], provenance)
         _note_end(run, start, outcome, owner, Losses())
     return outcome
 
@@ -283,13 +283,17 @@ def _restore_proof(run: Run, provenance: dict[str, Any], owner: JobId) -> None:
         pass  # the folder is gone, or another process's: that is said where the result is written
 
 
-def _record(run: Run, outcome: Outcome, owner: JobId, came: list[int]) -> Outcome:
+def _record(run: Run, outcome: Outcome, owner: JobId, came: list[int], provenance: dict[str, Any]) -> Outcome:
     """Write what the task returned, or why it returned nothing. A result is never dropped.
 
-    `came` has the signals that ask the job to end.
+    `came` has the signals that ask the job to end; `provenance` is what heyhi.json had before the task.
     """
     if outcome.failure is None:
-        outcome = _write_result(run, outcome.value, owner, came)
+        content = results.content_of(outcome.value)
+        try:
+            _write_result(run, content, owner, came)
+        except OSError as problem:
+            outcome = _keep_elsewhere(run, outcome, content, owner, provenance, problem)
     failure = outcome.failure
     if failure is not None and not isinstance(failure, Requeued):
         line = _line_of(failure, run, owner)
@@ -328,20 +332,12 @@ def _line_of(failure: BaseException, run: Run, owner: JobId) -> str:
     return failures.line_of(failure)
 
 
-def _write_result(run: Run, value: Any, owner: JobId, came: list[int]) -> Outcome:
-    content = results.content_of(value)
-
+def _write_result(run: Run, content: results.Content, owner: JobId, came: list[int]) -> None:
     def write() -> None:
         _refuse_if_lost(run, owner)
         results.write_content(run, content)
 
-    try:
-        disk_room.write_patiently(
-            write, run.folder, content.size, came, lambda *why: _say_it_waits(run, *why)
-        )
-    except OSError as problem:
-        return _keep_elsewhere(run, Outcome(value, None), content, owner, problem)
-    return Outcome(value, None)
+    disk_room.write_patiently(write, run.folder, content.size, came, lambda *why: _say_it_waits(run, *why))
 
 
 def _say_it_waits(run: Run, problem: OSError, seconds: float) -> None:
@@ -353,20 +349,25 @@ def _say_it_waits(run: Run, problem: OSError, seconds: float) -> None:
 
 
 def _keep_elsewhere(
-    run: Run, outcome: Outcome, content: results.Content, owner: JobId, problem: OSError
+    run: Run,
+    outcome: Outcome,
+    content: results.Content,
+    owner: JobId,
+    provenance: dict[str, Any],
+    problem: OSError,
 ) -> Outcome:
     """Keep a result where there is room, as its folder has none, and note in the folder where that is."""
     what = f"{run.folder}: the result cannot be written: {problem.strerror or problem}"
     try:
-        place = results.keep_elsewhere(run, content, owner.text)
+        place = results.keep_elsewhere(run, content, owner.text, provenance)
     except OSError as why:
         failure = OSError(f"{what}; nor anywhere else ({why.strerror})")
         return outcome._replace(failure=failure, unwritten=_in_a_line(content))
     try:
         _refuse_if_lost(run, owner)
-        if runs.read_job(run) != owner or not files.is_file(run.provenance):
-            raise OSError(errno.ENOENT, "removed by the task")  # a note counts for the job that is there
-        elsewhere.note_place(run.lock, owner.text, place)
+        if (job := runs.read_job(run)) not in (None, owner) or (job and not files.is_file(run.provenance)):
+            raise OSError(errno.ENOENT, "removed by the task")  # the note would not count
+        elsewhere.note_place(run.lock, place)
         _put_aside(run)
     except OSError:
         told = (
@@ -391,8 +392,7 @@ def _refuse_if_lost(run: Run, owner: JobId) -> None:
         return
     # A task may have emptied its own folder: then nobody else is in it.
     if run.folder.is_dir() and runs.read_job(run) in (None, owner):
-        claim.drop(run.lock)
-        if claim.take(run.lock, owner.text):
+        if claim.take_again(run.lock, owner.text):
             return
     raise OSError(errno.ESTALE, "the run folder was deleted while it ran", str(run.folder))
 

@@ -26,7 +26,7 @@ from heyhi.errors import LaunchError
 from heyhi.launch import job
 from heyhi.launch.environment import Requeued, get_slurm_job_id
 from heyhi.log import Losses, send_output_to
-from heyhi.runs import SUBMITTING, JobId, Run, claim, elsewhere, failures
+from heyhi.runs import SUBMITTING, JobId, Run, claim, failures
 
 __all__ = ["take_part"]
 
@@ -86,7 +86,7 @@ class _Rank(NamedTuple):
         if known is None or known.text not in self.names or self.run.result.exists():
             return False
         # Else it is done, and Slurm has lost the node that it ran on.
-        return elsewhere.place_of(self.run.lock, known.text) is None
+        return runs.result_place(self.run) is None
 
     def lock(self, number: int) -> Path:
         """What the process of a rank holds as long as it lives; the master holds the run's claim."""

@@ -1,6 +1,7 @@
 """The claim: the lock that a job holds on its run folder, for as long as its process lives.
 
     take(path, "local:host:123")     True: it is ours, until `drop` or our end, however we end
+    take_again(path, ...)            the same once its file was deleted: ours without a gap
     holder(path)                     "local:host:123"; None: no process has it
     is_open_in(path, 123)            whether a process has it open, also once it was deleted
     signal_holder(path, 123, SIGINT) to that very process, never to a later one with its number
@@ -32,7 +33,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from heyhi.errors import LaunchError
-from heyhi.files import NotAFileError, kind_of
+from heyhi.files import NotAFileError, kind_of, sync_folder
 
 __all__ = [
     "NoLocksError",
@@ -45,6 +46,7 @@ __all__ = [
     "read_note",
     "signal_holder",
     "take",
+    "take_again",
     "write_note",
 ]
 
@@ -78,6 +80,31 @@ def take(path: Path, owner: str) -> bool:
         raise
     os.close(descriptor)
     return False
+
+
+def take_again(path: Path, owner: str) -> bool:
+    """Claim it for this process, whose lock on it was deleted. False if another process has it by now.
+
+    The deleted one is let go only once the new one is held, and before the new one is written: on a full disk
+    that makes the room. A lock without room for its text is held all the same. Raises OSError, NoLocksError.
+    """
+    descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        got = _lock(path, descriptor) and _is_still_there(path, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not got:
+        os.close(descriptor)
+        return False
+    drop(path)
+    _held[os.path.realpath(path)] = descriptor
+    try:
+        _write_owner(descriptor, owner)
+        sync_folder(path.parent)
+    except OSError:
+        pass
+    return True
 
 
 def _write_owner(descriptor: int, owner: str) -> None:
@@ -214,7 +241,10 @@ def write_note(path: Path, text: str) -> None:
     if len(data) > _SIZE - _OWNER_SIZE:
         raise OSError(errno.EMSGSIZE, "too long for a note", str(path))
     if data or not _is_blank(descriptor):
-        _write_at(descriptor, data.ljust(_SIZE - _OWNER_SIZE), _OWNER_SIZE)
+        start = _OWNER_SIZE
+        if os.fstat(descriptor).st_size != _SIZE:  # there was no room for the owner
+            data, start = b" " * _OWNER_SIZE + data, 0
+        _write_at(descriptor, data.ljust(_SIZE - start), start)
         os.fsync(descriptor)
 
 

@@ -168,6 +168,8 @@ def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
         return None  # new, or a run: its state says whose
     if os.path.realpath(draft.run.lock) in claim.holders_of_deleted():
         return None  # its process lives, and its files were deleted
+    if runs.result_place(draft.run):
+        return None  # its task has emptied it, and its result is elsewhere
     text, text_meta = map(prototxt.write_text, (draft.composition.config, draft.composition.meta))
     return ownership.find_obstacle(draft.run, text, text_meta, mode_wipes=mode_wipes)
 

@@ -3,8 +3,9 @@
     the disk is full ─▶ keep: a folder of files, Place ─▶ note_place: {"job", "result", "host"} in heyhi.lock
     room again       ─▶ move_in: result.pkl, result.json ─▶ the note is taken back ─▶ the copy is removed
 
-A note counts only for the job that wrote it: once the run is started anew, it says nothing. The same place in
-the lock has the error of a run whose error.txt has no room.
+A note counts only for the job that wrote it: once the run is started anew, it says nothing. Where no job is
+recorded any more, because the task has emptied the folder of its run, it counts for the job that it names: a wipe
+takes it back first. The same place in the lock has the error of a run whose error.txt has no room.
 """
 
 import errno
@@ -21,6 +22,7 @@ from heyhi.runs import claim
 __all__ = [
     "SETTING",
     "Place",
+    "about",
     "error_of",
     "forget",
     "keep",
@@ -40,10 +42,11 @@ _LONGEST_ERROR = 600  # letters of a note
 
 
 class Place(NamedTuple):
-    """A folder that has a result. `host`: the only machine that sees it; empty if others may."""
+    """A folder that has the result of a job. `host`: the only machine that sees it; empty if others may."""
 
     folder: Path
     host: str
+    job: str
 
     @property
     def text(self) -> str:
@@ -59,10 +62,11 @@ class Place(NamedTuple):
 # ---- Keeping ------------------------------------------------------------------------------------
 
 
-def keep(name: str, contents: Mapping[str, bytes], about: Mapping[str, str]) -> Place:
+def keep(name: str, contents: Mapping[str, bytes], about: Mapping[str, Any]) -> Place:
     """Write files into a new folder in the first place that takes them, whole and synced.
 
-    `about` says whose they are. Raises OSError with the reasons if no place takes them.
+    `about` says whose they are: the `job`, and what else the run needs. Raises OSError with the reasons if no
+    place takes them.
     """
     import json
     import shutil
@@ -77,7 +81,7 @@ def keep(name: str, contents: Mapping[str, bytes], about: Mapping[str, str]) -> 
                 files.write_whole(folder / file, data, sync=True, mode=0o600)
             files.sync_folder(folder)
             files.sync_folder(parent)
-            return Place(folder, host)
+            return Place(folder, host, about["job"])
         except OSError as problem:
             problems.append(f"{parent}: {problem.strerror or problem}")
             shutil.rmtree(folder, ignore_errors=True)
@@ -142,9 +146,9 @@ def _is_mounted_for_one(place: str) -> bool:
 # ---- The note -----------------------------------------------------------------------------------
 
 
-def note_place(lock: Path, job: str, place: Place) -> None:
+def note_place(lock: Path, place: Place) -> None:
     """Write into the lock, which this process holds, where the result of a job is. Raises OSError."""
-    _note(lock, {"job": job, "result": str(place.folder), "host": place.host})
+    _note(lock, {"job": place.job, "result": str(place.folder), "host": place.host})
 
 
 def note_error(lock: Path, job: str, error: str) -> None:
@@ -163,13 +167,16 @@ def forget(lock: Path) -> None:
     claim.write_note(lock, "")
 
 
-def place_of(lock: Path | str, job: str) -> Place | None:
-    """Where the result of a job is kept; None if nothing in the lock of its run says so."""
+def place_of(lock: Path | str, job: str | None) -> Place | None:
+    """Where the result of a job is kept; None if nothing in the lock of its run says so.
+
+    `job` is the one that heyhi.jobid names; None if there is none.
+    """
     note = _read(lock, job)
     folder, host = note.get("result"), note.get("host")
     if not isinstance(folder, str) or not isinstance(host, str) or not os.path.isabs(folder):
         return None
-    return Place(Path(folder), host)
+    return Place(Path(folder), host, note["job"])
 
 
 def error_of(lock: Path | str, job: str) -> str:
@@ -178,7 +185,7 @@ def error_of(lock: Path | str, job: str) -> str:
     return error if isinstance(error, str) else ""
 
 
-def _read(lock: Path | str, job: str) -> dict[str, Any]:
+def _read(lock: Path | str, job: str | None) -> dict[str, Any]:
     text = claim.read_note(lock)
     if not text:
         return {}
@@ -188,18 +195,21 @@ def _read(lock: Path | str, job: str) -> dict[str, Any]:
         note = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return note if isinstance(note, dict) and note.get("job") == job else {}
+    if not isinstance(note, dict) or not isinstance(note.get("job"), str):
+        return {}
+    return note if job is None or note["job"] == job else {}
 
 
 # ---- Moving in ----------------------------------------------------------------------------------
 
 
-def move_in(place: Place, job: str, lock: Path, targets: Mapping[str, Path]) -> None:
+def move_in(place: Place, lock: Path, targets: Mapping[str, Path]) -> None:
     """Move the files of a place to where they belong, in the order of `targets`; this process holds the lock.
 
-    A target without a file in the place is removed. Raises OSError; then the place is as it was, and noted.
+    A target without a file in the place is removed. Raises OSError, as `about` does; then the place is as it
+    was, and noted.
     """
-    _refuse_others(place.folder, job)
+    about(place)
     for name, target in targets.items():
         try:
             files.copy_whole(place.folder / name, target)
@@ -217,13 +227,14 @@ def move_in(place: Place, job: str, lock: Path, targets: Mapping[str, Path]) -> 
         pass  # what is left there is a copy
 
 
-def _refuse_others(folder: Path, job: str) -> None:
-    """Raise OSError unless a folder was made by `keep`, for that job, by this user.
+def about(place: Place) -> dict[str, Any]:
+    """What `keep` was given about a result. Raises OSError unless it made that folder, for that job, as this user.
 
     A lock is a file that others may write to: what it names is not read, nor removed, on its word alone.
     """
     import json
 
+    folder = place.folder
     known = os.lstat(folder)
     if not stat.S_ISDIR(known.st_mode) or known.st_uid != os.getuid():
         raise OSError(errno.EPERM, "is not a folder of this user's", str(folder))
@@ -231,5 +242,6 @@ def _refuse_others(folder: Path, job: str) -> None:
         mark = json.loads(files.read_text(folder / _MARK))
     except (ValueError, RecursionError):
         mark = None
-    if not isinstance(mark, dict) or mark.get("job") != job:
-        raise OSError(errno.EPERM, f"does not have the result of {job}", str(folder))
+    if not isinstance(mark, dict) or mark.get("job") != place.job:
+        raise OSError(errno.EPERM, f"does not have the result of {place.job}", str(folder))
+    return mark

@@ -55,6 +55,7 @@ __all__ = [
     "real_path",
     "relative_to_root",
     "remove_partials",
+    "result_place",
     "starts_of",
     "state_at_rest",
     "this_host",
@@ -357,12 +358,11 @@ def state_at_rest(run: Run, job: JobId | None, queue: Queue | None = None) -> Ru
     if result not in ("", "file") and provenance == "file":
         told = f"result.json is {result}"
         return RunState(Status.UNKNOWN, job, told, keeps=told)
-    if job is not None and provenance == "file":
-        if place := elsewhere.place_of(f"{run.folder}/{_LOCK}", job.text):
-            told = f"{RESULT_AT}{place.text}"
-            return RunState(Status.DONE, job, told, result_place=place)
-        if files.is_file(f"{run.folder}/{_RESULT}"):
-            return RunState(Status.DONE, job)  # it was moved in between the looks
+    if place := elsewhere.place_of(f"{run.folder}/{_LOCK}", job and job.text):
+        told = f"{RESULT_AT}{place.text}"
+        return RunState(Status.DONE, JobId(place.job), told, result_place=place)
+    if not result and files.is_file(f"{run.folder}/{_RESULT}") and files.is_file(run.provenance):
+        return RunState(Status.DONE, job or read_job(run))  # it was moved in between the looks
     if job is not None and job.local is None:
         return _state_in_slurm(run, job, queue)
     if (alive := _state_by_process(run, job)) is not None:
@@ -596,8 +596,13 @@ def is_done(run: Run) -> bool:
     """Whether a run has a result, in its folder or elsewhere. Raises OSError if that cannot be seen."""
     if files.is_there(run.result):
         return True
+    return result_place(run) is not None
+
+
+def result_place(run: Run) -> Place | None:
+    """Where the result of a run is kept, as its folder could not take it; None if nothing says so."""
     job = read_job(run)
-    return job is not None and elsewhere.place_of(run.lock, job.text) is not None
+    return elsewhere.place_of(f"{run.folder}/{_LOCK}", job and job.text)
 
 
 def read_provenance(run: Run) -> dict[str, Any]:

@@ -79,19 +79,30 @@ def scalars(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix or "result": value} if isinstance(value, (bool, int, float, str)) else {}
 
 
-def keep_elsewhere(run: Run, content: Content, job: str) -> Place:
-    """Save a result that its folder cannot take in the first place that can. Raises OSError."""
+def keep_elsewhere(run: Run, content: Content, job: str, provenance: Mapping[str, Any]) -> Place:
+    """Save a result that its folder cannot take in the first place that can. Raises OSError.
+
+    `provenance` is what heyhi.json has, or had before the task removed it.
+    """
     parts = {run.result.name: content.json}
     if content.pickle is not None:
         parts[run.result_pickle.name] = content.pickle
-    about = {"job": job, "run": run.id, "folder": str(run.folder)}
+    about = {"job": job, "run": run.id, "folder": str(run.folder), "provenance": provenance}
     return elsewhere.keep(run.id.replace("/", "_"), parts, about)
 
 
-def move_in(run: Run, place: Place, job: str) -> None:
-    """Move a result that was kept elsewhere into its folder; this process holds the claim. Raises OSError."""
+def move_in(run: Run, place: Place) -> None:
+    """Move a result that was kept elsewhere into its folder; this process holds the claim. Raises OSError.
+
+    If the task has emptied the folder, what says whose it is comes first.
+    """
+    if not files.is_file(run.provenance):
+        provenance = elsewhere.about(place).get("provenance") or {}
+        files.write_whole(run.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+    if not files.is_file(run.jobid):
+        files.write_whole(run.jobid, place.job)
     targets = {path.name: path for path in (run.result_pickle, run.result)}
-    elsewhere.move_in(place, job, run.lock, targets)
+    elsewhere.move_in(place, run.lock, targets)
 
 
 # ---- JSON ---------------------------------------------------------------------------------------

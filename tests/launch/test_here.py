@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from heyhi.errors import HeyhiError, LaunchError, RefusedError
-from heyhi.launch import here
+from heyhi.launch import here, job
 from heyhi.launch.here import Lost, launch_here
-from heyhi.runs import claim, guard
+from heyhi.runs import claim, elsewhere
+from heyhi.runs.elsewhere import Place
 from heyhi.runs.folder import JobId, Run, RunState, Status, read_state
 from heyhi.runs.invocation import Mode
 from heyhi.runs.order import Order
@@ -88,10 +89,11 @@ def test_a_wipe_is_refused_once_another_process_has_taken_the_run(order: Order, 
     (run.folder / "weeks-of-work").touch()
     with pytest.raises(RefusedError, match="another process has taken it"):
         here.wipe(run)
-    assert guard.stand(run.owner, "mine")
-    here.wipe(run)
-    assert sorted(os.listdir(run.folder)) == ["heyhi.json", "heyhi.owner"]
-    guard.leave(run.owner)
+    with job.claimed(run):
+        elsewhere.note_place(run.lock, Place(Path("/kept/it"), "", "local:here:1"))
+        here.wipe(run)
+        assert sorted(os.listdir(run.folder)) == ["heyhi.json", "heyhi.lock", "heyhi.owner"]
+        assert elsewhere.place_of(run.lock, None) is None
 
 
 @pytest.mark.parametrize("kind", ["heyhi.json", "heyhi.jobid", "heyhi.lock", "result.json", "heyhi.owner"])

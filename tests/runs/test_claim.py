@@ -1,5 +1,6 @@
 """The claim, with real processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -200,6 +201,50 @@ def test_a_torn_note_is_none(ours: Path, at: int) -> None:
         file.seek(at)
         file.write(b"?")
     assert claim.read_note(ours) == ""
+
+
+def test_a_lock_that_was_deleted_is_taken_again_where_there_is_no_room(
+    small_disk: Callable[[int], Path],
+) -> None:
+    disk = small_disk(16)
+    lock = disk / "heyhi.lock"
+    assert claim.take(lock, "local:here:1")
+    lock.unlink()
+    fill(disk)
+    assert claim.take_again(lock, "local:here:1")
+    assert claim.is_in_place(lock)
+    assert claim.holder(lock) == "local:here:1"
+    claim.write_note(lock, "a note")
+    assert claim.read_note(lock) == "a note"
+    claim.drop(lock)
+
+
+def test_a_lock_without_room_for_its_owner_is_held_and_takes_a_note_later(lock: Path) -> None:
+    lock.parent.mkdir(exist_ok=True)
+    assert claim.take(lock, "local:here:1")
+    lock.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claim, "_write_at", lambda *_: fail())
+        assert claim.take_again(lock, "local:here:1")
+    assert (claim.is_in_place(lock), claim.holder(lock)) == (True, "")
+    claim.write_note(lock, "a note")
+    claim.drop(lock)
+    assert claim.take(lock, "local:here:2")
+    assert claim.read_note(lock) == "a note"
+    claim.drop(lock)
+
+
+def fail() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_lock_that_another_process_has_by_now_is_not_taken_again(lock: Path) -> None:
+    assert claim.take(lock, "local:here:1")
+    lock.unlink()
+    with other_process(lock):
+        assert not claim.take_again(lock, "local:here:1")
+        assert not claim.is_in_place(lock)
+    claim.drop(lock)
 
 
 def test_a_lock_of_the_version_before_has_no_note_and_gets_room_for_one(lock: Path) -> None:

@@ -128,8 +128,8 @@ def ended(run: Run) -> Iterator[Run]:
 def test_a_note_counts_for_its_own_job_alone(ended: Run) -> None:
     job = runs.read_job(ended)
     assert job is not None
-    place = Place(Path("/home/me/kept/it"), "")
-    elsewhere.note_place(ended.lock, job.text, place)
+    place = Place(Path("/home/me/kept/it"), "", job.text)
+    elsewhere.note_place(ended.lock, place)
     assert elsewhere.place_of(ended.lock, job.text) == place
     assert elsewhere.place_of(ended.lock, "local:here:124") is None
     elsewhere.note_error(ended.lock, job.text, "ValueError: " + "x" * 10_000)
@@ -144,7 +144,7 @@ def test_a_run_with_a_note_is_done_until_it_is_started_anew(run: Run) -> None:
     job = runs.read_job(run)
     assert job is not None
     assert claim.take(run.lock, JOB)
-    elsewhere.note_place(run.lock, job.text, Place(Path("/kept/it"), "node07"))
+    elsewhere.note_place(run.lock, Place(Path("/kept/it"), "node07", job.text))
     claim.drop(run.lock)
     state = runs.read_state(run)
     assert (state.status, state.text) == (Status.DONE, "DONE (result at node07:/kept/it)")
@@ -156,12 +156,29 @@ def test_a_run_with_a_note_is_done_until_it_is_started_anew(run: Run) -> None:
     assert runs.read_state(run).has_result
 
 
+@pytest.mark.parametrize("removed", [["heyhi.jobid"], ["heyhi.jobid", "heyhi.json"]])
+def test_a_note_counts_where_no_job_is_recorded_any_more(run: Run, removed: list[str]) -> None:
+    end_as(run, Status.DEAD)
+    place = Place(Path("/kept/it"), "", JOB)
+    assert claim.take(run.lock, "local:here:2")
+    elsewhere.note_place(run.lock, place)
+    claim.drop(run.lock)
+    assert runs.read_state(run).status is Status.DEAD
+    for name in removed:
+        (run.folder / name).unlink()
+    assert runs.read_state(run).result_place == place
+    assert claim.take(run.lock, "local:here:3")
+    claim.drop(run.lock)
+    assert runs.is_done(run)
+
+
 @pytest.mark.parametrize(
     "note",
     [
         "{",
         "[]",
         '{"job": "J"}',
+        '{"job": 1, "result": "/a", "host": ""}',
         '{"job": "J", "result": 1, "host": ""}',
         '{"job": "J", "result": "relative", "host": ""}',
         "[" * 3000,
@@ -170,6 +187,7 @@ def test_a_run_with_a_note_is_done_until_it_is_started_anew(run: Run) -> None:
 def test_a_note_that_is_none_of_ours_says_nothing(ended: Run, note: str) -> None:
     claim.write_note(ended.lock, note)
     assert elsewhere.place_of(ended.lock, "J") is None
+    assert elsewhere.place_of(ended.lock, None) is None
     assert elsewhere.error_of(ended.lock, "J") == ""
 
 
@@ -177,7 +195,7 @@ def test_a_note_that_is_none_of_ours_says_nothing(ended: Run, note: str) -> None
 
 
 def move_in(run: Run, place: Place) -> None:
-    elsewhere.move_in(place, JOB, run.lock, {"result.pkl": run.result_pickle, "result.json": run.result})
+    elsewhere.move_in(place, run.lock, {"result.pkl": run.result_pickle, "result.json": run.result})
 
 
 def test_what_a_forged_note_names_is_neither_read_nor_removed(ended: Run, tmp_path: Path) -> None:
@@ -185,13 +203,13 @@ def test_what_a_forged_note_names_is_neither_read_nor_removed(ended: Run, tmp_pa
     mine.mkdir()
     (mine / "result.json").write_text("my own")
     with pytest.raises(OSError, match=r"heyhi\.json"):
-        move_in(ended, Place(mine, ""))
+        move_in(ended, Place(mine, "", JOB))
     (mine / "heyhi.json").write_text(json.dumps({"job": "another"}))
     with pytest.raises(OSError, match="does not have the result of local:here:1"):
-        move_in(ended, Place(mine, ""))
+        move_in(ended, Place(mine, "", JOB))
     (tmp_path / "link").symlink_to(mine)
     with pytest.raises(OSError, match="is not a folder of this user's"):
-        move_in(ended, Place(tmp_path / "link", ""))
+        move_in(ended, Place(tmp_path / "link", "", JOB))
     assert (mine / "result.json").read_text() == "my own"
     assert not ended.result.exists()
 
@@ -206,7 +224,7 @@ def test_a_file_that_someone_put_beside_stays(home: Path, ended: Run) -> None:
 
 def test_what_is_not_there_any_more_is_said_and_the_note_stays(home: Path, ended: Run) -> None:
     place = keep()
-    elsewhere.note_place(ended.lock, JOB, place)
+    elsewhere.note_place(ended.lock, place)
     (place.folder / "result.json").unlink()
     with pytest.raises(FileNotFoundError):
         move_in(ended, place)

@@ -280,12 +280,12 @@ def test_a_result_that_is_kept_elsewhere_is_moved_in_whole(
 ) -> None:
     monkeypatch.setenv(elsewhere.SETTING, str(tmp_path / "kept"))
     value = {"text": "x" * 100_000, "bytes": b"y"}
-    place = results.keep_elsewhere(run, results.content_of(value), "local:here:1")
+    place = results.keep_elsewhere(run, results.content_of(value), "local:here:1", {})
     assert place.folder.parent == tmp_path / "kept"
     assert results.read(Run("", place.folder)) == {"text": "x" * 100_000, "bytes": "b'y'"}
     assert place.folder.stat().st_mode & 0o077 == 0
     assert claim.take(run.lock, "local:here:2")
-    results.move_in(run, place, "local:here:1")
+    results.move_in(run, place)
     claim.drop(run.lock)
     assert results.read(run) == {"text": "x" * 100_000, "bytes": "b'y'"}
     assert pickle.loads(run.result_pickle.read_bytes()) == value
@@ -297,8 +297,8 @@ def test_a_pickle_of_an_earlier_start_does_not_stay_beside_a_result_that_is_move
 ) -> None:
     monkeypatch.setenv(elsewhere.SETTING, str(tmp_path / "kept"))
     run.result_pickle.write_bytes(b"old")
-    place = results.keep_elsewhere(run, results.content_of(1), "local:here:1")
+    place = results.keep_elsewhere(run, results.content_of(1), "local:here:1", {})
     assert claim.take(run.lock, "local:here:2")
-    results.move_in(run, place, "local:here:1")
+    results.move_in(run, place)
     claim.drop(run.lock)
-    assert sorted(os.listdir(run.folder)) == ["heyhi.json", "heyhi.lock", "result.json"]
+    assert sorted(os.listdir(run.folder)) == ["heyhi.jobid", "heyhi.json", "heyhi.lock", "result.json"]

@@ -391,9 +391,9 @@ def _refuse_if_lost(run: Run, owner: JobId) -> None:
     if claim.is_in_place(run.lock):
         return
     # A task may have emptied its own folder: then nobody else is in it.
-    if run.folder.is_dir() and runs.read_job(run) in (None, owner):
-        if claim.take_again(run.lock, owner.text):
-            return
+    is_ours = run.folder.is_dir() and runs.read_job(run) in (None, owner)
+    if is_ours and claim.take_again(run.lock, owner.text):
+        return
     raise OSError(errno.ESTALE, "the run folder was deleted while it ran", str(run.folder))
 
 

@@ -4,7 +4,7 @@
     room again       ─▶ move_in: result.pkl, result.json ─▶ the note is taken back ─▶ the copy is removed
 
 A note counts only for the job that wrote it: once the run is started anew, it says nothing. Where no job is
-recorded any more, because the task has emptied the folder of its run, it counts for the job that it names: a wipe
+recorded any more, as the task has emptied the folder of its run, it counts for the job that it names; a wipe
 takes it back first. The same place in the lock has the error of a run whose error.txt has no room.
 """
 
@@ -22,7 +22,6 @@ from heyhi.runs import claim
 __all__ = [
     "SETTING",
     "Place",
-    "about",
     "error_of",
     "forget",
     "keep",
@@ -30,6 +29,7 @@ __all__ = [
     "note_error",
     "note_place",
     "place_of",
+    "read_mark",
 ]
 
 #: The variable that names a folder in which results are kept that have no room in their own.
@@ -206,10 +206,10 @@ def _read(lock: Path | str, job: str | None) -> dict[str, Any]:
 def move_in(place: Place, lock: Path, targets: Mapping[str, Path]) -> None:
     """Move the files of a place to where they belong, in the order of `targets`; this process holds the lock.
 
-    A target without a file in the place is removed. Raises OSError, as `about` does; then the place is as it
-    was, and noted.
+    A target without a file in the place is removed. Raises OSError, as `read_mark` does; then the place is
+    as it was, and noted.
     """
-    about(place)
+    read_mark(place)
     for name, target in targets.items():
         try:
             files.copy_whole(place.folder / name, target)
@@ -227,8 +227,8 @@ def move_in(place: Place, lock: Path, targets: Mapping[str, Path]) -> None:
         pass  # what is left there is a copy
 
 
-def about(place: Place) -> dict[str, Any]:
-    """What `keep` was given about a result. Raises OSError unless it made that folder, for that job, as this user.
+def read_mark(place: Place) -> dict[str, Any]:
+    """What `keep` was given about a result. Raises OSError unless this user's `keep` made it for that job.
 
     A lock is a file that others may write to: what it names is not read, nor removed, on its word alone.
     """

@@ -407,15 +407,29 @@ def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
                 return RunState(Status.RUNNING, job, "its heyhi.lock was deleted, and its process lives")
         except OSError:
             pass  # it has ended, or is another user's
-    # A folder that is there again has heyhi.json from a start or a plan that has looked already: to look at
-    # all processes takes a while, and each run of a batch would.
-    if job is not None or files.is_file(run.provenance):
+    # To look at all processes takes a while, and each run of a batch would.
+    if job is not None or not _may_have_lost_files(run):
         return None
     pid = claim.holders_of_deleted().get(os.path.realpath(f"{run.folder}/{_LOCK}"))
     if pid is None:
         return None
-    alive_job = JobId(f"local:{this_host()}:{pid}")
-    return RunState(Status.RUNNING, alive_job, "its folder was deleted, and its process lives")
+    what = "heyhi.lock" if files.is_file(run.provenance) else "folder"
+    return RunState(
+        Status.RUNNING, JobId(f"local:{this_host()}:{pid}"), f"its {what} was deleted, and its process lives"
+    )
+
+
+def _may_have_lost_files(run: Run) -> bool:
+    """Whether a run without a job id was perhaps started all the same, and has lost its lock since.
+
+    A folder that is there again has heyhi.json from a start or a plan that has looked already.
+    """
+    try:
+        data = files.read(f"{run.folder}/{_PROVENANCE}")
+    except OSError:
+        return True
+    # Where it says so by chance, nothing is lost but time: to parse the files of a whole batch takes more.
+    return b'"started"' in data and not os.path.lexists(f"{run.folder}/{_LOCK}")
 
 
 def _is_settled(run: Run, job: JobId) -> bool:

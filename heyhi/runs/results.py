@@ -97,7 +97,7 @@ def move_in(run: Run, place: Place) -> None:
     If the task has emptied the folder, what says whose it is comes first.
     """
     if not files.is_file(run.provenance):
-        provenance = elsewhere.about(place).get("provenance") or {}
+        provenance = elsewhere.read_mark(place).get("provenance") or {}
         files.write_whole(run.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
     if not files.is_file(run.jobid):
         files.write_whole(run.jobid, place.job)

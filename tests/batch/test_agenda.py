@@ -114,7 +114,7 @@ def test_a_result_that_is_elsewhere(
     host: str, mode: Mode, kind: Kind, reason: str, batch_of: BatchOf
 ) -> None:
     batch = batch_of("--out a", "--out b --after a --mode start_restart")
-    place = Place(Path("/kept/a"), host)
+    place = Place(Path("/kept/a"), host, "local:here:1")
     done = RunState(Status.DONE, None, f"result at {place.text}", result_place=place)
     first, second = [entry.run.folder for entry in batch.entries]
     items = make_agenda(batch, mode, {first: done, second: RunState(Status.NOT_STARTED)}).items

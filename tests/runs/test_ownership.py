@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.runs import ownership
+from heyhi.runs import claim, ownership
 from heyhi.runs.folder import QueuedJob, Run, Status, is_own_name, read_state
-from tests.conftest import Garden, wait_until
+from tests.conftest import Garden, end_as, wait_until
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")
 
@@ -274,6 +274,45 @@ def test_a_run_whose_folder_was_deleted_still_lives(garden: Garden) -> None:
     assert killed.status == 0, killed.err
     assert not folder.exists()
     assert garden.python("-m", "heyhi.commands", "status").out == "no runs\n"
+
+
+def test_a_run_whose_files_were_deleted_still_lives(garden: Garden) -> None:
+    words = (*CARROT, "seconds=60")
+    process = garden.popen(*words)
+    folder = garden.folder(*words)
+    wait_until(lambda: garden.executions() == 1)
+    for name in ("heyhi.jobid", "heyhi.lock", "heyhi.owner"):
+        (folder / name).unlink()
+    told = f"RUNNING (local:{os.uname().nodename}:{process.pid}): its heyhi.lock was deleted"
+    assert told in garden(*words, "--mode", "start_restart").err
+    status = garden.python("-m", "heyhi.commands", "status")
+    assert status.out.splitlines()[0].startswith("runs 1: 1 RUNNING")
+    assert garden.executions() == 1
+    killed = garden.python("-m", "heyhi.commands", "kill", folder.name)
+    assert killed.status == 0, killed.err
+    assert process.wait(20) != 0
+
+
+def test_processes_are_looked_at_only_for_runs_that_were_started(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def look() -> dict[str, int]:
+        looks.append(1)
+        return {}
+
+    monkeypatch.setattr(claim, "holders_of_deleted", look)
+    end_as(run, Status.DEAD)
+    for name in ("heyhi.jobid", "heyhi.lock"):
+        (run.folder / name).unlink(missing_ok=True)
+    for starts, count in (([], 0), ([{"started": "2026-01-01T00:00:00+0000"}], 1)):
+        run.provenance.write_text(json.dumps({"starts": starts}))
+        assert read_state(run).status is Status.NOT_STARTED
+        assert len(looks) == count
+    run.lock.touch()
+    read_state(run)
+    assert len(looks) == 1
 
 
 def test_a_process_that_became_another_program_still_lives(garden: Garden) -> None:

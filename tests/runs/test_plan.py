@@ -28,8 +28,8 @@ def test_action(mode: str, status: str, action: str) -> None:
     assert status in plan.reason
 
 
-HERE = Place(Path("/home/me/kept/it"), "")
-THERE = Place(Path("/var/tmp/it"), "another-host")
+HERE = Place(Path("/home/me/kept/it"), "", "local:here:1")
+THERE = Place(Path("/var/tmp/it"), "another-host", "local:here:1")
 
 
 @pytest.mark.parametrize("place", [HERE, THERE], ids=["here", "there"])

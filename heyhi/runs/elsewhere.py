@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files
-from heyhi.runs import claim
+from heyhi.runs import claim, places
 
 __all__ = [
     "SETTING",
@@ -75,7 +75,9 @@ def keep(name: str, contents: Mapping[str, bytes], about: Mapping[str, Any]) -> 
     for parent, host in _parents():
         folder = parent / f"{name[-80:].strip('.')}-{os.urandom(4).hex()}"
         try:
-            _make_private(parent)
+            if host:
+                places.of_user(_LOCAL)
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700)
             for file, data in {_MARK: json.dumps(about).encode(), **contents}.items():
                 files.write_whole(folder / file, data, sync=True, mode=0o600)
@@ -83,7 +85,7 @@ def keep(name: str, contents: Mapping[str, bytes], about: Mapping[str, Any]) -> 
             files.sync_folder(parent)
             return Place(folder, host, about["job"])
         except OSError as problem:
-            problems.append(f"{parent}: {problem.strerror or problem}")
+            problems.append(f"{problem.filename or parent}: {problem.strerror or problem}")
             shutil.rmtree(folder, ignore_errors=True)
     raise OSError(errno.ENOSPC, "; ".join(problems) or "there is no place for it")
 
@@ -96,7 +98,7 @@ def _parents() -> Iterator[tuple[Path, str]]:
     shared = [Path(path) for path in dict.fromkeys([chosen, *below]) if os.path.isabs(path)]
     yield from ((path, "") for path in shared if not _is_private(path))
     if not _is_private(_LOCAL):
-        yield _LOCAL / f"heyhi-{os.getuid()}-kept", os.uname().nodename
+        yield _LOCAL / places.name_of_user() / "kept", os.uname().nodename
 
 
 def _home_of_user() -> str:
@@ -104,20 +106,6 @@ def _home_of_user() -> str:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
         return ""  # a user of a container
-
-
-def _make_private(folder: Path) -> None:
-    """Make a folder of this user's alone. Raises OSError if it is another user's, or a link."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    if folder.parent != _LOCAL:
-        return
-    known = os.lstat(folder)
-    if not stat.S_ISDIR(known.st_mode) or known.st_uid != os.getuid() or known.st_mode & 0o077:
-        raise OSError(errno.EPERM, "is not a folder of this user's alone", str(folder))
 
 
 def _is_private(folder: Path) -> bool:

@@ -1,6 +1,7 @@
-"""Folders that other users could prepare: for GPU locks, in memory, and in an experiment root.
+"""Folders that other users could prepare: of one user, in memory, and in an experiment root.
 
 /var/tmp/heyhi-<uid>-<host>/       GPU locks; `gpu_locks = "/a/folder"`: in /a/folder/heyhi-<uid>-<host>
+/var/tmp/heyhi-<uid>-<host>/kept/  results that no other folder takes (`elsewhere`)
 
     ~/.config/heyhi/config.toml    where the user says so; the home is that of the password database
     /etc/heyhi/config.toml         where the machine does; the user's file wins
@@ -14,6 +15,7 @@ mkdir, checked without following links, and used only if it is this user's alone
 others can write to may hold a `.heyhi` of theirs, from which jobs would take their orders.
 """
 
+import errno
 import os
 import pwd
 import stat
@@ -23,7 +25,15 @@ from typing import Any
 from heyhi import files
 from heyhi.errors import LaunchError, UsageError
 
-__all__ = ["gpu_locks", "in_memory", "is_ours", "of_the_version_before", "refuse_foreign"]
+__all__ = [
+    "gpu_locks",
+    "in_memory",
+    "is_ours",
+    "name_of_user",
+    "of_the_version_before",
+    "of_user",
+    "refuse_foreign",
+]
 
 _SETTING = "gpu_locks"
 _USERS, _MACHINES = Path(".config/heyhi/config.toml"), Path("/etc/heyhi/config.toml")
@@ -38,17 +48,31 @@ def gpu_locks() -> Path:
 
     Raises LaunchError if it is not this user's alone, or cannot be made; UsageError for a wrong setting.
     """
-    place = _parent() / _name()
     try:
-        _make(place)
-        problem = _why_not_ours(place) or _why_unsafe(place.parent)
-    except OSError as failure:
-        problem = f"cannot be made: {failure.strerror}"
-    if problem:
+        return of_user(_parent())
+    except OSError as problem:
         raise LaunchError(
-            f"{place}: {problem}; GPU locks need a folder that is yours alone: {_SETTING} = "
-            f'"/another/folder" in {" or ".join(map(str, _settings_files()))} moves them'
-        )
+            f"{problem.filename}: {problem.strerror}; GPU locks need a folder that is yours alone: "
+            f'{_SETTING} = "/another/folder" in {" or ".join(map(str, _settings_files()))} moves them'
+        ) from None
+
+
+def of_user(parent: Path) -> Path:
+    """This user's folder in one that others can write to; it is made if it is not there.
+
+    Raises OSError if it is not this user's alone, or cannot be made.
+    """
+    place = parent / name_of_user()
+    try:
+        try:
+            place.mkdir(mode=0o700)
+        except FileExistsError:
+            pass  # whoever made it: it is looked at
+        problem = _why_not_ours(place) or _why_unsafe(parent)
+    except OSError as failure:
+        raise OSError(failure.errno, f"cannot be made: {failure.strerror}", str(place)) from None
+    if problem:
+        raise OSError(errno.EPERM, problem, str(place))
     return place
 
 
@@ -56,7 +80,7 @@ def of_the_version_before() -> list[Path]:
     """Where the version before has GPU locks, which a running job of its may hold; only this user's."""
     import tempfile  # here and below: on the way of each run.py they would take longer than all else here
 
-    places = dict.fromkeys(Path(folder, _name()) for folder in (tempfile.gettempdir(), _USUAL[-1]))
+    places = dict.fromkeys(Path(folder, name_of_user()) for folder in (tempfile.gettempdir(), _USUAL[-1]))
     return [place for place in places if _is_ours(place)]
 
 
@@ -71,7 +95,8 @@ def in_memory() -> Path | None:
     return _MEMORY if is_in_memory and has_room and os.access(_MEMORY, os.W_OK | os.X_OK) else None
 
 
-def _name() -> str:
+def name_of_user() -> str:
+    """What a folder of this user on this host is called in one that others can write to."""
     return f"heyhi-{os.getuid()}-{os.uname().nodename}"
 
 
@@ -120,13 +145,6 @@ def _is_own_number(number: int, folder: Path) -> bool:
 
 
 # ---- Whose it is --------------------------------------------------------------------------------
-
-
-def _make(place: Path) -> None:
-    try:
-        place.mkdir(mode=0o700)
-    except FileExistsError:
-        pass  # whoever made it: it is looked at
 
 
 def _is_ours(place: Path) -> bool:

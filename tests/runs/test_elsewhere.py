@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.runs import claim, deaths, elsewhere
+from heyhi.runs import claim, deaths, elsewhere, places
 from heyhi.runs import folder as runs
 from heyhi.runs.elsewhere import Place
 from heyhi.runs.folder import Run, Status
@@ -56,9 +56,10 @@ def test_the_setting_comes_first_then_home_then_this_machine(
     monkeypatch.setenv("HOME", "/no/such/home")
     monkeypatch.setattr(elsewhere, "_home_of_user", lambda: "")
     place = keep()
-    assert place.folder.parent == local / f"heyhi-{os.getuid()}-kept"
+    assert place.folder.parent == local / places.name_of_user() / "kept"
     assert place.text == f"{runs.this_host()}:{place.folder}"
-    assert stat.S_IMODE(place.folder.parent.stat().st_mode) == 0o700
+    for folder in (place.folder, place.folder.parent, place.folder.parent.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_a_home_that_is_full_is_passed_over(
@@ -71,13 +72,16 @@ def test_a_home_that_is_full_is_passed_over(
     assert os.listdir(disk) == ["filler"]
 
 
-@pytest.mark.parametrize("how", ["link", "others", "file"])
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("link", "is a link of"), ("others", r".* others can write to it"), ("file", "is no folder")],
+)
 def test_a_folder_that_another_user_prepared_is_not_used(
-    home: Path, local: Path, how: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, local: Path, how: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/no/such/home")
     monkeypatch.setattr(elsewhere, "_home_of_user", lambda: "")
-    ours = local / f"heyhi-{os.getuid()}-kept"
+    ours = local / places.name_of_user()
     if how == "link":
         ours.symlink_to(home)
     elif how == "others":
@@ -85,7 +89,7 @@ def test_a_folder_that_another_user_prepared_is_not_used(
         ours.chmod(0o777)
     else:
         ours.touch()
-    with pytest.raises(OSError, match=r"is not a folder of this user's alone|File exists"):
+    with pytest.raises(OSError, match=f"{ours}: {told}"):
         keep()
     assert not os.listdir(home)
 

@@ -76,7 +76,7 @@ def test_it_is_made_for_this_user_alone(shared: Path) -> None:
 
 
 def test_it_depends_on_no_variable() -> None:
-    code = "from heyhi.runs import places; print(places._parent() / places._name())"
+    code = "from heyhi.runs import places; print(places._parent() / places.name_of_user())"
     usual = {"PATH": os.environ["PATH"]}
     settings: list[dict[str, str]] = [
         {},

@@ -2,6 +2,7 @@
 
     read(path)               a regular file, whole; never a fifo, a device or a folder of that name
     open_regular(path)       the same as a descriptor, for what is streamed: logs, metrics
+    open_itself(path, ...)   the same, never through a link, by any flags: locks, logs that are appended to
     write_whole(path, ...)   beside its place, and moved over: readers see the old file or the new one
     write_new(path, ...)     the same, unless the file is there already
     copy_whole(old, path)    the same with the content of another file, of any size
@@ -16,6 +17,8 @@ it is opened, and once more after.
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -26,10 +29,13 @@ __all__ = [
     "is_file",
     "is_there",
     "kind_of",
+    "lacks_room",
+    "open_itself",
     "open_regular",
     "open_to_append",
     "read",
     "read_text",
+    "read_typed",
     "sync_all",
     "sync_folder",
     "write_new",
@@ -42,6 +48,7 @@ _USUAL_LIMIT = 256.0  # MB of a file that is read whole
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a link"),
     (stat.S_ISFIFO, "a fifo"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
@@ -104,12 +111,7 @@ def open_regular(path: str | Path) -> int:
     """A descriptor to read a regular file by. Never waits. Raises OSError: NotAFileError for a fifo."""
     _refuse_others(path, os.stat(path).st_mode)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        _refuse_others(path, os.fstat(descriptor).st_mode)  # it may have been replaced between the two calls
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+    return _refuse_open_others(path, descriptor)
 
 
 def open_to_append(path: str | Path) -> int:
@@ -118,20 +120,36 @@ def open_to_append(path: str | Path) -> int:
     Never through a link, which may lead to any file, and never waits. Raises OSError; NotAFileError for a
     link or a fifo.
     """
+    return open_itself(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def open_itself(path: str | Path, flags: int) -> int:
+    """A descriptor of a regular file by these flags. Never through a link, and never waits.
+
+    Raises OSError; NotAFileError for a link or a fifo.
+    """
     try:
-        mode = os.lstat(path).st_mode
+        _refuse_others(path, os.lstat(path).st_mode)  # to open a fifo waits, and a device may do anything
     except FileNotFoundError:
-        pass
-    else:
-        if not stat.S_ISREG(mode):
-            raise NotAFileError(path, "a link" if stat.S_ISLNK(mode) else _kind(mode))
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.open(path, flags, 0o666)
+        if not flags & os.O_CREAT:
+            raise
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    return _refuse_open_others(path, descriptor)
 
 
 def _refuse_others(path: str | Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
         raise NotAFileError(path, _kind(mode))
+
+
+def _refuse_open_others(path: str | Path, descriptor: int) -> int:
+    """The descriptor, if it is a regular file's: it may have been replaced between the two calls."""
+    try:
+        _refuse_others(path, os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def read(path: str | Path) -> bytes:
@@ -158,6 +176,18 @@ def _limit() -> float:
         return _USUAL_LIMIT
 
 
+def read_typed(path: str | Path) -> bytes:
+    """The content of a file that a user names, of any size: a regular one, or a pipe as `<(...)` makes it.
+
+    Raises OSError; NotAFileError for a folder, a device, and a fifo with a name: it may never have a writer.
+    """
+    is_open_already = os.path.realpath(path).startswith("/proc/")  # /dev/fd/63, /dev/stdin
+    if is_open_already and kind_of(path) == "a fifo":
+        return Path(path).read_bytes()
+    with open(open_regular(path), "rb") as file:
+        return file.read()
+
+
 def read_text(path: str | Path, errors: str = "strict") -> str:
     """The text of a regular file, as UTF-8. Raises OSError as `read` does, and UnicodeDecodeError."""
     return read(path).decode("utf-8", errors)
@@ -166,17 +196,19 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
 # ---- Writing ------------------------------------------------------------------------------------
 
 
+def lacks_room(problem: OSError) -> bool:
+    """True if an error says that there is no room on the disk, or none for this user: others may make some."""
+    return problem.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def write_whole(path: Path, text: str | bytes, *, sync: bool = False, mode: int = 0o666) -> None:
     """Write a file beside its place and move it there: readers see the old one or the new one.
 
     `sync` waits until the content is on the disk; `sync_folder` does that for its name. Raises OSError.
     """
-    partial = _write_beside(path, text, sync=sync, mode=mode)
-    try:
+    with _beside(path) as partial:
+        _write(partial, text, sync=sync, mode=mode)
         os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def copy_whole(old: Path, path: Path) -> None:
@@ -184,17 +216,12 @@ def copy_whole(old: Path, path: Path) -> None:
 
     Raises OSError.
     """
-    descriptor = open_regular(old)
-    partial = _partial(path)
-    try:
-        with open(descriptor, "rb", buffering=0) as source, _created(partial, 0o666) as file:
+    with open(open_regular(old), "rb", buffering=0) as source, _beside(path) as partial:
+        with _created(partial, 0o666) as file:
             while data := source.read(_BLOCK):
                 _write_all(file, data)
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 _BLOCK = 1 << 20  # bytes that are copied at once
@@ -202,38 +229,44 @@ _BLOCK = 1 << 20  # bytes that are copied at once
 
 def write_new(path: Path, text: str | bytes, *, sync: bool = False, mode: int = 0o666) -> bool:
     """Write a file, whole, if it is not there. False if it is: then it stays as it is. Raises OSError."""
-    partial = _write_beside(path, text, sync=sync, mode=mode)
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        return False
-    except OSError as problem:
-        if problem.errno not in _NO_LINKS:
-            raise
-        if os.path.lexists(path):
+    with _beside(path) as partial:
+        _write(partial, text, sync=sync, mode=mode)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
             return False
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        except OSError as problem:
+            if problem.errno not in _NO_LINKS:
+                raise
+            if os.path.lexists(path):
+                return False
+            os.replace(partial, path)
     return True
 
 
-def _write_beside(path: Path, text: str | bytes, *, sync: bool, mode: int) -> Path:
-    partial = _partial(path)
+def _write(path: Path, text: str | bytes, *, sync: bool, mode: int) -> None:
+    with _created(path, mode) as file:
+        _write_all(file, _as_bytes(text))
+        if sync:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A name for a file beside, which is gone in the end. An OSError names the file that the user knows."""
+    # Of its own for each writer: other threads, other hosts with processes of our number.
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     try:
-        with _created(partial, mode) as file:
-            _write_all(file, _as_bytes(text))
-            if sync:
-                os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
+        yield partial
+    except OSError as problem:
+        if problem.filename in (None, partial, str(partial)):
+            problem.filename, problem.filename2 = str(path), None
         raise
-    return partial
-
-
-def _partial(path: Path) -> Path:
-    """A name beside, of its own for each writer: other threads, other hosts with processes of our number."""
-    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+    finally:
+        try:
+            os.unlink(partial)
+        except OSError:
+            pass  # it was moved, or never made
 
 
 def _created(path: Path, mode: int) -> FileIO:

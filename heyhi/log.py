@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from heyhi.files import open_to_append
+from heyhi.files import lacks_room, open_to_append
 from heyhi.texts import clipped, shown
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "also_log_to_file",
     "copy_output_to",
     "have_streams",
+    "is_of_stdout",
     "say",
     "say_error",
     "says_what_is_lost",
@@ -66,6 +67,21 @@ def have_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
+
+
+def is_of_stdout(problem: OSError) -> bool:
+    """Whether an error says that stdout takes no more, as on a full disk; then the rest of it is given up."""
+    try:
+        sys.stdout.flush()
+        # One without a buffer has nothing left. The files that we write ourselves are named in their errors.
+        fails = problem.filename is None and lacks_room(problem)
+    except OSError:
+        fails = True
+    except ValueError:
+        fails = False  # it is closed
+    if fails:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes the old one no more)
+    return fails
 
 
 def show(text: str) -> None:

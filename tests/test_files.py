@@ -53,6 +53,53 @@ def test_only_a_regular_file_is_read_and_nothing_is_waited_for(tmp_path: Path, k
         assert caught.value.filename == str(path)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind not in ("", "file")])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_APPEND])
+def test_only_the_file_itself_is_opened_and_nothing_is_waited_for(
+    tmp_path: Path, kind: str, flags: int
+) -> None:
+    path = tmp_path / "it"
+    MAKERS[kind](path)
+    told = "a link" if path.is_symlink() else kind
+    with pytest.raises(files.NotAFileError, match=f"is {told}"):
+        files.open_itself(path, flags)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind not in ("", "file")])
+def test_what_a_user_names_is_read_if_it_is_a_file_or_an_open_pipe(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "it"
+    MAKERS[kind](path)
+    with pytest.raises(OSError, match=r"."):
+        files.read_typed(path)
+    (tmp_path / "file").write_text("text")
+    assert files.read_typed(tmp_path / "file") == b"text"
+    reader, writer = os.pipe()
+    os.write(writer, b"text")
+    os.close(writer)
+    assert files.read_typed(f"/dev/fd/{reader}") == b"text"
+    os.close(reader)
+
+
+def test_an_error_of_a_write_names_the_file_that_the_user_knows(
+    tmp_path: Path, small_disk: Callable[[int], Path]
+) -> None:
+    disk, old = small_disk(64), tmp_path / "old"
+    old.write_bytes(b"x" * 100_000)
+    writes: tuple[Callable[[Path], object], ...] = (
+        lambda path: write_whole(path, old.read_bytes()),
+        lambda path: write_new(path, old.read_bytes()),
+        lambda path: write_out(path, old.read_bytes()),
+        lambda path: files.copy_whole(old, path),
+    )
+    for number, options in ((errno.ENOSPC, "remount,rw"), (errno.EROFS, "remount,ro")):
+        subprocess.run(["mount", "-o", options, str(disk)], check=True)
+        for write in writes:
+            with pytest.raises(OSError, match=r".") as caught:
+                write(disk / "it")
+            assert (caught.value.errno, str(caught.value.filename)) == (number, str(disk / "it"))
+            assert os.listdir(disk) == []
+
+
 def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "it").write_text("ü")
     (tmp_path / "link").symlink_to("it")

@@ -85,7 +85,7 @@ def test_without_room_the_result_is_kept_elsewhere_and_moved_in_later(full: Gard
 
     again = full(*CARROT, "fail=fill")
     assert again.status == 1
-    assert f"it cannot be moved in: {run.folder}: No space left on device" in again.err
+    assert f"it cannot be moved in: {run.result}: No space left on device" in again.err
     assert place_in(again.err) == place
     assert (place / "result.json").exists()
 

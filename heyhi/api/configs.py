@@ -13,7 +13,7 @@ from typing import Any, cast
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from heyhi import runs
+from heyhi import files, runs
 from heyhi.config import (
     NULL,
     Composer,
@@ -107,7 +107,7 @@ def _load_old(path: Path, msg_class: type[Any] | None) -> Any:
         cls = _editable_class(msg_class)
     elif path == run.config and task is not None and task.kind == "message":
         cls = GetMessageClass(inner_type(task.descriptor))
-    message, unknown = prototxt.parse_old(path.read_text(encoding="utf-8"), cls, display(path))
+    message, unknown = prototxt.parse_old(files.read_text(path), cls, display(path))
     if not unknown:
         return None  # something else is wrong with it
     told = ", ".join(f"{name} ({text})" for name, text in unknown.items())
@@ -198,9 +198,7 @@ def save_config(cfg: Any, path: _AnyPath) -> None:
 
     Raises OSError if it cannot be written.
     """
-    from heyhi.files import write_whole
-
-    write_whole(Path(path), prototxt.write_text(editable(cfg)))
+    files.write_whole(Path(path), prototxt.write_text(editable(cfg)))
 
 
 def conf_to_dict(cfg: Any, include_defaults: bool = False) -> dict[str, Any]:

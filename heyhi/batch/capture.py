@@ -119,12 +119,10 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
 
 def _read(script: Path) -> str:
     """The text of a script that bash can read."""
-    if files.kind_of(script) == "a device":
-        raise UsageError(f"{script}: is a device; a batch is a bash script")
     try:
-        data = script.read_bytes()
-    except IsADirectoryError:
-        raise UsageError(f"{script}: is a folder; a batch is a bash script") from None
+        data = files.read_typed(script)
+    except files.NotAFileError as problem:
+        raise UsageError(f"{script}: {problem.strerror}; a batch is a bash script") from None
     except OSError as problem:
         raise UsageError(f"{script}: cannot be read: {problem.strerror}") from None
     first = data.split(b"\n", 1)[0].decode(errors="replace")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from heyhi.errors import UsageError
-from heyhi.files import kind_of
+from heyhi.files import NotAFileError, read_typed
 from heyhi.runs import Invocation
 from heyhi.texts import NOT_UTF8, line_of
 
@@ -113,10 +113,11 @@ def _table(path: Path, typed: str) -> list[_Row]:
 
 def _read_cells(path: Path, typed: str) -> list[tuple[int, list[str]]]:
     """The cells of each line, with its number."""
-    if kind_of(path) == "a device":
-        raise UsageError(f"--table {typed}: is a device")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # Ends of lines as Python reads them from a text file.
+        text = read_typed(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except NotAFileError as problem:
+        raise UsageError(f"--table {typed}: {problem.strerror}") from None
     except OSError as problem:
         raise UsageError(f"--table {typed}: cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError as problem:

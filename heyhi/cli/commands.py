@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from heyhi.cli.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean, some_of
-from heyhi.log import have_streams, say, say_error, show
+from heyhi.log import have_streams, is_of_stdout, say, say_error, show
 from heyhi.project import Project, find_project
 from heyhi.runs import Mode, Parser, one_of
 from heyhi.texts import on_one_line, quoted, shown
@@ -76,13 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     have_streams()
     try:
         if not words or words[0] in ("-h", "--help"):
-            print(__doc__.strip())
+            print(__doc__.strip(), flush=True)
             return 0 if words else 2
         if words[0] not in _COMMANDS:
             hint = did_you_mean(words[0], list(_COMMANDS))
             raise UsageError(f"no command {words[0]!r}{hint or '; see heyhi --help'}")
         if words[1:] in (["-h"], ["--help"]):
-            print(__doc__.strip())
+            print(__doc__.strip(), flush=True)
             return 0
         status = _COMMANDS[words[0]].do(words[1:])
         sys.stdout.flush()
@@ -97,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the reader left, as `head` does)
         return 0
     except OSError as problem:
-        where = f"{on_one_line(str(problem.filename))}: " if problem.filename else ""
+        name = "stdout" if is_of_stdout(problem) else problem.filename
+        where = f"{on_one_line(str(name))}: " if name else ""
         say_error(f"{where}{problem.strerror or problem}")
         return 1
 
@@ -348,16 +349,16 @@ def _shell_of_user() -> "Shell":
 
 def _add_line(path: Path, line: str) -> bool:
     """Have a start-up file hold our line; whether it did not."""
+    from heyhi import files
     from heyhi.cli.shells import with_line
-    from heyhi.files import write_whole
 
-    old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+    old = files.read_text(path, "surrogateescape") if path.exists() else ""
     new = with_line(old, line)
     if new == old:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = path.stat().st_mode if path.exists() else None
-    write_whole(path, new)
+    files.write_whole(path, new)
     if mode is not None:
         path.chmod(mode)
     return True

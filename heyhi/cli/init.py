@@ -41,7 +41,10 @@ def make_project(folder: Path, requirement: str) -> str:
         folder.parent.mkdir(parents=True, exist_ok=True)  # here, so that an error names what was asked for
         # Beside its place, and so on one file system with it, whatever of them is mounted.
         partial = (folder.parent if is_new else folder) / f".heyhi-init.{os.urandom(4).hex()}.partial"
-        partial.mkdir()  # not one that is there: in /tmp it may be somebody else's
+        try:
+            partial.mkdir()  # not one that is there: in /tmp it may be somebody else's
+        except OSError as problem:
+            raise OSError(problem.errno, problem.strerror, str(folder)) from None
         try:
             _fill(partial, name, requirement)
             _move(partial, folder, is_new=is_new)

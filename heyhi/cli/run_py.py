@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heyhi.errors import HeyhiError, LaunchError, UsageError
-from heyhi.log import have_streams, say, say_error
+from heyhi.log import have_streams, is_of_stdout, say, say_error
 from heyhi.project import Project, find_project
 from heyhi.runs import Invocation, Mode, parse_argv
 from heyhi.texts import joined, on_one_line, shown
@@ -102,7 +102,7 @@ def _answer(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
 def _named(problem: OSError) -> str:
     """The file that an error of the system is about."""
-    name = problem.filename or "run.py"
+    name = "stdout" if is_of_stdout(problem) else problem.filename or "run.py"
     return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heyhi.errors import ConfigError, did_you_mean
+from heyhi.files import kind_of
 from heyhi.project import Project, display
 
 __all__ = ["INCLUDES", "SUFFIX", "Search", "find_base"]
@@ -50,6 +51,10 @@ class Search:
                 candidate = os.path.join(folder, name.removesuffix(SUFFIX) + end)
                 if os.path.isfile(candidate):
                     return Path(os.path.realpath(candidate) if ".." in name else candidate)
+        for folder in folders:
+            kind = _kind(os.path.join(folder, name))
+            if kind not in ("", "a folder"):
+                raise ValueError(f"include {name!r}: is {kind}; a config is a regular file")
         known = list(self.known(includer, mount))
         hint = _near(name.removesuffix(SUFFIX), known) or _listed("known includes", known)
         raise ValueError(f"include {name!r}: no such config{hint}")
@@ -87,13 +92,25 @@ def find_base(typed: str, project: Project, cwd: Path | None = None) -> Path:
             path = os.path.abspath(folder / name)
             if os.path.isfile(path):
                 return Path(path)
-    if typed and os.path.isdir(cwd / typed):
+    kind = _kind(cwd / typed) if typed else ""
+    if kind == "a folder":
         there = _listed("configs there", _names(cwd / typed))
         raise ConfigError(typed, f"is a folder; give one of its configs{there}")
+    if kind:
+        raise ConfigError(typed, f"is {kind}; a config is a regular file")
     below = sorted(project.conf.rglob("*" + SUFFIX))
     known = [display(path) for path in below if project.common not in path.parents]
     hint = did_you_mean(typed, known) or _listed("configs here", known)
     raise ConfigError(repr(typed), f"no such config{hint}")
+
+
+def _kind(path: str | Path) -> str:
+    """What has a name that is not a regular file's; empty for nothing, and for what cannot be looked at."""
+    try:
+        kind = kind_of(path)
+    except ValueError:
+        return ""  # no file can have that name
+    return "" if kind.startswith("unreadable") else kind
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -14,20 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["SETTING", "is_lacking", "noted_signals", "patience", "write_patiently"]
+from heyhi.files import lacks_room
+
+__all__ = ["SETTING", "noted_signals", "patience", "write_patiently"]
 
 #: The variable that says how many seconds a job waits for room.
 SETTING = "HEYHI_WAIT_FOR_ROOM"
 _USUAL = 600.0  # seconds
 
-_LACKING = (errno.ENOSPC, errno.EDQUOT)
 _PAUSE = 5.0  # seconds between two tries, at most
 _GLANCE = 0.1  # seconds between two looks at whether a signal has come
-
-
-def is_lacking(problem: OSError) -> bool:
-    """Whether an error says that there is no room: others may make some."""
-    return problem.errno in _LACKING
 
 
 def patience() -> float:
@@ -58,7 +54,7 @@ def write_patiently(
         try:
             return write()
         except OSError as problem:
-            if asked or not is_lacking(problem) or time.monotonic() >= end:
+            if asked or not lacks_room(problem) or time.monotonic() >= end:
                 raise
             if not told:
                 say(problem, seconds)

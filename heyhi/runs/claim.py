@@ -26,14 +26,13 @@ import hashlib
 import os
 import re
 import signal
-import stat
 import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from heyhi.errors import LaunchError
-from heyhi.files import NotAFileError, kind_of, sync_folder
+from heyhi.files import open_itself, sync_folder
 
 __all__ = [
     "NoLocksError",
@@ -68,7 +67,7 @@ def take(path: Path, owner: str) -> bool:
 
     Raises OSError (NotAFileError for a link, a fifo), NoLocksError.
     """
-    descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+    descriptor = open_itself(path, os.O_RDWR | os.O_CREAT)
     try:
         got = _lock(path, descriptor) and _is_still_there(path, descriptor)
         if got:
@@ -88,7 +87,7 @@ def take_again(path: Path, owner: str) -> bool:
     The deleted one is let go only once the new one is held, and before the new one is written: on a full disk
     that makes the room. A lock without room for its text is held all the same. Raises OSError, NoLocksError.
     """
-    descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+    descriptor = open_itself(path, os.O_RDWR | os.O_CREAT)
     try:
         got = _lock(path, descriptor) and _is_still_there(path, descriptor)
     except BaseException:
@@ -122,27 +121,6 @@ def _write_at(descriptor: int, data: bytes, start: int) -> None:
     while data:
         written = os.pwrite(descriptor, data, start)
         data, start = data[written:], start + written
-
-
-def _open(path: Path | str, flags: int) -> int:
-    """A descriptor of a lock file: a regular one, and never through a link, as its content is replaced."""
-    try:
-        _refuse_others(path, os.lstat(path).st_mode)  # to open a fifo waits, and a device may do anything
-    except FileNotFoundError:
-        if not flags & os.O_CREAT:
-            raise
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
-    try:
-        _refuse_others(path, os.fstat(descriptor).st_mode)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _refuse_others(path: Path | str, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise NotAFileError(path, "a link" if stat.S_ISLNK(mode) else kind_of(path))
 
 
 def _lock(path: Path, descriptor: int) -> bool:
@@ -210,7 +188,7 @@ def holder(path: Path | str) -> str | None:
     Raises OSError, NoLocksError.
     """
     try:
-        descriptor = _open(path, os.O_RDONLY)
+        descriptor = open_itself(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -255,7 +233,7 @@ def _is_blank(descriptor: int) -> bool:
 def read_note(path: Path | str) -> str:
     """The note in a lock, held or not; empty if there is none, or only a part of one."""
     try:
-        descriptor = _open(path, os.O_RDONLY)
+        descriptor = open_itself(path, os.O_RDONLY)
     except OSError:
         return ""
     try:

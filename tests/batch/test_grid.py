@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,26 @@ def test_a_bad_table_is_one_clear_line(text: bytes, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         expand(parse_argv(["-c", "it", "--table", "t.csv"]), tmp_path)
     assert str(caught.value) == BAD_TABLES[text]
+
+
+@pytest.mark.parametrize("kind", ["a fifo", "a folder", "a device"])
+def test_a_table_that_is_no_file_is_said_to_be_what_it_is(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero") if kind == "a device" else tmp_path / "it"
+    if kind == "a fifo":
+        os.mkfifo(path)
+    if kind == "a folder":
+        path.mkdir()
+    with pytest.raises(UsageError, match=f"^--table {path}: is {kind}$"):
+        expand(parse_argv(["-c", "it", "--table", str(path)]), tmp_path)
+
+
+def test_a_table_may_be_a_pipe_that_the_shell_has_opened(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"lr\r\n1\r\n2\r\n")
+    os.close(writer)
+    singles = expand(parse_argv(["-c", "it", "--table", f"/dev/fd/{reader}"]), tmp_path)
+    os.close(reader)
+    assert [single.overrides for single in singles] == [("lr=1",), ("lr=2",)]
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:

@@ -164,6 +164,8 @@ def test_plan_reads_lines_on_stdin(garden: Garden) -> None:
 BAD: list[tuple[Sequence[str], str]] = [
     (["none.sh"], "error: none.sh: cannot be read: No such file or directory"),
     (["conf"], "error: conf: is a folder; a batch is a bash script"),
+    (["fifo"], "error: fifo: is a fifo; a batch is a bash script"),
+    (["/dev/zero"], "error: /dev/zero: is a device; a batch is a bash script"),
     (["run.py"], "error: run.py: is not a bash script: line"),
     (["empty.sh"], "error: empty.sh: no `python run.py ...` line in it"),
     (["-"], "error: stdin: no `python run.py ...` line in it"),
@@ -179,6 +181,7 @@ BAD: list[tuple[Sequence[str], str]] = [
 @pytest.mark.parametrize(("words", "said"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_bad_input_is_a_clear_line_and_exit_status_2(words: Sequence[str], said: str, garden: Garden) -> None:
     (garden.root / "empty.sh").write_text("\n")
+    os.mkfifo(garden.root / "fifo")
     (garden.root / "table.sh").write_text("python run.py -c conf/beds/carrot --table t.csv\n")
     (garden.root / "t.csv").write_text("lrr,seed\n1,2\n3,4\n")
     status, out, err = _plan(garden, *words)

@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,41 @@ def test_what_the_system_refuses_is_one_line(garden: Garden) -> None:
     done = heyhi(garden, "start", "-", cwd=garden.root)
     assert (done.status, done.err.count("\n")) == (1, 1), done.err
     assert done.err.startswith(f"error: {garden.exp}/.heyhi/batches")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", ["-m heyhi.commands status", "-m heyhi.commands --help", "run.py -c conf/beds/carrot --print"]
+)
+def test_a_full_stdout_is_named(garden: Garden, words: str, unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *words.split()],
+            cwd=garden.root,
+            env={**garden.environment(), "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: stdout: No space left on device\n")
+
+
+def test_a_place_that_is_read_only_is_named_by_what_was_to_be_written(
+    garden: Garden, small_disk: Callable[[int], Path]
+) -> None:
+    disk = small_disk(64)
+    (disk / ".bashrc").touch()
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    home = {"HOME": str(disk), "SHELL": "/bin/bash"}
+    for words, path in {
+        ("completion", "--install"): disk / ".bashrc",
+        ("init", str(disk / "new")): disk / "new",
+        ("summary", "--csv", str(disk / "it.csv")): disk / "it.csv",
+    }.items():
+        done = garden.python("-m", "heyhi.commands", *words, env=home)
+        assert f"error: {path}: " in done.err.replace("--csv ", ""), done.err
+        assert "partial" not in done.err
 
 
 def test_outside_a_project_it_says_so(tmp_path: Path) -> None:

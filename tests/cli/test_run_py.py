@@ -108,6 +108,18 @@ def test_no_such_config_names_those_that_are_like_it(garden: Garden) -> None:
     )
 
 
+@pytest.mark.parametrize(("path", "kind"), [("fifo", "a fifo"), ("/dev/null", "a device")])
+def test_a_config_that_is_no_file_is_said_to_be_what_it_is(garden: Garden, path: str, kind: str) -> None:
+    os.mkfifo(garden.root / "fifo")
+    done = garden("-c", path)
+    assert done == Done(2, "", f"error: {path}: is {kind}; a config is a regular file\n")
+    include = f"includes {{ path: '{garden.root / path}' mount: 'soil' }}"
+    (garden.root / "conf/bad.prototxt").write_text(f"{include} grow {{}}")
+    included = garden("-c", "conf/bad.prototxt")
+    told = f"is {kind}; a config is a regular file"
+    assert (included.status, included.err.count("\n"), told in included.err) == (2, 1, True), included.err
+
+
 def test_a_file_that_is_not_utf_8(garden: Garden) -> None:
     (garden.root / "conf/bad.prototxt").write_bytes(b"grow {\n note: 'caf\xe9' }")
     done = garden("-c", "conf/bad.prototxt")

@@ -197,7 +197,7 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
 
 
 def lacks_room(problem: OSError) -> bool:
-    """True if an error says that there is no room on the disk, or none for this user: others may make some."""
+    """True if an error says that there is no room, on the disk or for this user; others may make some."""
     return problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from heyhi.runs.folder import (
         EXP_ID_PATTERN, LEFT_QUEUE, RESULT_AT, STARTING, SUBMITTING, JobId, Queue, QueuedJob, Run,
         RunState, Status, is_at_work, is_done, is_its_job, make_id, read_job, read_provenance, read_state,
-        real_path, remove_partials, starts_of, this_host, this_process,
+        real_path, remove_partials, result_place, starts_of, this_host, this_process,
     )
     from heyhi.runs.invocation import Invocation, Mode, Parser, one_of, parse_argv, run_py_parser
     from heyhi.runs.order import Order, read_order, write_orders
@@ -41,7 +41,7 @@ __getattr__ = hand_on(
     folder=(
         "EXP_ID_PATTERN JobId LEFT_QUEUE Queue QueuedJob RESULT_AT Run RunState STARTING SUBMITTING Status "
         "is_at_work is_done is_its_job make_id read_job read_provenance read_state real_path "
-        "remove_partials starts_of this_host this_process"
+        "remove_partials result_place starts_of this_host this_process"
     ),
     invocation="Invocation Mode Parser one_of parse_argv run_py_parser",
     order="Order read_order write_orders",

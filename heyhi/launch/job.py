@@ -53,8 +53,8 @@ _MOST_UNSAVED = 100_000  # bytes of one that is printed
 class Outcome(NamedTuple):
     """How a task ended: what it returned, or what it raised. `failure` is set if it is not DONE.
 
-    `place` is where the result is, if the run's folder could not take it; `unwritten` is what no file could
-    take, and stderr has to tell.
+    `place` is where the result is, if the run's folder could not take it (with a failure: nor a note of
+    that); `unwritten` is what no file could take, and stderr has to tell.
     """
 
     value: Any
@@ -305,6 +305,8 @@ def _record(run: Run, outcome: Outcome, owner: JobId, came: list[int], provenanc
         except OSError as problem:
             say(f"{run.error}: cannot be written: {problem.strerror}. {line}")
             outcome = _note_failure(run, outcome, line, owner)
+        if outcome.place is not None:
+            _leave_a_link(run, outcome.place)
     return outcome
 
 
@@ -374,9 +376,21 @@ def _keep_elsewhere(
             f"the result is kept in {place.text}: make room, and move the files there to {run.folder}, which "
             f"cannot take it: {problem.strerror or problem}"
         )
-        return outcome._replace(failure=OSError(told), unwritten=told)
+        return outcome._replace(failure=OSError(told), place=place, unwritten=told)
     say(f"{what}. It is kept in {place.text}: make room, and start the run again, which moves it in")
     return outcome._replace(place=place)
+
+
+def _leave_a_link(run: Run, place: Place) -> None:
+    """Let nothing start in a folder that the task has emptied, and that has no room for a note.
+
+    A link may have room where no file has.
+    """
+    try:
+        if claim.is_in_place(run.lock) and runs.read_job(run) is None:
+            os.symlink(place.folder / run.result.name, run.result)
+    except OSError:
+        pass  # stderr has it
 
 
 def _in_a_line(content: results.Content) -> str:

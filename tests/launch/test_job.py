@@ -16,7 +16,7 @@ from heyhi import files
 from heyhi.launch import job
 from heyhi.launch.job import Outcome
 from heyhi.log import copy_output_to, send_output_to
-from heyhi.runs import claim, deaths, elsewhere
+from heyhi.runs import claim, deaths, elsewhere, ownership, results
 from heyhi.runs import folder as runs
 from heyhi.runs.folder import Run, Status
 
@@ -445,6 +445,27 @@ def test_a_result_that_no_place_takes_is_printed(
         f"OSError: {run.folder}: the result cannot be written: No space left on device; nor"
     )
     assert state_after(run).status is runs.Status.DEAD
+
+
+def test_an_emptied_folder_that_cannot_even_take_a_note_is_not_started_in_again(
+    execute: _Execute, run: Run, no_room: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    def main(**_: Any) -> int:
+        for path in run.folder.iterdir():
+            path.unlink()
+        no_room(errno.ENOSPC)
+        monkeypatch.setattr(claim, "write_note", fail)
+        return 1
+
+    assert execute(main).exit_status == 1
+    claim.drop(run.lock)
+    assert results.read(run) == 1
+    told = ownership.find_obstacle(run, "", "")
+    assert told is not None
+    assert "result.json is in it" in told
 
 
 @pytest.mark.parametrize("output", [copy_output_to, send_output_to], ids=["alone", "in-a-batch"])

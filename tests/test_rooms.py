@@ -20,6 +20,21 @@ ROOT = {
     *("__init__", "__main__", "errors", "texts", "log", "files", "interrupts", "project"),
     *("conf", "run", "util", "commands"),  # names of the original, and of installed scripts
 }
+# What is tested across rooms: whole stories, the harness of the tests, and the project around the package.
+STORIES = {
+    *(
+        "end_to_end",
+        "full_disk",
+        "kill",
+        "mistakes",
+        "properties",
+        "public_names",
+        "rooms",
+        "secrets",
+        "stress",
+    ),
+    *("cluster", "docs", "faults", "mutated"),
+}
 PLUGINS = sorted(HERE.glob("snakemake_*/*.py"))
 
 MODULES = {
@@ -150,15 +165,19 @@ def test_what_starts_a_run_never_composes(start: str) -> None:
 
 
 def test_tests_have_the_same_rooms() -> None:
-    folders = {path.parent.name for path in (HERE / "tests").glob("*/test_*.py")}
-    assert folders >= set(ROOMS)
+    """A test of a module is in its room: test_X.py, or test_X_more.py where X has several files."""
+    found = {path.relative_to(HERE / "tests") for path in (HERE / "tests").rglob("test_*.py")}
+    homes = {room: {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"} for room in ROOMS}
+    homes["tasks"] = {path.stem for path in (HERE / "tasks").glob("*.py")} - {"__init__"} | {"commands"}
+    homes[""] = (ROOT - {"__init__", "__main__"}) | STORIES
     strangers = {
-        f"{path.parent.name}/{path.name}"
-        for room in ROOMS
-        for path in (HERE / "tests" / room).glob("test_*.py")
-        if f"heyhi.{room}.{path.stem.removeprefix('test_')}" not in MODULES
+        str(path)
+        for path in found
+        for modules in [homes.get("" if path.parent == Path() else str(path.parent), set())]
+        if not any(f"{path.stem}_".startswith(f"test_{module}_") for module in modules)
     }
     assert strangers == set(), "a test of no module"
+    assert {path.parent.name for path in found} >= set(ROOMS)
 
 
 def test_the_picture_of_the_architecture_shows_the_rooms_as_they_are() -> None:

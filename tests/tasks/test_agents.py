@@ -15,7 +15,7 @@ from tasks.model import load_model
 from tasks.play import play_game
 from tasks.scores import mean_and_error, square_scores
 from tasks.searchbot import SearchBotAgent
-from tests.small_tasks import COMPARE, ROOT, call, config
+from tests.tasks.small_tasks import COMPARE, ROOT, call, config
 
 MODEL = load_model(ROOT / "tasks/data/model.json")
 

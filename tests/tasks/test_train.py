@@ -19,7 +19,7 @@ from tasks.loss import loss_and_gradient
 from tasks.model import Architecture, Weights, initial_weights, load_model
 from tasks.progress import Progress, load_progress
 from tasks.train import Schedule, run_epoch
-from tests.small_tasks import (
+from tests.tasks.small_tasks import (
     GAMES,
     ROOT,
     SMALL,

@@ -13,7 +13,7 @@ from tasks.play_games import play_games
 from tasks.train import train
 from tests.conftest import Done
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 GAMES = "conf/c00_games/games.prototxt"
 COMPARE = "conf/c01_ag_cmp/cmp.prototxt"
 TRAIN = "conf/c02_sup_train/sl.prototxt"

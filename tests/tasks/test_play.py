@@ -11,7 +11,7 @@ from tasks.dataset import read_games
 from tasks.greedy import GreedyAgent
 from tasks.play import GameRecord, play_game
 from tasks.scores import mean_and_error, square_scores
-from tests.small_tasks import COMPARE, GAMES, ROOT, SMALL, TRAIN, call, run_folder, run_py
+from tests.tasks.small_tasks import COMPARE, GAMES, ROOT, SMALL, TRAIN, call, run_folder, run_py
 
 #: compare_agents on two short games, greedy against random.
 SHORT = ("Iagent_one=agents/greedy", "Iagent_six=agents/random", "num_games=2", "max_year=1902")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.show_scores import agent_name, score_rows
-from tests.small_tasks import COMPARE, ROOT, environment, run_folder, run_py
+from tests.tasks.small_tasks import COMPARE, ROOT, environment, run_folder, run_py
 
 GREEDY = {"greedy": {"epsilon": 0.1}}
 RANDOM: dict[str, Any] = {"random": {}}

@@ -281,7 +281,7 @@ def _python(root: Path, code: str) -> str:
 
 
 def test_the_stubs_say_what_is_true_of_real_objects(typed: Path) -> None:
-    code = "from tests.test_typing import compare_stubs; compare_stubs(['conf', 'parts', 'demo'])"
+    code = "from tests.config.test_stubs import compare_stubs; compare_stubs(['conf', 'parts', 'demo'])"
     said = json.loads(_python(typed, code))
     assert said["wrong"] == []
     assert said["checked"] > 100

@@ -19,7 +19,7 @@ from heyhi.runs.deaths import cause
 from heyhi.runs.folder import Run
 from tests.cluster import Cluster
 from tests.conftest import Done, Garden, wait_until
-from tests.small_tasks import SMALL, TRAIN, run_folder, run_py
+from tests.tasks.small_tasks import SMALL, TRAIN, run_folder, run_py
 
 pytestmark = pytest.mark.slurm
 

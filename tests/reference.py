@@ -25,8 +25,8 @@ PAGE = HERE / "docs" / "reference.md"
 HEAD = """\
 # Reference
 
-Made from the code by `make reference`; edit the code. What files, modes and overrides there are, the
-[README](../README.md) says.
+`make reference` makes this page from the code: edit the code. [Runs](runs.md) describes files and modes,
+[configs](configs.md) overrides.
 """
 
 

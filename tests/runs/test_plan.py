@@ -7,7 +7,7 @@ from heyhi.runs.folder import RunState, Status
 from heyhi.runs.invocation import Mode
 from heyhi.runs.plan import Action, make_plan
 
-# The table of the README: what each mode (rows) does to a run (columns).
+# The table of docs/runs.md: what each mode (rows) does to a run (columns).
 DECISIONS = """
                 NOT_STARTED  QUEUED        RUNNING       UNKNOWN  DONE     DEAD
 gentle_start    START        SKIP          SKIP          SKIP     SKIP     SKIP

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from heyhi.runs.folder import Run, Status, read_state
+from heyhi.runs.folder import Run
+from heyhi.runs.status import Status, read_state
 from tests.conftest import Done, Garden
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")

@@ -30,7 +30,9 @@ from heyhi.config.scalars import scalar_of
 from heyhi.config.schema import generate
 from heyhi.errors import ConfigError
 from heyhi.project import Project
-from heyhi.runs.folder import Run, Status, this_host
+from heyhi.runs.folder import Run
+from heyhi.runs.processes import this_host
+from heyhi.runs.status import Status
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster

@@ -28,8 +28,8 @@ from heyhi.config import schema
 from heyhi.launch import slurm
 from heyhi.project import Project
 from heyhi.runs import fingerprints
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Run, RunState, Status
+from heyhi.runs.folder import Run, read_provenance
+from heyhi.runs.status import RunState, Status
 from tests.syscalls import KILL, TORN, Call, supervise
 
 __all__ = ["FAULTS", "SCENARIOS", "Report", "Said", "World", "alone", "end_children", "last_line", "until"]
@@ -679,7 +679,7 @@ def _unclean(world: World, one: OneRun) -> Iterator[str]:
     left = [path.name for path in one.run.folder.iterdir() if path.name.endswith(".partial")]
     if left:
         yield f"left in its folder: {' '.join(left)}"
-    known = runs.read_provenance(one.run)
+    known = read_provenance(one.run)
     if not known or [start["status"] for start in known["starts"]][-1:] != ["DONE"]:
         yield "heyhi.json does not say that it is DONE"
     if known and one.run.id not in fingerprints.ids_of(world.exp, known["fingerprint"]):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from heyhi.runs import claim, deaths, elsewhere
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Run, Status
+from heyhi.runs.folder import Run, read_job, read_provenance
+from heyhi.runs.status import RunState, Status, read_state
 from tests.batches import needing, snakemake, start_snakemake, write_batch
 from tests.conftest import Garden, wait_until
 
@@ -66,10 +66,10 @@ def test_a_job_waits_until_there_is_room(full: Garden) -> None:
     process = full.popen(*CARROT, "fail=fill", env={"HEYHI_WAIT_FOR_ROOM": "20"})
     told = until_it_waits(process)
     assert "tried again for 20 seconds (HEYHI_WAIT_FOR_ROOM), then the result is kept elsewhere" in told
-    assert runs.read_state(only_run(full)).status is Status.RUNNING
+    assert read_state(only_run(full)).status is Status.RUNNING
     make_room(full)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, runs.read_state(only_run(full)).has_result) == (0, True), err
+    assert (process.returncode, read_state(only_run(full)).has_result) == (0, True), err
     assert "note: carrot" in out
     assert not (full.home / "kept").exists()
     assert full.executions() == 1
@@ -81,7 +81,7 @@ def test_without_room_the_result_is_kept_elsewhere_and_moved_in_later(full: Gard
     assert done.status == 1
     assert place.parent == full.home / "kept"
     assert json.loads((place / "result.json").read_text())["note"] == "carrot"
-    assert runs.read_state(run).text == f"DONE (result at {place})"
+    assert read_state(run).text == f"DONE (result at {place})"
 
     again = full(*CARROT, "fail=fill")
     assert again.status == 1
@@ -93,7 +93,7 @@ def test_without_room_the_result_is_kept_elsewhere_and_moved_in_later(full: Gard
     moved = full(*CARROT, "fail=fill")
     assert moved.status == 0, moved.err
     assert "note: carrot" in moved.out
-    assert runs.read_state(run) == runs.RunState(Status.DONE, runs.read_job(run))
+    assert read_state(run) == RunState(Status.DONE, read_job(run))
     assert not place.exists()
     assert claim.read_note(run.lock) == ""
     assert full.executions() == 1
@@ -104,7 +104,7 @@ def test_modes_that_wipe_nothing_that_is_done_move_it_in(full: Garden, mode: str
     full(*CARROT, "fail=fill", env=NOW)
     make_room(full)
     assert full(*CARROT, "fail=fill", "--mode", mode).status == 0
-    assert runs.read_state(only_run(full)).has_result
+    assert read_state(only_run(full)).has_result
     assert full.executions() == 1
 
 
@@ -131,7 +131,7 @@ def test_a_signal_ends_the_waiting_and_the_result_is_kept(full: Garden, number: 
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode in (-number, 130)
-    state = runs.read_state(only_run(full))
+    state = read_state(only_run(full))
     assert state.result_place is not None
     assert f"It is kept in {state.result_place.folder}" in err
     make_room(full)
@@ -143,7 +143,7 @@ def test_a_kill_while_it_waits_loses_no_more_than_the_result(full: Garden) -> No
     until_it_waits(process)
     process.kill()
     process.wait()
-    assert runs.read_state(only_run(full)).status is Status.DEAD
+    assert read_state(only_run(full)).status is Status.DEAD
     make_room(full)
     done = full(*CARROT, "fail=fill", "--mode", "start_restart", env=NOW)
     assert "(result at " in done.err
@@ -168,7 +168,7 @@ def test_a_task_that_emptied_its_folder_and_filled_the_disk_loses_nothing(full: 
     until_it_waits(process)
     (full.exp / "filler").unlink()
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, runs.read_state(run).has_result) == (0, True), err
+    assert (process.returncode, read_state(run).has_result) == (0, True), err
 
 
 def test_a_run_whose_folder_was_emptied_on_a_full_disk_is_done_and_its_result_is_moved_in(
@@ -189,8 +189,8 @@ def test_a_run_whose_folder_was_emptied_on_a_full_disk_is_done_and_its_result_is
     (full.exp / "filler").unlink()
     moved = full(*CARROT, "fail=empty_fill")
     assert moved.status == 0, moved.err
-    assert runs.read_state(run) == runs.RunState(Status.DONE, runs.read_job(run))
-    assert runs.read_provenance(run)["task"]
+    assert read_state(run) == RunState(Status.DONE, read_job(run))
+    assert read_provenance(run)["task"]
     assert not place.exists()
     assert full.executions() == 1
 
@@ -262,11 +262,11 @@ def test_a_batch_waits_for_room_too(full: Garden) -> None:
     write_batch(full, "fail=fill")
     driver = start_snakemake(full, HEYHI_WAIT_FOR_ROOM="600")
     wait_until(lambda: full.executions("end") == 1)
-    assert runs.read_state(only_run(full)).status is Status.RUNNING
+    assert read_state(only_run(full)).status is Status.RUNNING
     make_room(full)
     out, _ = driver.communicate(timeout=60)
     assert driver.returncode == 0, out
-    assert runs.read_state(only_run(full)).has_result
+    assert read_state(only_run(full)).has_result
 
 
 def test_a_batch_restarts_a_run_whose_result_is_elsewhere_only_on_a_word(full: Garden) -> None:
@@ -302,7 +302,7 @@ def test_prints_of_a_batch_are_lost_and_never_fail(full: Garden) -> None:
     assert deaths.last_error(run) == ""
     make_room(full)
     assert snakemake(full).status == 0
-    assert runs.read_state(run).has_result
+    assert read_state(run).has_result
 
 
 # ---- Looking ------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.runs.folder import Status
+from heyhi.runs.status import Status
 from tests.batches import needing, processes_of, snakemake, start_snakemake, statuses, write_batch
 from tests.conftest import Garden, wait_until
 

@@ -1,6 +1,6 @@
 """A run: its folder, its id, its status, and what is decided about it.
 
-    argv ─invocation─▶ draft ─▶ folder, its status ─▶ plan ─▶ order
+    argv ─invocation─▶ draft ─▶ ids, folder, status ─▶ plan ─▶ order
 
 find, fingerprints: which runs there are; drift, migration: how they would compose now;
 claim, guard, processes: who is at work in a folder; ownership, places, secret_names: what may be touched;
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from heyhi.runs.drift import Drift
     from heyhi.runs.elsewhere import Place
     from heyhi.runs.find import Found, all_runs, find_run, find_runs, is_run_folder, runs_at, some_project
-    from heyhi.runs.folder import (
-        EXP_ID_PATTERN, LEFT_QUEUE, RESULT_AT, STARTING, SUBMITTING, JobId, Queue, QueuedJob, Run,
-        RunState, Status, is_at_work, is_done, is_its_job, make_id, read_job, read_provenance, read_state,
-        real_path, remove_partials, result_place, starts_of, this_host, this_process,
-    )
+    from heyhi.runs.folder import Run, read_job, read_provenance, remove_partials, starts_of
+    from heyhi.runs.ids import EXP_ID_PATTERN, SUBMITTING, JobId, make_id, real_path, this_process
     from heyhi.runs.invocation import Invocation, Mode, Parser, one_of, parse_argv, run_py_parser
     from heyhi.runs.order import Order, read_order, write_orders
     from heyhi.runs.plan import Action, Plan, make_plan
+    from heyhi.runs.processes import this_host
     from heyhi.runs.results import scalars
     from heyhi.runs.secret_names import HIDDEN, Kept, Secrets
+    from heyhi.runs.status import (
+        LEFT_QUEUE, RESULT_AT, STARTING, Queue, QueuedJob, RunState, Status, is_at_work, is_done, is_its_job,
+        read_state, result_place,
+    )
 
 __getattr__ = hand_on(
     __name__,
@@ -38,15 +40,17 @@ __getattr__ = hand_on(
     drift="Drift",
     elsewhere="Place",
     find="Found all_runs find_run find_runs is_run_folder runs_at some_project",
-    folder=(
-        "EXP_ID_PATTERN JobId LEFT_QUEUE Queue QueuedJob RESULT_AT Run RunState STARTING SUBMITTING Status "
-        "is_at_work is_done is_its_job make_id read_job read_provenance read_state real_path "
-        "remove_partials result_place starts_of this_host this_process"
-    ),
+    folder="Run read_job read_provenance remove_partials starts_of",
+    ids="EXP_ID_PATTERN JobId SUBMITTING make_id real_path this_process",
     invocation="Invocation Mode Parser one_of parse_argv run_py_parser",
     order="Order read_order write_orders",
     plan="Action Plan make_plan",
+    processes="this_host",
     results="scalars",
     secret_names="HIDDEN Kept Secrets",
+    status=(
+        "LEFT_QUEUE Queue QueuedJob RESULT_AT RunState STARTING Status is_at_work is_done is_its_job "
+        "read_state result_place"
+    ),
 )
 # fmt: on

@@ -19,9 +19,10 @@ from typing import Any
 
 from heyhi import files
 from heyhi.runs import elsewhere
-from heyhi.runs import folder as runs
 from heyhi.runs.failures import has_line, line_in, shown
-from heyhi.runs.folder import JobId, Run, RunState
+from heyhi.runs.folder import Run, execution_of, executions_of, read_job
+from heyhi.runs.ids import JobId
+from heyhi.runs.status import RunState
 
 __all__ = [
     "DRIVER",
@@ -60,9 +61,9 @@ def record(run: Run, job: JobId, reason: str, by: str, status: int | None = None
     if status is not None:
         content["signal" if status < 0 else "exit"] = abs(status)
     try:
-        if runs.read_job(run) != job or is_said(run):
+        if read_job(run) != job or is_said(run):
             return None
-        path = run.ended(runs.execution_of(run, job))
+        path = run.ended(execution_of(run, job))
         return path if files.write_new(path, json.dumps(content) + "\n") else None
     except OSError:
         return None
@@ -73,7 +74,7 @@ def settle(run: Run, job: JobId, who: str) -> None:
 
     Raises OSError.
     """
-    path = run.ended(runs.execution_of(run, job))
+    path = run.ended(execution_of(run, job))
     content = {"job": job.text, "reason": f"has ended, as {who} said", "by": who, "time": _now()}
     try:
         old: Any = json.loads(files.read_text(path))
@@ -127,7 +128,7 @@ def cause(run: Run, job: JobId | None = None) -> str:
     if error and not _is_of_signal(error):
         return error
     try:
-        job = job or runs.read_job(run)
+        job = job or read_job(run)
     except OSError:
         pass  # what is wrong with it is in the run's state
     reason = reason_of(run, job)
@@ -155,7 +156,7 @@ def last_error(run: Run) -> str:
 def _noted_error(run: Run) -> str:
     """The line of a failure for whose error.txt there was no room."""
     try:
-        job = runs.read_job(run)
+        job = read_job(run)
     except OSError:
         return ""
     return elsewhere.error_of(run.lock, job.text) if job else ""
@@ -163,7 +164,7 @@ def _noted_error(run: Run) -> str:
 
 def reason_of(run: Run, job: JobId | None) -> str:
     """What was recorded of the last execution by a job, by someone else than it; empty if nothing was."""
-    for execution in runs.executions_of(run, job) if job else ():
+    for execution in executions_of(run, job) if job else ():
         try:
             content: Any = json.loads(files.read_text(run.ended(execution)))
         except (OSError, ValueError, RecursionError):

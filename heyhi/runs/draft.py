@@ -17,10 +17,11 @@ from heyhi.config import Composer, Composition, prototxt, views
 from heyhi.errors import UsageError
 from heyhi.project import Project
 from heyhi.runs import claim, fingerprints, ownership
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Run
+from heyhi.runs.folder import Run, read_provenance
+from heyhi.runs.ids import make_id, real_path, relative_to_root
 from heyhi.runs.invocation import Invocation, Mode
 from heyhi.runs.order import Order
+from heyhi.runs.status import result_place
 
 __all__ = [
     "Draft",
@@ -56,8 +57,8 @@ class Draft(NamedTuple):
     @property
     def base_name(self) -> str:
         """The base config, relative to the project if it is in it."""
-        base = Path(runs.real_path(self.base.parent)) / self.base.name
-        root = runs.real_path(self.project.root)
+        base = Path(real_path(self.base.parent)) / self.base.name
+        root = real_path(self.project.root)
         return str(base.relative_to(root) if base.is_relative_to(root) else base)
 
 
@@ -68,9 +69,9 @@ def make_draft(
 
     Raises UsageError if its --out is no folder for a run.
     """
-    canonical = tuple(runs.relative_to_root(text, root) for text in composition.overrides)
+    canonical = tuple(relative_to_root(text, root) for text in composition.overrides)
     date = _date() if invocation.adhoc or invocation.pattern is not None else ""
-    run_id = runs.make_id(
+    run_id = make_id(
         base,
         canonical,
         project,
@@ -140,7 +141,7 @@ def _provenance(draft: Draft) -> dict[str, Any]:
 
 def find_collision(draft: Draft) -> str | None:
     """Why the folder of this id belongs to another config or other overrides, if it does."""
-    known = runs.read_provenance(draft.run)
+    known = read_provenance(draft.run)
     ours = _provenance(draft)
     same = ("project", "task", "base_config", "canonical_overrides")
     if "base_config" not in known or all(known.get(key) == ours[key] for key in same):
@@ -159,7 +160,7 @@ def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
     """Why a run must not be started in this folder, if it is no run yet: it would be wiped some day."""
     mode_wipes = mode in (Mode.RESTART, Mode.START_RESTART)
     folder, root = draft.run.folder, draft.project.root
-    if Path(runs.real_path(root)).is_relative_to(os.path.realpath(folder)):
+    if Path(real_path(root)).is_relative_to(os.path.realpath(folder)):
         return "the project is in it"
     for above in folder.parents:
         if any(files.is_file(above / path.name) for path in (draft.run.jobid, draft.run.provenance)):
@@ -168,7 +169,7 @@ def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
         return None  # new, or a run: its state says whose
     if os.path.realpath(draft.run.lock) in claim.holders_of_deleted():
         return None  # its process lives, and its files were deleted
-    if runs.result_place(draft.run):
+    if result_place(draft.run):
         return None  # its task has emptied it, and its result is elsewhere
     text, text_meta = map(prototxt.write_text, (draft.composition.config, draft.composition.meta))
     return ownership.find_obstacle(draft.run, text, text_meta, mode_wipes=mode_wipes)
@@ -176,7 +177,7 @@ def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
 
 def find_drift(draft: Draft) -> list[str]:
     """How the config composed now differs from the frozen one of the same run, a line a field."""
-    known = runs.read_provenance(draft.run)
+    known = read_provenance(draft.run)
     return drift_from(known, draft.composition, draft.fingerprint, draft.project, draft.experiment_root)
 
 
@@ -232,7 +233,7 @@ def _without_roots(known: dict[str, Any]) -> Any:
 
 def _relative(text: str, roots: list[tuple[Any, str]]) -> str:
     for root, word in roots:
-        for start in (root, runs.real_path(root)) if isinstance(root, str) else ():
+        for start in (root, real_path(root)) if isinstance(root, str) else ():
             if text == start or text.startswith(f"{start}/"):
                 return f"{{{{{word}}}}}{text[len(start) :]}"
     return text
@@ -243,7 +244,7 @@ def find_aliases(draft: Draft) -> list[Run]:
     found = []
     for run_id in fingerprints.ids_of(draft.experiment_root, draft.fingerprint):
         other = Run(run_id, draft.experiment_root / run_id)
-        same = runs.read_provenance(other).get("fingerprint") == draft.fingerprint
+        same = read_provenance(other).get("fingerprint") == draft.fingerprint
         if same and other.folder != draft.run.folder and not run_id.startswith("adhoc/"):
             found.append(other)
     return found

@@ -6,8 +6,8 @@ from typing import Any
 from heyhi.config import Composer, read_schemas, views
 from heyhi.errors import HeyhiError
 from heyhi.project import Project
-from heyhi.runs import folder as runs
 from heyhi.runs.draft import drift_from, recompose
+from heyhi.runs.ids import real_path
 from heyhi.texts import as_utf8
 
 __all__ = ["Drift"]
@@ -22,7 +22,7 @@ class Drift:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._root = project.experiment_root
-        self._conf = (f"{project.conf}/", f"{runs.real_path(project.conf)}/")
+        self._conf = (f"{project.conf}/", f"{real_path(project.conf)}/")
         self._composer: Composer | None = None
         self._name = ""
         self._wrong = ""

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from heyhi.errors import ProjectError, UsageError, did_you_mean, some_of
 from heyhi.project import Project, find_project
 from heyhi.runs import claim
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Run, real_path
+from heyhi.runs.folder import Run, read_job
+from heyhi.runs.ids import real_path
 
 __all__ = [
     "Found",
@@ -202,7 +202,7 @@ def _is_run(folder: str) -> bool:
 
 def _is_job_of(word: str, run: Run) -> bool:
     """Whether it names the run's job: by the id in Slurm, the process, or as shown."""
-    job = runs.read_job(run)
+    job = read_job(run)
     if job is None:
         return False
     return word == job.text or (job.local is not None and word == str(job.local[1]))

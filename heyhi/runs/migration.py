@@ -12,9 +12,9 @@ from heyhi import files
 from heyhi.config import Composer, prototxt, read_schemas, views
 from heyhi.errors import HeyhiError, some_of
 from heyhi.project import Project
-from heyhi.runs import folder as runs
 from heyhi.runs.draft import drift_from, recompose
-from heyhi.runs.folder import Run
+from heyhi.runs.folder import Run, read_provenance
+from heyhi.runs.ids import make_id, relative_to_root
 
 __all__ = ["Checked", "check"]
 
@@ -58,7 +58,7 @@ class _Checker:
 
     def reasons(self, run: Run) -> list[str] | None:
         """Why a run would change; None if it is of another project."""
-        known = runs.read_provenance(run)
+        known = read_provenance(run)
         if not known:
             return ["heyhi.json cannot be read"]
         if known.get("project") != self._name:
@@ -90,10 +90,10 @@ class _Checker:
         before = known.get("canonical_overrides")
         if not isinstance(before, list):
             return []
-        if known.get("id") != runs.make_id(base, list(map(str, before)), self._project):
+        if known.get("id") != make_id(base, list(map(str, before)), self._project):
             return []  # its folder was named by hand
         root = Path(str(known.get("experiment_root")))
-        after = runs.make_id(base, [runs.relative_to_root(text, root) for text in overrides], self._project)
+        after = make_id(base, [relative_to_root(text, root) for text in overrides], self._project)
         return [f"its id would be {after}"] if after != known["id"] else []
 
 

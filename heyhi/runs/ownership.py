@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heyhi import files
-from heyhi.runs.folder import Run, is_own_name, real_path
+from heyhi.runs.folder import Run, is_own_name
+from heyhi.runs.ids import real_path
 
 __all__ = ["find_link", "find_obstacle", "find_strangers", "noted_strangers"]
 

@@ -3,8 +3,8 @@
 import enum
 from typing import NamedTuple
 
-from heyhi.runs.folder import RunState, Status
 from heyhi.runs.invocation import Mode
+from heyhi.runs.status import RunState, Status
 
 __all__ = ["Action", "Plan", "make_plan"]
 

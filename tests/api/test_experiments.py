@@ -12,7 +12,8 @@ from heyhi.api import experiments
 from heyhi.api.experiments import ExperimentDir, Status, handle_dst
 from heyhi.errors import RefusedError, UsageError
 from heyhi.launch.job import claimed
-from heyhi.runs.folder import Run, this_host
+from heyhi.runs.folder import Run
+from heyhi.runs.processes import this_host
 from tests.conftest import Done, Garden, wait_until
 
 # ---- Launching from Python ----------------------------------------------------------------------
@@ -269,7 +270,6 @@ def _decisions() -> list[tuple[str, str, str]]:
 LIVE_JOB = """
 import pathlib, sys, time
 from heyhi.launch.job import claimed
-from heyhi.runs.folder import Run
 with claimed(Run("", pathlib.Path(sys.argv[1]))):
     print("claimed", flush=True)
     time.sleep(60)

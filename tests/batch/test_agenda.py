@@ -4,8 +4,8 @@ import pytest
 
 from heyhi.batch.agenda import Agenda, Kind, make_agenda, read_states
 from heyhi.runs.elsewhere import Place
-from heyhi.runs.folder import Queue, QueuedJob, RunState, Status
 from heyhi.runs.invocation import Mode
+from heyhi.runs.status import Queue, QueuedJob, RunState, Status
 from tests.conftest import BatchOf, end_as
 
 # What is to be done with a run (columns) by a mode (rows).

@@ -17,7 +17,8 @@ from heyhi.batch import drivers
 from heyhi.errors import LaunchError, UsageError
 from heyhi.project import Project
 from heyhi.runs import claim
-from heyhi.runs.folder import Status, this_host
+from heyhi.runs.processes import this_host
+from heyhi.runs.status import Status
 from tests.batches import (
     CARROT,
     folder,

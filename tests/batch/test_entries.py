@@ -8,7 +8,7 @@ import pytest
 from heyhi.batch.entries import BatchError, Entry, compose_lines, lines_of_stdin, read_batch
 from heyhi.errors import UsageError
 from heyhi.runs.draft import make_order
-from heyhi.runs.folder import Status
+from heyhi.runs.status import Status
 from tests.conftest import BatchOf, end_as
 
 

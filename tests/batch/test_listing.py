@@ -8,8 +8,8 @@ import pytest
 from heyhi.batch import listing
 from heyhi.batch.agenda import Agenda, make_agenda
 from heyhi.batch.capture import Remark
-from heyhi.runs.folder import RunState, Status
 from heyhi.runs.invocation import Mode
+from heyhi.runs.status import RunState, Status
 from tests.conftest import BatchOf, Garden
 
 

@@ -12,7 +12,9 @@ from heyhi.errors import RefusedError
 from heyhi.launch import here
 from heyhi.launch.job import claimed
 from heyhi.runs import deaths
-from heyhi.runs.folder import Run, read_state, this_process
+from heyhi.runs.folder import Run
+from heyhi.runs.ids import this_process
+from heyhi.runs.status import read_state
 from tests.conftest import Done, Garden, wait_until
 
 HERE = Path(__file__).resolve().parent.parent.parent

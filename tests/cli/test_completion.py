@@ -347,7 +347,8 @@ def test_a_key_press_loads_little(garden: Garden) -> None:
         "google",
         "run",
     }
-    ours = {"heyhi.config.composer", "heyhi.config.schema", "heyhi.cli.run_py", "heyhi.runs.folder"}
+    ours = {"heyhi.config.composer", "heyhi.config.schema", "heyhi.cli.run_py"}
+    ours |= {"heyhi.runs.folder", "heyhi.runs.ids", "heyhi.runs.status"}
     assert "heyhi.cli.suggestions" in loaded
     assert not loaded & (heavy | ours)
     status, words, err = press(garden, "python run.py --wa", code)

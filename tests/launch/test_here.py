@@ -11,10 +11,12 @@ from heyhi.launch import here, job
 from heyhi.launch.here import Lost, launch_here
 from heyhi.runs import claim, elsewhere
 from heyhi.runs.elsewhere import Place
-from heyhi.runs.folder import JobId, Run, RunState, Status, read_state
+from heyhi.runs.folder import Run
+from heyhi.runs.ids import JobId
 from heyhi.runs.invocation import Mode
 from heyhi.runs.order import Order
 from heyhi.runs.plan import Plan, make_plan
+from heyhi.runs.status import RunState, Status, read_state
 from tests.conftest import end_as
 
 

@@ -17,8 +17,9 @@ from heyhi.launch import job
 from heyhi.launch.job import Outcome
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.runs import claim, deaths, elsewhere, ownership, results
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Run, Status
+from heyhi.runs.folder import Run, executions_of, read_provenance
+from heyhi.runs.ids import this_process
+from heyhi.runs.status import RunState, Status, read_state
 
 _Execute = Callable[..., Outcome]
 
@@ -45,7 +46,7 @@ def test_what_it_returns_is_the_result(execute: _Execute, run: Run) -> None:
     assert outcome == Outcome({"score": 1.5}, None)
     assert outcome.exit_status == 0
     assert json.loads(run.result.read_text()) == {"score": 1.5}
-    assert run.jobid.read_text() == runs.this_process().text
+    assert run.jobid.read_text() == this_process().text
     assert [start["status"] for start in json.loads(run.provenance.read_text())["starts"]] == ["DONE"]
 
 
@@ -132,7 +133,7 @@ def test_a_signal_ends_it(execute: _Execute, run: Run, number: signal.Signals) -
 
 def test_who_sends_a_signal_can_say_why_beforehand(execute: _Execute, run: Run) -> None:
     def main(**_: Any) -> None:
-        assert deaths.record(run, runs.this_process(), deaths.KILL, "somebody")
+        assert deaths.record(run, this_process(), deaths.KILL, "somebody")
         signal.raise_signal(signal.SIGTERM)
 
     execute(main)
@@ -141,15 +142,15 @@ def test_who_sends_a_signal_can_say_why_beforehand(execute: _Execute, run: Run) 
 
 def test_what_was_said_of_an_earlier_execution_is_not_said_of_this_one(execute: _Execute, run: Run) -> None:
     def stopped(**_: Any) -> None:
-        deaths.record(run, runs.this_process(), deaths.KILL, "somebody")
+        deaths.record(run, this_process(), deaths.KILL, "somebody")
         signal.raise_signal(signal.SIGTERM)
 
     execute(stopped)
     execute(lambda **_: signal.raise_signal(signal.SIGTERM))
     assert deaths.cause(run) == "ended by SIGTERM"
-    first, second = (start["id"] for start in runs.read_provenance(run)["starts"])
+    first, second = (start["id"] for start in read_provenance(run)["starts"])
     assert first != second
-    assert runs.executions_of(run, runs.this_process()) == [second]
+    assert executions_of(run, this_process()) == [second]
 
 
 def test_a_start_that_was_killed_before_it_could_note_its_end_has_ended(run: Run) -> None:
@@ -317,7 +318,7 @@ def test_a_task_that_ends_its_process_says_so(run: Run, demo: Any) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
     with os.fdopen(read) as said:
         assert "DEAD: the task ended its process by os._exit(0), without a result" in said.read()
-    assert runs.read_state(run).status is Status.DEAD
+    assert read_state(run).status is Status.DEAD
     assert "os._exit(0)" in deaths.last_error(run)
 
 
@@ -387,12 +388,12 @@ def no_room(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callab
     return begin
 
 
-def state_after(run: Run) -> runs.RunState:
+def state_after(run: Run) -> RunState:
     """What others see once the job has gone."""
     claim.drop(run.lock)
     run.owner.unlink(missing_ok=True)
-    state = runs.read_state(run)
-    assert claim.take(run.lock, runs.this_process().text)
+    state = read_state(run)
+    assert claim.take(run.lock, this_process().text)
     return state
 
 
@@ -417,7 +418,7 @@ def test_a_result_that_cannot_be_written_is_elsewhere(
     # As a requeued job, which has the same id: what is noted is of the start before.
     no_room(0)
     execute(lambda **_: 1 / 0)
-    assert state_after(run).status is runs.Status.DEAD
+    assert state_after(run).status is Status.DEAD
 
 
 @pytest.mark.parametrize("output", [copy_output_to, send_output_to], ids=["alone", "in-a-batch"])
@@ -444,7 +445,7 @@ def test_a_result_that_no_place_takes_is_printed(
     assert told.startswith(
         f"OSError: {run.folder}: the result cannot be written: No space left on device; nor"
     )
-    assert state_after(run).status is runs.Status.DEAD
+    assert state_after(run).status is Status.DEAD
 
 
 def test_an_emptied_folder_that_cannot_even_take_a_note_is_not_started_in_again(
@@ -515,5 +516,5 @@ def test_a_result_of_the_tasks_own_does_not_make_a_failure_done_on_a_full_disk(
         raise ValueError("too dry")
 
     assert execute(main).exit_status == 1
-    assert state_after(run).status is runs.Status.DEAD
+    assert state_after(run).status is Status.DEAD
     assert deaths.last_error(run) == "ValueError: too dry"

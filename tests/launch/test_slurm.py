@@ -10,7 +10,9 @@ import pytest
 from heyhi.errors import LaunchError, UsageError
 from heyhi.launch import slurm
 from heyhi.runs import deaths
-from heyhi.runs.folder import JobId, QueuedJob, Run, RunState, Status
+from heyhi.runs.folder import Run
+from heyhi.runs.ids import JobId
+from heyhi.runs.status import QueuedJob, RunState, Status
 from tests.conftest import ComposeText
 
 Program = Callable[[str, str], None]

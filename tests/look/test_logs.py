@@ -7,7 +7,8 @@ import pytest
 
 from heyhi.look.logs import Follower, Watched
 from heyhi.runs import claim
-from heyhi.runs.folder import Run, Status
+from heyhi.runs.folder import Run
+from heyhi.runs.status import Status
 from tests.conftest import end_as
 
 

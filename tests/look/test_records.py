@@ -17,9 +17,10 @@ from heyhi.look import records
 from heyhi.look.records import Record, batch_records, read_records
 from heyhi.project import Project
 from heyhi.runs import deaths
-from heyhi.runs import folder as runs
 from heyhi.runs.find import find_runs
-from heyhi.runs.folder import Status, this_host
+from heyhi.runs.folder import read_job
+from heyhi.runs.processes import this_host
+from heyhi.runs.status import Status
 from tests.conftest import BatchOf, Garden, end_as
 
 PROVENANCE = {
@@ -233,7 +234,7 @@ def test_a_death_that_is_learnt_of_later_is_seen_at_the_next_look(tree: Tree) ->
     (folder / "result.json").unlink()
     run = find_runs(tree.exp, tree.project)[0].run
     assert (tree.read_one().status, tree.read_one().problem) == ("DEAD", "it left no error")
-    job = runs.read_job(run)
+    job = read_job(run)
     assert job is not None
     assert deaths.record(run, job, "ended by SIGKILL (out of memory?)", "its driver", -9)
     assert tree.read_one().problem == "ended by SIGKILL (out of memory?)"

@@ -12,7 +12,8 @@ from heyhi.errors import UsageError
 from heyhi.look.status import Look, Overview
 from heyhi.project import Project
 from heyhi.runs import claim
-from heyhi.runs.folder import Run, Status
+from heyhi.runs.folder import Run
+from heyhi.runs.status import Status
 from tests.conftest import BatchOf, end_as
 
 

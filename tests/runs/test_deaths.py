@@ -7,8 +7,9 @@ import pytest
 
 from heyhi import files
 from heyhi.runs import deaths
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import JobId, Run, RunState, Status
+from heyhi.runs.folder import Run, execution_of
+from heyhi.runs.ids import JobId
+from heyhi.runs.status import RunState, Status
 
 JOB = JobId("local:here:7")
 OTHER = JobId("local:here:8")
@@ -192,4 +193,4 @@ def test_an_exit_status_in_words(status: int, told: str) -> None:
 
 def test_a_run_that_nobody_has_started_died_of_nothing(run: Run) -> None:
     assert deaths.cause(run) == ""
-    assert deaths.reason_of(run, None) == runs.execution_of(run) == ""
+    assert deaths.reason_of(run, None) == execution_of(run) == ""

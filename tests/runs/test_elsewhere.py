@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from heyhi.runs import claim, deaths, elsewhere, places
-from heyhi.runs import folder as runs
 from heyhi.runs.elsewhere import Place
-from heyhi.runs.folder import Run, Status
+from heyhi.runs.folder import Run, read_job
+from heyhi.runs.processes import this_host
+from heyhi.runs.status import Status, is_done, read_state
 from tests.conftest import end_as
 from tests.runs.test_claim import fill
 
@@ -57,7 +58,7 @@ def test_the_setting_comes_first_then_home_then_this_machine(
     monkeypatch.setattr(elsewhere, "_home_of_user", lambda: "")
     place = keep()
     assert place.folder.parent == local / places.name_of_user() / "kept"
-    assert place.text == f"{runs.this_host()}:{place.folder}"
+    assert place.text == f"{this_host()}:{place.folder}"
     for folder in (place.folder, place.folder.parent, place.folder.parent.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -130,7 +131,7 @@ def ended(run: Run) -> Iterator[Run]:
 
 
 def test_a_note_counts_for_its_own_job_alone(ended: Run) -> None:
-    job = runs.read_job(ended)
+    job = read_job(ended)
     assert job is not None
     place = Place(Path("/home/me/kept/it"), "", job.text)
     elsewhere.note_place(ended.lock, place)
@@ -145,19 +146,19 @@ def test_a_note_counts_for_its_own_job_alone(ended: Run) -> None:
 
 def test_a_run_with_a_note_is_done_until_it_is_started_anew(run: Run) -> None:
     end_as(run, Status.DEAD)
-    job = runs.read_job(run)
+    job = read_job(run)
     assert job is not None
     assert claim.take(run.lock, JOB)
     elsewhere.note_place(run.lock, Place(Path("/kept/it"), "node07", job.text))
     claim.drop(run.lock)
-    state = runs.read_state(run)
+    state = read_state(run)
     assert (state.status, state.text) == (Status.DONE, "DONE (result at node07:/kept/it)")
     assert not state.has_result
-    run.jobid.write_text(f"local:{runs.this_host()}:2")
-    assert runs.read_state(run).status is Status.DEAD
+    run.jobid.write_text(f"local:{this_host()}:2")
+    assert read_state(run).status is Status.DEAD
     run.jobid.write_text(job.text)
     run.result.write_text("1")
-    assert runs.read_state(run).has_result
+    assert read_state(run).has_result
 
 
 @pytest.mark.parametrize("removed", [["heyhi.jobid"], ["heyhi.jobid", "heyhi.json"]])
@@ -167,13 +168,13 @@ def test_a_note_counts_where_no_job_is_recorded_any_more(run: Run, removed: list
     assert claim.take(run.lock, "local:here:2")
     elsewhere.note_place(run.lock, place)
     claim.drop(run.lock)
-    assert runs.read_state(run).status is Status.DEAD
+    assert read_state(run).status is Status.DEAD
     for name in removed:
         (run.folder / name).unlink()
-    assert runs.read_state(run).result_place == place
+    assert read_state(run).result_place == place
     assert claim.take(run.lock, "local:here:3")
     claim.drop(run.lock)
-    assert runs.is_done(run)
+    assert is_done(run)
 
 
 @pytest.mark.parametrize(

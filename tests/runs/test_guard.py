@@ -9,9 +9,9 @@ import pytest
 from heyhi.files import NotAFileError
 from heyhi.launch import job
 from heyhi.runs import claim, guard
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Run, Status
-from heyhi.runs.processes import this_process
+from heyhi.runs.folder import Run
+from heyhi.runs.processes import this_host, this_process
+from heyhi.runs.status import Status, read_state
 from tests.conftest import Garden
 
 
@@ -117,7 +117,7 @@ def test_a_lock_that_lies_starts_nothing_twice(run: Run, monkeypatch: pytest.Mon
     with job.claimed(run) as got:
         assert not got
     assert claim.holder(run.lock) is None, "the lock is given back"
-    state = runs.read_state(run)
+    state = read_state(run)
     assert (state.status, state.job and state.job.text) == (Status.UNKNOWN, "local:elsewhere:1")
     assert "it was started on elsewhere" in state.detail
 
@@ -126,16 +126,16 @@ def test_a_lock_that_lies_on_this_host_shows_who_lives(run: Run) -> None:
     child = subprocess.Popen(["sleep", "60"])
     from tests.runs.test_processes import process_of
 
-    text = f"local:{runs.this_host()}:{child.pid}"
+    text = f"local:{this_host()}:{child.pid}"
     run.jobid.write_text(text)
     run.owner.write_text(json.dumps({"token": "theirs", "job": text, **process_of(child.pid)._asdict()}))
-    state = runs.read_state(run)
+    state = read_state(run)
     assert (state.status, state.job and state.job.text) == (Status.RUNNING, text)
     with job.claimed(run, ended=[text]) as got:
         assert not got
     child.kill()
     child.wait()
-    assert runs.read_state(run).status is Status.DEAD
+    assert read_state(run).status is Status.DEAD
     with job.claimed(run) as got:
         assert got
         assert json.loads(run.owner.read_text())["pid"] == os.getpid()
@@ -149,12 +149,12 @@ def test_where_locks_cannot_be_asked_a_result_is_done(run: Run, monkeypatch: pyt
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr("fcntl.fcntl", no_locks)
-    assert runs.read_state(run).status is Status.UNKNOWN
-    assert "has no locks" in runs.read_state(run).detail
-    assert "delete" not in runs.read_state(run).detail
-    run.jobid.write_text(f"local:{runs.this_host()}:1")
+    assert read_state(run).status is Status.UNKNOWN
+    assert "has no locks" in read_state(run).detail
+    assert "delete" not in read_state(run).detail
+    run.jobid.write_text(f"local:{this_host()}:1")
     run.result.write_text("1")
-    assert runs.read_state(run).status is Status.DONE
+    assert read_state(run).status is Status.DONE
 
 
 def test_a_run_of_another_host_is_settled_by_the_users_word(garden: Garden) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from heyhi.runs import claim, ownership
-from heyhi.runs.folder import QueuedJob, Run, Status, is_own_name, read_state
+from heyhi.runs.folder import Run, is_own_name
+from heyhi.runs.status import QueuedJob, Status, read_state
 from tests.conftest import Garden, end_as, wait_until
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")

@@ -15,7 +15,7 @@ import pytest
 from heyhi.errors import LaunchError, UsageError
 from heyhi.launch import gpus
 from heyhi.runs import claim, fingerprints, places
-from heyhi.runs.folder import this_host
+from heyhi.runs.processes import this_host
 from tests.batches import snakemake, write_batch
 from tests.conftest import Garden
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from heyhi.runs.elsewhere import Place
-from heyhi.runs.folder import RunState, Status
 from heyhi.runs.invocation import Mode
 from heyhi.runs.plan import Action, make_plan
+from heyhi.runs.status import RunState, Status
 
 # The table of docs/runs.md: what each mode (rows) does to a run (columns).
 DECISIONS = """

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from heyhi.runs import claim, deaths
-from heyhi.runs import folder as runs
 from heyhi.runs.folder import Run
+from heyhi.runs.processes import this_host
 from heyhi.workflow.local_jobs import JobEnd, Jobs, _has_ended, _Job, _started, pause_after
 from tests.conftest import wait_until
 
@@ -63,14 +63,14 @@ def test_a_job_that_leaves_no_result_says_why_in_a_line(ends: Ends, run: Run, co
 
 def test_the_last_error_of_the_run_tells_more_than_what_was_printed(ends: Ends, run: Run) -> None:
     run.error.write_text("Traceback\nValueError: too dry\n")
-    run.jobid.write_text(f"local:{runs.this_host()}:1")
+    run.jobid.write_text(f"local:{this_host()}:1")
     ends.jobs.start("it", run, python("print('hello')"))
     assert ends.of("it").message == f"p/it: DEAD: ValueError: too dry ({run.folder})"
 
 
 def begin(run: Run, then: str) -> str:
     """The command of a job that has begun the run, and does that then."""
-    host = runs.this_host()
+    host = this_host()
     return python(
         f"import os, time, sys; open({str(run.jobid)!r}, 'w').write(f'local:{host}:{{os.getpid()}}'); {then}"
     )
@@ -100,7 +100,7 @@ def test_what_a_job_died_of_is_kept_by_who_has_seen_it(
 
 
 def test_of_a_run_that_another_process_has_started_meanwhile_nothing_is_kept(ends: Ends, run: Run) -> None:
-    run.jobid.write_text(f"local:{runs.this_host()}:1")
+    run.jobid.write_text(f"local:{this_host()}:1")
     ends.jobs.start("it", run, python("import os; os.kill(os.getpid(), 9)"))
     assert ends.of("it").message == f"p/it: DEAD: ended by SIGKILL (out of memory?) ({run.folder})"
     assert not list(run.folder.glob("ended.*"))

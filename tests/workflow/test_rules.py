@@ -14,7 +14,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from heyhi.runs.folder import Status
+from heyhi.runs.status import Status
 from heyhi.workflow.rules import RULES
 from tests.batches import (
     CARROT,

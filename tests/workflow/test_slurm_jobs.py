@@ -23,8 +23,9 @@ from typing import NamedTuple
 import pytest
 
 from heyhi.launch import slurm
-from heyhi.runs import folder as runs
-from heyhi.runs.folder import Status
+from heyhi.runs.ids import SUBMITTING
+from heyhi.runs.processes import this_host
+from heyhi.runs.status import Status, read_state
 from tests.batches import (
     command,
     folder,
@@ -128,9 +129,7 @@ class Field:
     def states(self) -> Counter[str]:
         """How many runs there are of each status."""
         queue = slurm.ask_queue()
-        return Counter(
-            runs.read_state(run_of(self.garden, path), queue).status.value for path in self.folders()
-        )
+        return Counter(read_state(run_of(self.garden, path), queue).status.value for path in self.folders())
 
     def jobs(self) -> list[str]:
         """What is recorded of each run."""
@@ -145,7 +144,7 @@ class Field:
 
     def is_submitted(self, number: int) -> bool:
         jobs = self.jobs()
-        return len(jobs) >= number and not any(job.startswith(runs.SUBMITTING) for job in jobs)
+        return len(jobs) >= number and not any(job.startswith(SUBMITTING) for job in jobs)
 
     def executions(self) -> list[tuple[str, int, str]]:
         """(start or end, when, folder) of each execution; no two of one run ever met."""
@@ -591,7 +590,7 @@ def test_a_run_whose_folder_cannot_be_made_ready_harms_no_other_of_its_array(fie
     (dead / "inner").mkdir(parents=True)
     (dead / "heyhi.json").write_text("{}")
     for path in (dead / "heyhi.jobid", dead / "inner" / "heyhi.jobid"):
-        path.write_text(f"local:{runs.this_host()}:99999999")
+        path.write_text(f"local:{this_host()}:99999999")
     done = field("mode=start_restart")
     assert done.status == 1
     assert f"not submitted: {dead}: {dead}/inner is another run, in it; nothing was wiped" in done.err

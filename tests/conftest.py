@@ -111,7 +111,7 @@ def compose_text(tmp_path: Path, demo: Any) -> ComposeText:
 
 
 def sketch_of(message: Any) -> dict[str, Any]:
-    """A message as heyhi.cli.sketch says it: scalars are texts of overrides."""
+    """A message as heyhi.cli.complete_config says it: scalars are texts of overrides."""
     found: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
         kind = fields_of(message.DESCRIPTOR)[descriptor.name].kind

@@ -15,7 +15,7 @@ MOMENTS = {
     "run.py, at first": (["run.py", *CARROT], "heyhi.interrupts"),
     "run.py, protobuf": (["run.py", *CARROT], "google.protobuf.message"),
     "heyhi, at first": (["-m", "heyhi.commands", "status"], "heyhi.interrupts"),
-    "heyhi, its modules": (["-m", "heyhi.commands", "status"], "heyhi.cli.words"),
+    "heyhi, its modules": (["-m", "heyhi.commands", "status"], "heyhi.cli.shells"),
     "a driver, at first": (["-m", "heyhi.workflow.snakemake_main", "DRIVER"], "heyhi.interrupts"),
     "a driver, Snakemake": (["-m", "heyhi.workflow.snakemake_main", "DRIVER"], "snakemake.common"),
     "a driver, our plugin": (["-m", "heyhi.workflow.snakemake_main", "DRIVER"], "heyhi.workflow.local_jobs"),

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from heyhi.cli.sketch import read_sketch
+from heyhi.cli.complete_config import read_sketch
 from heyhi.config import prototxt
 from heyhi.config.composer import Composition
 from heyhi.config.fields import fields_of, inner_type, map_key, map_value

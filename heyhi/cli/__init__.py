@@ -1,10 +1,10 @@
 """Command lines: that of run.py, and those of the `heyhi` command. Only this room prints answers.
 
     python run.py ...  ─run_py────▶ exit status
-    heyhi COMMAND ...  ─commands──▶ looking, watching, init ─▶ exit status
+    heyhi COMMAND ...  ─commands──▶ looking, init ─▶ exit status
     a key press        ─completion▶ what the last word may become
 
-sketch, suggestions: a second, fast reader of configs for key presses; words, shells: what shells are like.
+complete_config: a second, fast reader of configs for key presses; shells: what shells are like.
 """
 
 from typing import TYPE_CHECKING

@@ -389,11 +389,11 @@ def _completion_parser() -> Parser:
 # ---- Looking at runs ----------------------------------------------------------------------------
 
 
-def _later(module: str, name: str, note: str) -> Command:
-    """A command of a module that is imported once it is called, or its words are to be completed."""
+def _later(name: str, note: str) -> Command:
+    """A command of `looking`, which is imported once it is called, or its words are to be completed."""
 
     def command() -> Command:
-        found: Command = importlib.import_module(f"heyhi.cli.{module}").COMMANDS[name]
+        found: Command = importlib.import_module("heyhi.cli.looking").COMMANDS[name]
         return found
 
     def do(words: Sequence[str]) -> int:
@@ -480,11 +480,11 @@ _COMMANDS = {
     "stop": Command(stop),
     "kill": Command(kill, _kill_parser),
     "completion": Command(completion, _completion_parser),
-    "summary": _later("looking", "summary", "Show what came of runs, a row a run."),
-    "report": _later("looking", "report", "Make the page of a batch, or of other runs."),
-    "migrate": _later("looking", "migrate", "List the runs that the schema of now would make others."),
-    "status": _later("watching", "status", "Show what runs do now."),
-    "logs": _later("watching", "logs", "Show what a run has printed."),
-    "diff": _later("watching", "diff", "Show how two runs differ."),
-    "replay": _later("watching", "replay", "Print the command that makes a run again."),
+    "summary": _later("summary", "Show what came of runs, a row a run."),
+    "report": _later("report", "Make the page of a batch, or of other runs."),
+    "migrate": _later("migrate", "List the runs that the schema of now would make others."),
+    "status": _later("status", "Show what runs do now."),
+    "logs": _later("logs", "Show what a run has printed."),
+    "diff": _later("diff", "Show how two runs differ."),
+    "replay": _later("replay", "Print the command that makes a run again."),
 }

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi import files
-from heyhi.cli.words import Candidate, for_bash, paths, split, steps
+from heyhi.cli.shells import Candidate, for_bash, paths, split, steps
 from heyhi.config import SUFFIX
 from heyhi.errors import HeyhiError, ProjectError
 from heyhi.project import Project, find_project
 from heyhi.runs import Parser, run_py_parser
 
 if TYPE_CHECKING:
-    from heyhi.cli.suggestions import Suggestions
+    from heyhi.cli.complete_config import Suggestions
     from heyhi.config import Outline
 
 __all__ = ["PLACES", "Command", "NotOurs", "answer", "complete"]
@@ -221,7 +221,7 @@ def _configs(typed: str, line: _Line) -> Iterator[Candidate]:
 
 
 def _sets_a_task(project: Project) -> Callable[[str], bool]:
-    from heyhi.cli.suggestions import sets_a_task
+    from heyhi.cli.complete_config import sets_a_task
 
     outline = _outline(project)
     return sets_a_task(outline) if outline else lambda _: True
@@ -249,7 +249,7 @@ def _keys(typed: str, line: _Line) -> Iterator[Candidate]:
 
 
 def _suggestions(line: _Line) -> "Suggestions | None":
-    from heyhi.cli.suggestions import Suggestions
+    from heyhi.cli.complete_config import Suggestions
 
     outline = _outline(line.project)
     return Suggestions(line.given["CFG"], line.project, outline, line.cwd) if outline else None

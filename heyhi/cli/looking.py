@@ -1,19 +1,47 @@
 """The `heyhi` commands that look at runs: each takes its words, prints, and returns an exit status."""
 
+import os
+import select
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from heyhi import look
 from heyhi.cli.completion import PLACES, Command
 from heyhi.errors import UsageError
 from heyhi.files import write_out
 from heyhi.log import say, show
 from heyhi.look import formats, tables
 from heyhi.project import find_project
-from heyhi.runs import Parser, all_runs, find_runs, some_project
+from heyhi.runs import (
+    STARTING,
+    Parser,
+    Run,
+    RunState,
+    Status,
+    all_runs,
+    deaths,
+    find_run,
+    find_runs,
+    some_project,
+)
+from heyhi.texts import shown
+
+if TYPE_CHECKING:
+    from heyhi.look import Follower, Look, Overview
+
+# What is heavy comes by `look`, when it is used: a summary needs neither drivers nor Slurm.
 
 __all__ = ["COMMANDS"]
+
+_PAUSE = 2.0  # seconds between two pictures
+_SHARE = 10  # of the time, looking takes a tenth at most
+
+
+# ---- summary ------------------------------------------------------------------------------------
 
 
 def summary(words: Sequence[str]) -> int:
@@ -25,7 +53,7 @@ def summary(words: Sequence[str]) -> int:
         table = tables.sort(tables.group(records, asked.over, _note), asked.sort)
     else:
         table = tables.columns(records, every=asked.all, by=asked.sort)
-    written = [_write(form, path, table) for form in _FORMS for path in [getattr(asked, form)] if path]
+    written = [_write_table(form, path, table) for form in _FORMS for path in [getattr(asked, form)] if path]
     if not written:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         show("\n".join(formats.text_lines(table, width)))
@@ -44,18 +72,6 @@ _FORMS: dict[str, Callable[[tables.Columns], str | bytes]] = {
 }
 
 
-def _summary_parser() -> Parser:
-    parser = Parser(prog="heyhi summary")
-    parser.add_argument("places", nargs="*", metavar=PLACES)
-    parser.add_argument("--all", action="store_true", help="every field of the configs")
-    parser.add_argument("--where", metavar="CONDITION")
-    parser.add_argument("--sort", action="append", default=[], metavar="[-]COLUMN")
-    parser.add_argument("--over", action="append", default=[], metavar="FIELD")
-    for form in _FORMS:
-        parser.add_argument(f"--{form}", metavar="FILE")
-    return parser
-
-
 def _joined(words: Sequence[str]) -> list[str]:
     """`--sort -lr` as one word: what begins with a dash would be taken for a flag."""
     joined: list[str] = []
@@ -67,7 +83,7 @@ def _joined(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def _write(form: str, path: str, table: tables.Columns) -> str:
+def _write_table(form: str, path: str, table: tables.Columns) -> str:
     """Write the table to a file (`-`: to stdout), and say so."""
     content = _FORMS[form](table)
     data = content.encode() if isinstance(content, str) else content
@@ -82,6 +98,9 @@ def _write(form: str, path: str, table: tables.Columns) -> str:
         raise UsageError(f"--{form} {path}: cannot be written: {problem.strerror}") from None
     say(f"{path}: {len(next(iter(table.values()), [])):,} rows")
     return path
+
+
+# ---- report, migrate ----------------------------------------------------------------------------
 
 
 def report(words: Sequence[str]) -> int:
@@ -104,13 +123,6 @@ def report(words: Sequence[str]) -> int:
     return 0
 
 
-def _report_parser() -> Parser:
-    parser = Parser(prog="heyhi report")
-    parser.add_argument("places", nargs="*", metavar=PLACES)
-    parser.add_argument("-o", "--output", metavar="FILE", help="where the page goes")
-    return parser
-
-
 def migrate(words: Sequence[str]) -> int:
     """List the runs whose id or config is another one by the schema and the configs of now; 1 if any."""
     from heyhi.runs import migration
@@ -128,10 +140,255 @@ def migrate(words: Sequence[str]) -> int:
     return 1 if checked.changes else 0
 
 
+# ---- status -------------------------------------------------------------------------------------
+
+
+def status(words: Sequence[str]) -> int:
+    """Show what runs are now, once or until nothing lives."""
+    asked = _status_parser().parse_args(list(words))
+    looking = look.Look(asked.places, some_project(asked.places), lambda text: say(f"note: {text}"))
+    show = _show_on_terminal if _has_terminal() else _show_in_pipe
+    try:
+        show(looking, watch=asked.watch)
+    except KeyboardInterrupt:
+        if not asked.watch:
+            raise
+    return 0  # to look no longer is no failure
+
+
+def _has_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown", "", None)
+
+
+def _show_in_pipe(looking: "Look", *, watch: bool) -> None:
+    known: object = None
+    while True:
+        began = time.monotonic()
+        overview = looking()
+        if overview.key != known:
+            if known is not None:
+                print()
+            show("\n".join(look.overview_lines(overview, time.time())))
+            sys.stdout.flush()
+        known = overview.key
+        if not (watch and overview.lives):
+            return
+        _wait(_pause(overview, time.monotonic() - began))
+
+
+def _wait(seconds: float) -> None:
+    """Wait; as long as anybody reads what is printed. Raises BrokenPipeError if nobody does."""
+    try:
+        reader = select.poll()
+        reader.register(sys.stdout.fileno(), 0)  # that it is gone is told unasked
+    except (OSError, ValueError):  # in a notebook there is no file
+        time.sleep(seconds)
+        return
+    if reader.poll(1000 * seconds):
+        raise BrokenPipeError
+
+
+def _show_on_terminal(looking: "Look", *, watch: bool) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False, markup=False)
+    if not watch:
+        console.print(look.overview_panel(looking(), time.time(), console.width))
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            began = time.monotonic()
+            overview = looking()
+            end = time.monotonic() + _pause(overview, time.monotonic() - began)
+            while True:
+                live.update(
+                    look.overview_panel(overview, time.time(), console.width, console.height - 1),
+                    refresh=True,
+                )
+                if not overview.lives:
+                    return
+                if (left := end - time.monotonic()) <= 0:
+                    break
+                time.sleep(min(_PAUSE, left))
+
+
+def _pause(overview: "Overview", took: float) -> float:
+    """Seconds until the next look."""
+    from heyhi.launch import slurm
+
+    return max(slurm.PAUSE if overview.asks_slurm else _PAUSE, _SHARE * took)
+
+
+# ---- logs ---------------------------------------------------------------------------------------
+
+_AT_FIRST = 10  # lines, if what comes is followed
+
+
+def logs(words: Sequence[str]) -> int:
+    """Show what a run has printed, or prints until its end; 1 if it is DEAD."""
+    asked = _logs_parser().parse_args(list(words))
+    run = find_run(asked.run, some_project([asked.run]))
+    try:
+        state = _follow(run, asked.lines) if asked.follow else _show_log(run, asked.lines)
+    except KeyboardInterrupt:
+        return 130
+    _say_how_it_is(run, state, ended=asked.follow)
+    return 1 if state.status is Status.DEAD else 0
+
+
+def _show_log(run: Run, count: int | None) -> RunState:
+    from heyhi.launch import slurm
+
+    try:
+        for line in look.tail(run.log, count):
+            _write(line)
+        sys.stdout.flush()
+    except FileNotFoundError:
+        state = slurm.read_state(run)
+        say(f"{run.log}: there is none yet; {state.text}")
+        return state
+    return slurm.read_state(run)
+
+
+def _follow(run: Run, count: int | None) -> RunState:
+    follower = look.Follower(run.log, _AT_FIRST if count is None else count)
+    watched = look.Watched(run, _wait)
+    screen, known = _LastLine(), ""
+    while not watched.has_ended():
+        screen.print(follower.read(), follower)
+        is_new = watched.state.text != known and watched.state.detail != STARTING
+        if is_new and not run.log.exists():
+            known = watched.state.text
+            say(f"{run.id}: {known}")
+        watched.wait()
+    screen.print(follower.close(), follower)
+    return watched.state
+
+
+class _LastLine:
+    """On a terminal, a line that has not ended is shown as it is now; the next one takes its place."""
+
+    def __init__(self) -> None:
+        self._moves = sys.stdout.isatty()
+        self._shown = ""
+
+    def print(self, lines: Iterable[str], follower: "Follower") -> None:
+        """Print lines, and what there is of the next one."""
+        for line in lines:
+            self._take_back()
+            _write(line)
+        if self._moves and follower.rest != self._shown:
+            self._take_back()
+            self._shown = shown(follower.rest)[: shutil.get_terminal_size().columns - 1]
+            print(end=self._shown)
+        sys.stdout.flush()
+
+    def _take_back(self) -> None:
+        if self._shown:
+            print(end="\r\x1b[K")
+        self._shown = ""
+
+
+def _write(line: str) -> None:
+    show(line)
+
+
+def _say_how_it_is(run: Run, state: RunState, *, ended: bool) -> None:
+    if state.status is Status.DEAD:
+        more = f"\n  all of it: {run.error}" if run.error.exists() else ""
+        say(f"{run.id}: DEAD: {deaths.why(run, state)}{more}")
+    elif ended or state.result_place:
+        say(f"{run.id}: {state.text if state.result_place else state.status.value}")
+
+
+# ---- diff, replay -------------------------------------------------------------------------------
+
+
+def diff(words: Sequence[str]) -> int:
+    """Show what differs between two runs."""
+    asked = _diff_parser().parse_args(list(words))
+    project = some_project(asked.runs)
+    old, new = look.read_records([find_run(word, project) for word in asked.runs], project)
+    sections = look.comparison.compare(old, new, with_code=asked.code)
+    show("\n".join(look.comparison.lines(sections, every=asked.code)))
+    return 0
+
+
+def replay(words: Sequence[str]) -> int:
+    """Print the command that makes a run again; 1 if something is known not to be as it was."""
+    asked = _replay_parser().parse_args(list(words))
+    if asked.out == "":
+        raise UsageError("--out needs a folder, not an empty text")
+    run = find_run(asked.run, some_project([asked.run]))
+    out = Path(os.path.abspath(asked.out)) if asked.out else None
+    found = look.replay_of(run, out, check=asked.check)
+    for text in found.notes:
+        say(f"note: {text}")
+    for text in found.problems:
+        say(f"not as it was: {text}")
+    print(found.command)
+    return 1 if found.problems else 0
+
+
+# ---- The parsers of their words -----------------------------------------------------------------
+
+
+def _summary_parser() -> Parser:
+    parser = Parser(prog="heyhi summary")
+    parser.add_argument("places", nargs="*", metavar=PLACES)
+    parser.add_argument("--all", action="store_true", help="every field of the configs")
+    parser.add_argument("--where", metavar="CONDITION")
+    parser.add_argument("--sort", action="append", default=[], metavar="[-]COLUMN")
+    parser.add_argument("--over", action="append", default=[], metavar="FIELD")
+    for form in _FORMS:
+        parser.add_argument(f"--{form}", metavar="FILE")
+    return parser
+
+
+def _report_parser() -> Parser:
+    parser = Parser(prog="heyhi report")
+    parser.add_argument("places", nargs="*", metavar=PLACES)
+    parser.add_argument("-o", "--output", metavar="FILE", help="where the page goes")
+    return parser
+
+
 def _migrate_parser() -> Parser:
     parser = Parser(prog="heyhi migrate")
     parser.add_argument("--check", action="store_true", help="only list them")
     parser.add_argument("folder", nargs="?", metavar="FOLDER")
+    return parser
+
+
+def _status_parser() -> Parser:
+    parser = Parser(prog="heyhi status")
+    parser.add_argument("places", nargs="*", metavar=PLACES)
+    parser.add_argument("--watch", action="store_true", help="again and again, until nothing lives")
+    return parser
+
+
+def _logs_parser() -> Parser:
+    parser = Parser(prog="heyhi logs")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("-f", "--follow", action="store_true", help="until it has ended")
+    parser.add_argument("-n", "--lines", type=int, metavar="LINES", help="of its end")
+    return parser
+
+
+def _diff_parser() -> Parser:
+    parser = Parser(prog="heyhi diff")
+    parser.add_argument("runs", nargs=2, metavar="RUN")
+    parser.add_argument("--code", action="store_true", help="the lines of the code that differ")
+    return parser
+
+
+def _replay_parser() -> Parser:
+    parser = Parser(prog="heyhi replay")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--out", metavar="DIR", help="make it there, beside the one that is there")
+    parser.add_argument(
+        "--check", action="store_true", help="run the copy's run.py, to see what it would make"
+    )
     return parser
 
 
@@ -140,4 +397,8 @@ COMMANDS = {
     "summary": Command(summary, _summary_parser),
     "report": Command(report, _report_parser),
     "migrate": Command(migrate, _migrate_parser),
+    "status": Command(status, _status_parser),
+    "logs": Command(logs, _logs_parser),
+    "diff": Command(diff, _diff_parser),
+    "replay": Command(replay, _replay_parser),
 }

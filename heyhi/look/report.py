@@ -28,8 +28,8 @@ from heyhi.look import tables
 from heyhi.look.curves import read_curves
 from heyhi.look.graph import HEIGHT, WIDTH, Box, Graph, make_graph
 from heyhi.look.labels import choices, config_of, end_of, is_launcher, names_of, owner_of
+from heyhi.look.logs import log_end
 from heyhi.look.records import Record, batch_records
-from heyhi.look.tails import end
 from heyhi.project import Project
 from heyhi.runs import RunState, Status
 from heyhi.texts import as_utf8
@@ -373,7 +373,7 @@ def _tails(records: Sequence[Record]) -> dict[str, dict[str, str]]:
     room = _ALL_TAILS
     for record in sorted(_latest_first(records), key=lambda record: record.status not in _URGENT):
         files = {"log": record.run.log, "error": record.run.error}
-        ends = {name: end(path, _TAIL_LINES, _TAIL_CHARACTERS) for name, path in files.items()}
+        ends = {name: log_end(path, _TAIL_LINES, _TAIL_CHARACTERS) for name, path in files.items()}
         room -= sum(map(len, ends.values()))
         if room < 0:
             break

@@ -8,7 +8,7 @@ import pytest
 
 from heyhi.cli.commands import _COMMANDS
 from heyhi.cli.completion import NotOurs, answer, complete
-from heyhi.cli.words import split
+from heyhi.cli.shells import split
 from heyhi.config.outline import OUTLINE
 from tests.conftest import DATA, FULL, ComposeText, Garden
 
@@ -349,11 +349,11 @@ def test_a_key_press_loads_little(garden: Garden) -> None:
     }
     ours = {"heyhi.config.composer", "heyhi.config.schema", "heyhi.cli.run_py"}
     ours |= {"heyhi.runs.folder", "heyhi.runs.ids", "heyhi.runs.status"}
-    assert "heyhi.cli.suggestions" in loaded
+    assert "heyhi.cli.complete_config" in loaded
     assert not loaded & (heavy | ours)
     status, words, err = press(garden, "python run.py --wa", code)
     assert (status, words) == (0, ["--wait"])
-    assert "heyhi.cli.suggestions" not in err.split()
+    assert "heyhi.cli.complete_config" not in err.split()
 
 
 def test_a_fifo_among_the_files_that_are_read_holds_up_no_key_press(garden: Garden) -> None:

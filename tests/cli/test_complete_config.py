@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heyhi.cli.sketch import Sketcher, read_sketch, text_of
+from heyhi.cli.complete_config import Sketcher, read_sketch, text_of
 from heyhi.config.includes import Loader
 from heyhi.config.outline import Outline, read_outline
 from heyhi.config.prototxt import parse

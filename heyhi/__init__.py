@@ -5,7 +5,6 @@ when it is first used: `import heyhi` costs nothing.
 """
 
 import heyhi.interrupts  # noqa: F401, I001  (first: what follows may be interrupted)
-import importlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -94,12 +93,16 @@ def hand_on(package: str, whole: str = "", **names: str) -> Callable[[str], Any]
     home_of = {name: module for module, given in names.items() for name in given.split()}
     modules = frozenset(whole.split())
 
+    def load(module: str) -> Any:
+        __import__(f"{package}.{module}")  # not importlib's: `python -X importtime` does not see that one
+        return sys.modules[f"{package}.{module}"]
+
     def get(name: str) -> Any:
         if name in modules:
-            return importlib.import_module(f"{package}.{name}")
+            return load(name)
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = importlib.import_module(f"{package}.{home_of[name]}")
+        home = load(home_of[name])
         value = getattr(home, name)
         if name in vars(home):  # else it is made anew each time, as CONF_ROOT is
             vars(sys.modules[package])[name] = value

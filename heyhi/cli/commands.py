@@ -1,43 +1,50 @@
-"""The `heyhi` command: what is done with a project besides running it.
+"""The `heyhi` command: everything that you do with a project besides `python run.py`.
 
+A project:
 heyhi init DIR            make a new project: schema, config, task, batch, profiles, tests
-heyhi protos              schemas -> conf/*_pb2.py and *_cfgs.py
-heyhi pp CFG [overrides]  show a composed config
-heyhi validate            compose every config under conf/, and say all that is wrong
+heyhi validate            compose every config under conf/ and list all errors
+heyhi pp CFG [overrides]  show a composed config: heyhi pp conf/fit/sine.prototxt lr=0.1
+heyhi protos              generate the Python modules of the schemas (run.py does it when they are stale)
 
+A batch:
 heyhi plan BATCH [--mode MODE] [--all] [--json]
-                          what is pending of a batch, and why; nothing is started
+                          list the pending runs and why; start none
 heyhi start BATCH [--mode MODE] [--profile NAME] [--force] [--detach]
-                          carry it out; detached, without a living terminal
-heyhi stop                end the drivers of this experiment root, and the jobs that they started
+                          start the missing runs and wait for them; --detach returns at once
+                          heyhi start sweep.sh --profile slurm --detach
+heyhi stop                stop the drivers of this experiment root and the jobs that they started
 heyhi kill RUN ... [--force]
-                          end the jobs of runs, here or in Slurm; what they have written stays. Of one that
-                          is UNKNOWN, show what is known; yes, or --force, says that it has ended
+                          end the jobs of runs, here or in Slurm, and keep their files. For an UNKNOWN run,
+                          show what is known; answer yes, or give --force, to record that it has ended
 
+Runs:
+heyhi status [BATCH | FOLDER | RUN ...] [--watch]
+                          count the runs, name their drivers, and list every run that is not DONE
+heyhi logs RUN [-f] [-n LINES]
+                          print a run's output; -f follows it to its end (exit status 1 if not DONE)
 heyhi summary [BATCH | FOLDER | RUN ...] [--all] [--where "lr < 0.1 and status == 'DONE'"] [--sort [-]COLUMN]
               [--over FIELD] [--csv FILE] [--json FILE] [--html FILE] [--parquet FILE]
-                          what came of runs, a row a run; over a field: mean, standard error, count
-heyhi status [BATCH | FOLDER | RUN ...] [--watch]
-                          how many of each status, who works on them, and each that is not DONE
-heyhi logs RUN [-f] [-n LINES]
-                          what it has printed, or prints until its end; 1 if it is DEAD
-heyhi diff RUN RUN [--code]
-                          what differs: config, code, environment, results
-heyhi replay RUN [--out DIR] [--check]
-                          the command that makes it again: the same code, id and config; nothing is run, but
-                          to --check whether it is the same
+                          show a table with a row per run; --over shows mean, standard error and count
+                          heyhi summary sweep.sh --over seed --csv sweep.csv
 heyhi report [BATCH | FOLDER | RUN ...] [-o FILE]
-                          the same as one HTML page, with curves, charts, logs and errors
+                          write one HTML page with a table, curves, charts, logs and errors
+heyhi diff RUN RUN [--code]
+                          compare config, code, environment and results of two runs
+heyhi replay RUN [--out DIR] [--check]
+                          print the command that makes a run again with the same code, id and config;
+                          --check verifies that it does. To make it: heyhi replay RUN | bash
 heyhi migrate --check [FOLDER]
-                          the runs that the schema and the configs of now would make others; 1 if any
-heyhi completion --install
-                          tab completion: one line in the start-up file of your shell (bash, zsh, fish)
-heyhi completion SHELL    print the script that the line reads
-heyhi completion --trust DIR | --distrust DIR
-                          let a key press start DIR/.venv/bin/python, or no more
+                          list runs that would differ with the present schema and configs (exit status 1)
 
-A BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. A RUN is an id, a
-folder, a part of an id that no other run has, or the id of a job.
+Tab completion:
+heyhi completion --install
+                          add one line to the start-up file of your shell (bash, zsh, fish)
+heyhi completion SHELL    print the script that this line loads
+heyhi completion --trust DIR | --distrust DIR
+                          allow a key press to start DIR/.venv/bin/python, or revoke that
+
+BATCH is a bash script with `python run.py ...` lines, or - for such lines on stdin. RUN is an id, a folder, a
+part of an id that no other run has, or a job id. Exit status: 0 success, 1 a run failed, 2 wrong usage.
 """
 
 import gc
@@ -120,7 +127,7 @@ def init(words: Sequence[str]) -> int:
 
 
 def protos(words: Sequence[str]) -> int:
-    """Make the generated modules, also over edited ones."""
+    """Generate the Python modules of the schemas."""
     from heyhi.config import generate
 
     _no_more(words, "protos")
@@ -145,7 +152,7 @@ def pp(words: Sequence[str]) -> int:
 
 
 def validate(words: Sequence[str]) -> int:
-    """Compose every config under conf/; status 2 if any is wrong."""
+    """Compose every config under conf/; exit status 2 if any has an error."""
     from heyhi.config import Composer, read_schemas
 
     _no_more(words, "validate")
@@ -161,7 +168,7 @@ def validate(words: Sequence[str]) -> int:
 
 
 def plan(words: Sequence[str]) -> int:
-    """List what is pending of a batch."""
+    """List the pending runs of a batch."""
     from heyhi.batch import listing, make_agenda, read_batch, read_states, store
 
     asked = _batch_parser("plan").parse_args(list(words))
@@ -213,7 +220,7 @@ def stop(words: Sequence[str]) -> int:
 
 
 def kill(words: Sequence[str]) -> int:
-    """End the jobs of runs; status 1 if one cannot be ended, or may live where it cannot be seen."""
+    """End the jobs of runs; exit status 1 if one may still be alive."""
     from heyhi.launch import here, slurm
     from heyhi.runs import Status, deaths, find_run
 
@@ -268,7 +275,7 @@ def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
 def _kill_parser() -> Parser:
     parser = Parser(prog="heyhi kill")
     parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--force", action="store_true", help="say that what is UNKNOWN has ended")
+    parser.add_argument("--force", action="store_true", help="record that an UNKNOWN run has ended")
     return parser
 
 
@@ -381,8 +388,8 @@ def _completion_parser() -> Parser:
     parser = Parser(prog="heyhi completion")
     parser.add_argument("shell", metavar="SHELL", nargs="?", type=one_of(SHELLS))
     parser.add_argument("--install", action="store_true", help="add one line to the shell's start-up file")
-    parser.add_argument("--trust", metavar="DIR", help="a key press may start the Python of this project")
-    parser.add_argument("--distrust", metavar="DIR", help="take that back")
+    parser.add_argument("--trust", metavar="DIR", help="allow a key press to start this folder's Python")
+    parser.add_argument("--distrust", metavar="DIR", help="revoke --trust")
     return parser
 
 
@@ -416,12 +423,14 @@ def _batch_parser(command: str) -> Parser:
     parser.add_argument("batch", metavar="BATCH")
     parser.add_argument("--mode", type=one_of({mode.value: mode for mode in Mode}), default=Mode.GENTLE_START)
     if command == "plan":
-        parser.add_argument("--all", action="store_true", help="also what is done")
-        parser.add_argument("--json", action="store_true", help="a JSON object a line")
+        parser.add_argument("--all", action="store_true", help="also list runs that are done")
+        parser.add_argument("--json", action="store_true", help="print a JSON object per run")
     else:
         parser.add_argument("--profile", default="local")
-        parser.add_argument("--force", action="store_true", help="wipe what is done or alive without asking")
-        parser.add_argument("--detach", action="store_true", help="go on without this terminal")
+        parser.add_argument("--force", action="store_true", help="wipe done and living runs without asking")
+        parser.add_argument(
+            "--detach", action="store_true", help="return at once, and go on without this terminal"
+        )
     return parser
 
 
@@ -480,11 +489,11 @@ _COMMANDS = {
     "stop": Command(stop),
     "kill": Command(kill, _kill_parser),
     "completion": Command(completion, _completion_parser),
-    "summary": _later("summary", "Show what came of runs, a row a run."),
-    "report": _later("report", "Make the page of a batch, or of other runs."),
-    "migrate": _later("migrate", "List the runs that the schema of now would make others."),
-    "status": _later("status", "Show what runs do now."),
-    "logs": _later("logs", "Show what a run has printed."),
+    "summary": _later("summary", "Show a table with a row per run."),
+    "report": _later("report", "Write runs as one HTML page."),
+    "migrate": _later("migrate", "List runs that would differ with the present schema."),
+    "status": _later("status", "Show the present state of runs."),
+    "logs": _later("logs", "Show the output of a run."),
     "diff": _later("diff", "Show how two runs differ."),
     "replay": _later("replay", "Print the command that makes a run again."),
 }

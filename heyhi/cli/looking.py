@@ -337,7 +337,7 @@ def replay(words: Sequence[str]) -> int:
 def _summary_parser() -> Parser:
     parser = Parser(prog="heyhi summary")
     parser.add_argument("places", nargs="*", metavar=PLACES)
-    parser.add_argument("--all", action="store_true", help="every field of the configs")
+    parser.add_argument("--all", action="store_true", help="show every field of the configs")
     parser.add_argument("--where", metavar="CONDITION")
     parser.add_argument("--sort", action="append", default=[], metavar="[-]COLUMN")
     parser.add_argument("--over", action="append", default=[], metavar="FIELD")
@@ -349,13 +349,13 @@ def _summary_parser() -> Parser:
 def _report_parser() -> Parser:
     parser = Parser(prog="heyhi report")
     parser.add_argument("places", nargs="*", metavar=PLACES)
-    parser.add_argument("-o", "--output", metavar="FILE", help="where the page goes")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the page to this file")
     return parser
 
 
 def _migrate_parser() -> Parser:
     parser = Parser(prog="heyhi migrate")
-    parser.add_argument("--check", action="store_true", help="only list them")
+    parser.add_argument("--check", action="store_true", help="list the runs that would differ")
     parser.add_argument("folder", nargs="?", metavar="FOLDER")
     return parser
 
@@ -363,31 +363,31 @@ def _migrate_parser() -> Parser:
 def _status_parser() -> Parser:
     parser = Parser(prog="heyhi status")
     parser.add_argument("places", nargs="*", metavar=PLACES)
-    parser.add_argument("--watch", action="store_true", help="again and again, until nothing lives")
+    parser.add_argument("--watch", action="store_true", help="redraw until no run is alive")
     return parser
 
 
 def _logs_parser() -> Parser:
     parser = Parser(prog="heyhi logs")
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("-f", "--follow", action="store_true", help="until it has ended")
-    parser.add_argument("-n", "--lines", type=int, metavar="LINES", help="of its end")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow the output to the end of the run")
+    parser.add_argument("-n", "--lines", type=int, metavar="LINES", help="print this many lines of the end")
     return parser
 
 
 def _diff_parser() -> Parser:
     parser = Parser(prog="heyhi diff")
     parser.add_argument("runs", nargs=2, metavar="RUN")
-    parser.add_argument("--code", action="store_true", help="the lines of the code that differ")
+    parser.add_argument("--code", action="store_true", help="show the changed lines of the code")
     return parser
 
 
 def _replay_parser() -> Parser:
     parser = Parser(prog="heyhi replay")
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--out", metavar="DIR", help="make it there, beside the one that is there")
+    parser.add_argument("--out", metavar="DIR", help="make the run again in this folder")
     parser.add_argument(
-        "--check", action="store_true", help="run the copy's run.py, to see what it would make"
+        "--check", action="store_true", help="run the snapshot's run.py to verify the command"
     )
     return parser
 

@@ -143,8 +143,8 @@ def _not_an_override(word: str) -> str:
     return f"bad argument {word!r}: expected an override key=value, or a flag (see --help)"
 
 
-_GRID = "many runs: all combinations, as in --grid lr={0.1,0.01} seed={0..2} (the shell expands the braces)"
-_ZIP = "many runs: the first values of all keys, the second ones, ...: --zip lr={0.1,0.01} wd={1e-4,1e-5}"
+_GRID = "make a run of each combination: --grid lr={0.1,0.01} seed={0..2} (the shell expands the braces)"
+_ZIP = "make a run of the first values, one of the second, ...: --zip lr={0.1,0.01} wd={1e-4,1e-5}"
 
 
 class Parser(argparse.ArgumentParser):
@@ -174,8 +174,9 @@ def run_py_parser() -> Parser:
     """The flags of run.py; all else on its command line are overrides."""
     parser = Parser(
         usage="python run.py -c CFG [flags] [key=value ...]",
-        description="Compose a config, and run its task once, in a folder that is a function of it.",
-        epilog="Overrides: key=value, key=NULL (clear), member=SELECT (choose), Imount=path (include).",
+        description="Compose a config and run its task once, in a folder that follows from the parameters.",
+        epilog="Overrides: key=value, key=NULL (clear), member=SELECT (choose), Imount=path (include). "
+        "Example: python run.py -c conf/fit/sine.prototxt lr=0.1 Ilauncher=slurm --wait",
     )
     _add_flags_of_a_start(parser.add_argument)
     _add_flags_that_show(parser.add_argument)
@@ -185,53 +186,72 @@ def run_py_parser() -> Parser:
 
 def _add_flags_of_a_start(add: Callable[..., object]) -> None:
     modes = {mode.value: mode for mode in Mode}
-    add("-c", "--cfg", action=_Once, required=True, metavar="CFG", help="the base config")
+    add(
+        "-c",
+        "--cfg",
+        action=_Once,
+        required=True,
+        metavar="CFG",
+        help="the config file; the suffix .prototxt may be left out",
+    )
     add(
         "--mode",
         dest="chosen_mode",
         action=_Once,
         metavar="MODE",
         type=one_of(modes),
-        help=f"what may be done to the run: {', '.join(modes)} (default: gentle_start; restart with --adhoc)",
+        help=f"what may happen to the run: {', '.join(modes)} (default: gentle_start; restart with --adhoc)",
     )
-    add("--adhoc", action="store_true", help="a new folder under adhoc/<date>; for debugging")
-    add("--out", "--exp_id_pattern_override", dest="pattern", metavar="DIR", help="the run folder")
-    add("--force", action="store_true", help="do not ask before a result is wiped or a job killed")
-    add("--wait", action="store_true", help="stay until the run has ended, also on Slurm; its exit status")
+    add("--adhoc", action="store_true", help="use a new folder under adhoc/<date>, for debugging")
+    add("--out", "--exp_id_pattern_override", dest="pattern", metavar="DIR", help="use this run folder")
+    add("--force", action="store_true", help="do not ask before wiping a result or killing a job")
+    add(
+        "--wait",
+        action="store_true",
+        help="wait for the end of the run, also on Slurm, and return its exit status",
+    )
     add(
         "--checkpoint",
         default=_DEFAULT_SNAPSHOT,
         metavar="DIR",
-        help='where the copy of the code goes; "": no copy',
+        help='put the snapshot, the copy of the code, into this folder; "" takes no snapshot',
     )
     add(
         "--log-level",
         default="INFO",
         metavar="LEVEL",
         type=one_of({level: level for level in _LEVELS}),
-        help=f"given to the task: {', '.join(_LEVELS)} (default: INFO)",
+        help=f"the log level of the task: {', '.join(_LEVELS)} (default: INFO)",
     )
 
 
 def _add_flags_that_show(add: Callable[..., object]) -> None:
-    add("--print", dest="print_text", action="store_true", help="show the config, and do nothing")
-    add("--print-flat", action="store_true", help="the same as overrides, a line each")
-    add("--print-flat-all", action="store_true", help="the same with defaults and what is unset")
-    add("--print-out-dir", action="store_true", help="show the run folder, and do nothing")
-    add("--help-cfg", nargs="?", const="", metavar="PATTERN", help="explain the flags of this config")
-    add("--explain", metavar="KEY", help="show where the value of a field comes from")
+    add("--print", dest="print_text", action="store_true", help="show the config and exit")
+    add("--print-flat", action="store_true", help="show the config as overrides, one per line, and exit")
+    add("--print-flat-all", action="store_true", help="the same, with defaults and unset fields")
+    add("--print-out-dir", action="store_true", help="show the run folder and exit")
+    add(
+        "--help-cfg",
+        nargs="?",
+        const="",
+        metavar="PATTERN",
+        help="explain the fields of the config that match PATTERN, or all, and exit",
+    )
+    add("--explain", metavar="KEY", help="show which files and overrides set a field, and exit")
 
 
 def _add_flags_of_many(add: Callable[..., object]) -> None:
     add("--grid", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_GRID)
     add("--zip", dest="zipped", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_ZIP)
-    add("--table", metavar="FILE", help="many runs: a row each of a CSV or TSV file; its header has the keys")
+    add(
+        "--table", metavar="FILE", help="make a run of each row of a CSV or TSV file; its header has the keys"
+    )
     add(
         "--after",
         action="append",
         default=[],
         metavar="DIR",
-        help="in a batch: wait for the run of this folder",
+        help="in a batch, wait for the run of this folder",
     )
 
 

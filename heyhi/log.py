@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from heyhi.errors import HeyhiError
 from heyhi.files import lacks_room, open_to_append
-from heyhi.texts import clipped, shown
+from heyhi.texts import clipped, on_one_line, shown
 
 __all__ = [
     "Losses",
     "also_log_to_file",
+    "ask",
     "copy_output_to",
     "have_streams",
-    "is_of_stdout",
     "say",
     "say_error",
+    "say_problem",
     "says_what_is_lost",
     "send_output_to",
     "setup_logging",
@@ -69,7 +71,7 @@ def have_streams() -> None:
         sys.stdin.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
 
 
-def is_of_stdout(problem: OSError) -> bool:
+def _is_of_stdout(problem: OSError) -> bool:
     """Whether an error says that stdout takes no more, as on a full disk; then the rest of it is given up."""
     try:
         sys.stdout.flush()
@@ -100,6 +102,33 @@ def say(text: str) -> None:
         print(shown(text), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         pass
+
+
+def say_problem(problem: BaseException, program: str = "") -> int:
+    """Tell the user what has ended a command, in one line; return the exit status. Raises what is a bug.
+
+    An error of the system that names no file is told of `program`.
+    """
+    if isinstance(problem, HeyhiError):
+        say_error(problem)
+        return problem.exit_status
+    if isinstance(problem, KeyboardInterrupt):
+        say("interrupted")
+        return 130
+    if not isinstance(problem, OSError):
+        raise problem
+    name = "stdout" if _is_of_stdout(problem) else problem.filename or program
+    where = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
+    say_error(f"{on_one_line(where)}{where and ': '}{problem.strerror or problem}")
+    return 1
+
+
+def ask(question: str, end: str = " ") -> bool | None:
+    """Ask the user, on stderr; returns True for yes, None where no terminal can answer."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    print(f"{shown(question)} [y/N]", end=end, file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def also_log_to_file(fpath: str | Path, label: str | None = None, file_level: int | str = "DEBUG") -> None:

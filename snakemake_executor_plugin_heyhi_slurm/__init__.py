@@ -6,7 +6,6 @@ Snakemake finds this module by its name: `--executor heyhi-slurm`.
 
 import asyncio
 import dataclasses
-import sys
 from typing import Any
 
 from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
@@ -16,6 +15,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 from heyhi.errors import LaunchError
+from heyhi.log import ask
 from heyhi.runs import RunState
 from heyhi.texts import shown
 from heyhi.workflow import Submitter, cancel_stopped
@@ -86,12 +86,11 @@ class Executor(RunExecutor, SlurmExecutor):  # type: ignore[misc]  # Snakemake h
 
     def _are_to_be_cancelled(self, number: int) -> bool:
         """Ask on a terminal; without one they are, as Ctrl-C ends what a driver started."""
-        if self._runs.was_told_to_stop or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        if self._runs.was_told_to_stop:
             return True
-        # A line of its own, as the progress bar holds back what has no end.
-        question = f"{number} runs of this call are in Slurm. Cancel them? (else they go on) [y/N]"
-        print(question, file=sys.stderr, flush=True)
+        question = f"{number} runs of this call are in Slurm. Cancel them? (else they go on)"
         try:
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
+            # A line of its own, as the progress bar holds back what has no end.
+            return ask(question, end="\n") is not False
         except KeyboardInterrupt:
             return False

@@ -60,10 +60,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from heyhi.cli.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean, some_of
-from heyhi.log import have_streams, is_of_stdout, say, say_error, show
+from heyhi.log import ask, have_streams, say, say_error, say_problem, show
 from heyhi.project import Project, find_project
 from heyhi.runs import Mode, Parser, one_of
-from heyhi.texts import on_one_line, quoted, shown
+from heyhi.texts import quoted, shown
 
 if TYPE_CHECKING:
     from heyhi.cli.shells import Shell
@@ -94,20 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _COMMANDS[words[0]].do(words[1:])
         sys.stdout.flush()
         return status
-    except HeyhiError as problem:
-        say_error(problem)
-        return problem.exit_status
-    except KeyboardInterrupt:
-        say("interrupted")
-        return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the reader left, as `head` does)
         return 0
-    except OSError as problem:
-        name = "stdout" if is_of_stdout(problem) else problem.filename
-        where = f"{on_one_line(str(name))}: " if name else ""
-        say_error(f"{where}{problem.strerror or problem}")
-        return 1
+    except (HeyhiError, OSError, KeyboardInterrupt) as problem:
+        return say_problem(problem)
 
 
 def init(words: Sequence[str]) -> int:
@@ -260,13 +251,11 @@ def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
         if path.exists():
             seen = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(path.stat().st_mtime))
             show(f"  it last wrote to {path.name} at {seen}")
-    if not force and not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
-        print("  if it has surely ended, say so: the same with --force")
+    has_ended = force or ask("Has it surely ended?")
+    if not has_ended:
+        if has_ended is None:
+            print("  if it has surely ended, say so: the same with --force")
         return False
-    if not force:
-        print("Has it surely ended? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            return False
     deaths.settle(run, state.job, user_name())
     print("  noted: it has ended. --mode start_continue goes on, --mode start_restart starts anew")
     return True

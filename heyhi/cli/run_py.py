@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heyhi.errors import HeyhiError, LaunchError, UsageError
-from heyhi.log import have_streams, is_of_stdout, say, say_error
+from heyhi.log import have_streams, say, say_error, say_problem
 from heyhi.project import Project, find_project
 from heyhi.runs import Invocation, Mode, parse_argv
-from heyhi.texts import joined, on_one_line, shown
+from heyhi.texts import joined, shown
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -81,15 +81,8 @@ def _answer(main: "Main", argv: Sequence[str], script: str | None) -> int:
     """The exit status; what is wrong is one line on stderr."""
     try:
         return _run(main, argv, script)
-    except HeyhiError as problem:
-        say_error(problem)
-        return problem.exit_status
-    except KeyboardInterrupt:
-        say("interrupted")
-        return 130
-    except OSError as problem:
-        say_error(f"{on_one_line(_named(problem))}: {problem.strerror or problem}")
-        return 1
+    except (HeyhiError, OSError, KeyboardInterrupt) as problem:
+        return say_problem(problem, "run.py")
     except ModuleNotFoundError as problem:
         if (problem.name or "").partition(".")[0] != "google":
             raise
@@ -98,12 +91,6 @@ def _answer(main: "Main", argv: Sequence[str], script: str | None) -> int:
             "`make setup` makes one; then `. .venv/bin/activate`, or .venv/bin/python run.py ..."
         )
         return 2
-
-
-def _named(problem: OSError) -> str:
-    """The file that an error of the system is about."""
-    name = "stdout" if is_of_stdout(problem) else problem.filename or "run.py"
-    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
 
 
 def _run(main: "Main", argv: Sequence[str], script: str | None) -> int:

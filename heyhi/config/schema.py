@@ -25,7 +25,7 @@ from heyhi import files
 from heyhi.config.descriptors import SCHEMAS, are_kept, pack, schema_error, schema_files
 from heyhi.config.outline import OUTLINE
 from heyhi.errors import ConfigError, HeyhiError, ProjectError
-from heyhi.log import say_error
+from heyhi.log import say_problem
 from heyhi.project import Project, display, find_project, running_programs
 from heyhi.texts import NOT_UTF8, line_of
 
@@ -94,8 +94,7 @@ def conf_spec() -> "ModuleSpec | None":
         if "run.py" not in map(os.path.basename, running_programs()):
             raise
         # At the top of run.py, where nothing of ours is there to catch it.
-        say_error(problem)
-        raise SystemExit(problem.exit_status) from None
+        raise SystemExit(say_problem(problem)) from None
     _ensured.add(project.root)
     spec = ModuleSpec("conf", None, is_package=True)
     spec.submodule_search_locations = [str(project.conf)]

@@ -5,11 +5,10 @@ draft ─▶ state ─▶ plan ─▶ order ─▶ here, or submitted ─▶ Rep
 
 import os
 import shlex
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi.errors import HeyhiError, RefusedError
-from heyhi.log import say
+from heyhi.log import ask, say
 from heyhi.project import Project
 from heyhi.runs import Invocation
 from heyhi.texts import quoted
@@ -141,9 +140,7 @@ def _confirm(plan: "Plan", draft: "Draft", invocation: Invocation) -> None:
     why = f" ({reason})" if reason else ""
     what = "continued" if plan.action is Action.CONTINUE else "wiped"
     question = f"{draft.run.id} is {plan.state.status.value}{why}: 1 run would be {what}"
-    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-        raise RefusedError(f"{question}; add --force to do it")
-    say(f"{question}: {draft.run.folder}")
-    print(f"{'Continue' if what == 'continued' else 'Wipe'} it? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise RefusedError("nothing was changed")
+    verb = "Continue" if what == "continued" else "Wipe"
+    answer = ask(f"{question}: {draft.run.folder}\n{verb} it?")
+    if not answer:
+        raise RefusedError(f"{question}; add --force to do it" if answer is None else "nothing was changed")

@@ -33,7 +33,7 @@ from heyhi.batch import (
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.files import write_out
 from heyhi.launch import gpus, resources_from_defaults, slurm, with_code_state
-from heyhi.log import say_error
+from heyhi.log import ask, say_problem
 from heyhi.project import Project, find_project
 from heyhi.runs import (
     Mode,
@@ -47,7 +47,7 @@ from heyhi.runs import (
     places,
     write_orders,
 )
-from heyhi.texts import joined, on_one_line, quoted, shown
+from heyhi.texts import joined, quoted, shown
 from heyhi.workflow.aliases import Aliases
 from heyhi.workflow.child import Child, ToldRun, tell_children
 from heyhi.workflow.slurm_jobs import Request
@@ -91,13 +91,8 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
         snakemake.register_resource(_LOCAL_RUNS, snakemake.resource_settings.local_cores or 1)
         any_gpus = any(map(_gpus_of, workflow.agenda.items))  # to look for them takes a while
         snakemake.register_resource(_GPUS, len(gpus.names()) if any_gpus else 0)
-    except HeyhiError as problem:
+    except (HeyhiError, OSError, KeyboardInterrupt) as problem:
         _leave(problem)
-    except OSError as problem:
-        _leave(HeyhiError(f"{on_one_line(str(problem.filename))}: {problem.strerror}"))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        os._exit(130)
     if not_kept:
         _tell(f"note: {not_kept}")
     workflow.introduce()
@@ -113,10 +108,9 @@ def _read_mode(name: str) -> Mode:
     return Mode(name)
 
 
-def _leave(problem: HeyhiError) -> NoReturn:
-    say_error(problem)
+def _leave(problem: BaseException) -> NoReturn:
     # Snakemake would wrap an exception in its own words, and end with status 1.
-    os._exit(problem.exit_status)
+    os._exit(say_problem(problem))
 
 
 def _how_many_are_done(total: int, left: int) -> str:
@@ -486,12 +480,11 @@ class Workflow:
         kept = next((item for item in losses if item.plan.state.keeps), None)
         others = f", or not HeyHi's to wipe ({kept.run.id}: {kept.plan.state.keeps})," if kept else ""
         question = f"{len(losses)} runs that are done or alive{others} would be wiped"
-        if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-            raise RefusedError(f"{question}; add --force (snakemake: --config force=1)")
         # A line of its own, as the progress bar holds back what has no end.
-        print(f"{question}. Wipe them? [y/N]", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise RefusedError("nothing was changed")
+        answer = ask(f"{question}. Wipe them?", end="\n")
+        if not answer:
+            by_force = f"{question}; add --force (snakemake: --config force=1)"
+            raise RefusedError(by_force if answer is None else "nothing was changed")
 
     def _refuse_too_many_gpus(self) -> None:
         if not self._snakemake.local_exec:

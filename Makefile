@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: protos setup demo test test-pages test-kill test-faults test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm notebook reference lock profiles clean help
+.PHONY: protos setup demo test test-fast test-pages test-kill test-faults test-slurm slurm-up slurm-down check fix bench bench-long bench-slurm notebook reference lock profiles clean help
 
 protos: $(READY)  ## Bring the generated modules of conf/ up to date (the default)
 	@$(BIN)/heyhi protos
@@ -30,8 +30,11 @@ demo: protos  ## Play games, train two models, let them play (under two minutes)
 	@echo
 	@$(BIN)/python -m tasks.show_scores
 
-test: protos  ## The tests (under ten minutes)
+test: protos  ## The tests (under five minutes)
 	@$(BIN)/pytest -n auto --dist worksteal -m "not slurm and not pages and not faults"
+
+test-fast: protos  ## Those of them that start no process (under a minute)
+	@$(BIN)/pytest -n auto --dist worksteal -m "not processes and not slurm and not pages and not faults"
 
 test-pages: protos  ## The documentation's commands, the notebook, reports in a browser (two minutes)
 	@$(BIN)/pytest -n auto --dist worksteal -m pages

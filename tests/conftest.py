@@ -15,11 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from grpc_tools import protoc
 
 from heyhi.batch.capture import Captured, Line
 from heyhi.batch.entries import Batch, BatchError, compose_lines
@@ -61,8 +63,7 @@ lights { key: true value: GREEN } watering { drip { } hours: 2 } tree { left { }
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The editable messages of demo.proto, as a module."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{DATA}", f"--python_out={folder}"]
-    subprocess.run([*command, "demo.proto"], check=True)
+    assert protoc.main(["protoc", f"-I{DATA}", f"--python_out={folder}", "demo.proto"]) == 0
     sys.path.insert(0, str(folder))
     module = importlib.import_module("demo_pb2")
     from heyhi.config.frozen import add_methods
@@ -77,8 +78,21 @@ def outline_text(tmp_path_factory: pytest.TempPathFactory) -> str:
     conf = tmp_path_factory.mktemp("outline") / "conf"
     conf.mkdir()
     shutil.copy(DATA / "demo.proto", conf / "conf.proto")
-    generate(Project(conf.parent))
+    generate_here(conf.parent)
     return (conf / OUTLINE).read_text()
+
+
+def generate_here(root: Path) -> None:
+    """Make a project's generated modules, by a protoc in this very process: all tests may have them."""
+
+    def run(command: list[str], cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+        with chdir(cwd):
+            status = protoc.main(command[command.index("grpc_tools.protoc") :])
+        return subprocess.CompletedProcess(command, status, "", "protoc says it on stderr")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("subprocess.run", run)
+        generate(Project(root))
 
 
 class ComposeText:
@@ -319,12 +333,12 @@ def garden_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(HERE / "Snakefile", root)
     shutil.copytree(HERE / "profiles", root / "profiles")
     (root / "workflows").mkdir()
-    generate(Project(root))
+    generate_here(root)
     return root
 
 
 @pytest.fixture
-def make_garden(tmp_path: Path, garden_template: Path) -> Iterator[Callable[[str], Garden]]:
+def make_garden(processes: None, tmp_path: Path, garden_template: Path) -> Iterator[Callable[[str], Garden]]:
     """make_garden("a name"): the project in a folder of that name."""
     made: list[Garden] = []
 
@@ -348,7 +362,7 @@ def garden(make_garden: Callable[[str], Garden]) -> Garden:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> "Cluster":
+def cluster(processes: None) -> "Cluster":
     """A real Slurm on this machine, which stays up; skips where there can be none."""
     from tests.cluster import Cluster, why_not
 
@@ -372,12 +386,12 @@ def demo_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template") / "demo"
     shutil.copytree(DATA / "project", root, ignore=shutil.ignore_patterns("*.prototxt", "conf.proto"))
     shutil.copy(DATA / "demo.proto", root / "conf" / "conf.proto")
-    generate(Project(root))
+    generate_here(root)
     return root
 
 
 @pytest.fixture
-def demo_project(tmp_path: Path, demo_template: Path) -> Garden:
+def demo_project(processes: None, tmp_path: Path, demo_template: Path) -> Garden:
     """The project with one of everything in its schema, and no configs."""
     root = tmp_path / "demo"
     shutil.copytree(demo_template, root)
@@ -385,7 +399,7 @@ def demo_project(tmp_path: Path, demo_template: Path) -> Garden:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+def small_disk(processes: None, tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     """small_disk(64): a folder on a disk of 64 KB of its own. Skips where none can be mounted."""
     mounted: list[Path] = []
 
@@ -402,6 +416,50 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     yield make
     for folder in mounted:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+# ---- What starts processes, and what does not ---------------------------------------------------
+
+_STARTS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn", "subprocess.Popen"}
+_started: list[str] = []  # how, by the test that runs
+
+
+def _note_start(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in _STARTS:
+        _started.append(event)
+
+
+sys.addaudithook(_note_start)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what has processes by its fixtures, before tests are chosen by their marks."""
+    for item in items:
+        if "processes" in getattr(item, "fixturenames", ()):
+            item.add_marker("processes")
+
+
+@pytest.fixture(scope="session")
+def processes() -> None:
+    """What a fixture asks for that starts processes: it marks all tests that use it."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A test of `make test-fast` starts no process, nor do its fixtures."""
+    yield
+    if _started and item.get_closest_marker("processes") is None:
+        pytest.fail(f"{_started[0]}: a test that starts processes has the mark `processes`", pytrace=False)
+
+
+def pytest_runtest_logstart() -> None:
+    _started.clear()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as there are cores: half of the time, tests wait."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 # ---- The last line ------------------------------------------------------------------------------

@@ -172,6 +172,7 @@ STORIES = {
 }  # fmt: skip
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("text", "expected"), STORIES.values(), ids=STORIES)
 def test_a_page_is_a_story(text: str, expected: list[bool], tmp_path: Path) -> None:
     page = tmp_path / "page.md"
@@ -180,6 +181,7 @@ def test_a_page_is_a_story(text: str, expected: list[bool], tmp_path: Path) -> N
     assert [outcome.fits for outcome in carry_out(page, tmp_path / "home")] == expected
 
 
+@pytest.mark.processes
 def test_a_page_is_rewritten_where_it_is_wrong(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A\n\n```console\n$ echo a \\\n> b\nc\nd\n$ seq 2\n1\n...\n$ echo\n```\n\nEnd.\n")

@@ -31,7 +31,7 @@ def base() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _calls_can_be_held() -> None:
+def _calls_can_be_held(processes: None) -> None:
     command = [sys.executable, "-m", "tests.syscalls"]
     if reason := subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout:
         pytest.skip(reason)

@@ -149,6 +149,7 @@ def test_what_a_user_names_is_never_replaced_by_another_kind_of_file(tmp_path: P
     assert sorted(os.listdir(tmp_path)) == ["file", "link", "pipe"]
 
 
+@pytest.mark.processes
 def test_no_reader_ever_sees_half_a_file(tmp_path: Path) -> None:
     path = tmp_path / "it"
     code = (

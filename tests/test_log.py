@@ -162,6 +162,7 @@ def _program(text: str, log: Path) -> list[str]:
     return [sys.executable, "-c", PROGRAM + lines, str(log)]
 
 
+@pytest.mark.processes
 def test_what_a_forked_process_prints_is_copied_once(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     text = (
@@ -173,6 +174,7 @@ def test_what_a_forked_process_prints_is_copied_once(tmp_path: Path) -> None:
     assert log.read_text() == "parent\nchild\n"
 
 
+@pytest.mark.processes
 def test_output_that_goes_to_the_log_already_is_written_once(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     text = (
@@ -183,6 +185,7 @@ def test_output_that_goes_to_the_log_already_is_written_once(tmp_path: Path) -> 
     assert log.read_text() == "mine\nof a program\nerr\n"
 
 
+@pytest.mark.processes
 def test_a_program_without_output_still_has_a_log(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *_program('print("hello")', log)]
@@ -190,6 +193,7 @@ def test_a_program_without_output_still_has_a_log(tmp_path: Path) -> None:
     assert log.read_text() == "hello\n"
 
 
+@pytest.mark.processes
 def test_a_debugger_meets_a_terminal(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     text = (
@@ -331,6 +335,7 @@ SHOWN = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize(("encoding", "shown"), SHOWN.items(), ids=SHOWN)
 def test_a_command_can_print_any_text(encoding: str, shown: str, number: int) -> None:

@@ -69,7 +69,7 @@ LINES: dict[str, list[str]] = {
 
 
 @pytest.fixture(scope="module")
-def evil(tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> Garden:
+def evil(processes: None, tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> Garden:
     """A garden with runs, logs, errors, a batch and a config that hold control characters."""
     import shutil
 

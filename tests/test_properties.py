@@ -127,6 +127,7 @@ def words_of_bash(lines: list[str]) -> list[str]:
     return done.stdout.decode(errors="surrogateescape").split("\0")[:-1]
 
 
+@pytest.mark.processes
 @many
 @given(data=st.data())
 def test_flat_output_is_a_list_of_overrides_for_the_same_config(

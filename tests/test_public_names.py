@@ -112,6 +112,7 @@ def test_every_public_name_tells_what_it_is(name: str) -> None:
     assert doc.split("\n")[0][-1] in ".:,", "the first line is a sentence"
 
 
+@pytest.mark.processes
 def test_importing_heyhi_imports_nothing_but_itself() -> None:
     code = (
         "import sys; before = set(sys.modules); import heyhi; new = set(sys.modules) - before;"

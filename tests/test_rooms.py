@@ -9,6 +9,7 @@ import graphlib
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,14 @@ def face(room: str) -> dict[str, str]:
 FACES = {room: face(room) for room in ROOMS}
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return [*ast.walk(ast.parse(path.read_text()))]
+
+
 def imports(path: Path) -> Iterator[tuple[str, str]]:
     """What a file imports of HeyHi: module, name; the name is empty for a plain import."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "heyhi":
             yield from ((str(node.module), alias.name) for alias in node.names)
         elif isinstance(node, ast.Import):
@@ -79,7 +85,7 @@ def uses(path: Path) -> Iterator[tuple[str, str]]:
     for module, name in imports(path):
         if module.count(".") == 1 and (room := module.split(".")[1]) in ROOMS:
             yield room, name
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in whole:
             yield node.value.id, node.attr
 

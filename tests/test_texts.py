@@ -38,6 +38,7 @@ def test_of_a_long_line_its_ends_are_shown() -> None:
     assert len(text) < 1_100
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("word", ["", "a b", "it's", *SHOWN, "\x1b'\\n\n\x9b1", "é\x1b", "\ufeff\u200fa"])
 def test_a_quoted_word_is_what_bash_reads_and_safe_on_a_terminal(word: str) -> None:
     line = f"printf %s {joined([word])}"

@@ -197,6 +197,7 @@ STATUSES = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("job", "has_result", "squeue", "status"), STATUSES.values(), ids=STATUSES)
 def test_status(
     run: Run, tmp_path: Path, job: str | None, has_result: bool, squeue: str | None, status: Status
@@ -232,6 +233,7 @@ def test_its_names_are_those_of_a_run(run: Run) -> None:
     ]
 
 
+@pytest.mark.processes
 def test_slurm_is_asked_once_until_the_cache_is_reset(run: Run, tmp_path: Path) -> None:
     experiment = ExperimentDir(run.folder)
     experiment.save_job_id("5")
@@ -306,6 +308,7 @@ def in_state(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Experi
     return experiment
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("mode", "in_state", "what"), _decisions(), indirect=["in_state"])
 def test_handle_dst(mode: str, in_state: ExperimentDir, what: str, tmp_path: Path) -> None:
     before = in_state.get_status()

@@ -144,6 +144,7 @@ def test_drift_is_a_part_of_the_reason(batch_of: BatchOf) -> None:
     assert item.reason == "DONE (drifted: seed 7 -> 3; lr 1 -> 2): skip"
 
 
+@pytest.mark.processes
 def test_slurm_is_asked_once_and_only_if_a_job_may_be_there(
     batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_a_detached_batch_that_is_wrong_says_so_at_once(garden: Garden) -> None:
 # ---- Stopping -----------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_a_process_that_has_the_number_of_a_driver_is_never_signalled(tmp_path: Path) -> None:
     bystander = subprocess.Popen(["sleep", "60"])
     lock = tmp_path / "one.lock"
@@ -220,6 +221,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("number", "said"), [(signal.SIGINT, ["interrupted"]), (drivers._STOP, ["stop", "interrupted"])]
 )
@@ -252,6 +254,7 @@ print(is_told.wait(10), flush=True)
 """
 
 
+@pytest.mark.processes
 def test_a_driver_that_is_terminated_while_it_notes_an_end_goes_on_to_its_own(tmp_path: Path) -> None:
     words = [sys.executable, "-c", HOLDING, str(tmp_path / "driver")]
     assert subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=20).stdout == "True\n"

@@ -24,6 +24,7 @@ def folder_seen_by(*words: str, captured: str) -> str:
     return done.stdout.strip() or done.stderr.splitlines()[-1]
 
 
+@pytest.mark.processes
 def test_a_process_knows_that_it_is_captured_even_if_it_is_not_told(tmp_path: Path) -> None:
     assert folder_seen_by(captured=str(tmp_path)) == str(tmp_path)
     assert folder_seen_by("env", "-i", captured=str(tmp_path)) == str(tmp_path)
@@ -35,6 +36,7 @@ def test_without_a_capture_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -
     assert capture_folder() is None
 
 
+@pytest.mark.processes
 def test_a_capture_that_is_over_is_an_error_if_it_is_named_and_else_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

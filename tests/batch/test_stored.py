@@ -19,7 +19,7 @@ CANARY = "wood pigeon"
 
 
 @pytest.fixture
-def script(batch_of: BatchOf) -> Path:
+def script(processes: None, batch_of: BatchOf) -> Path:
     """A batch of two runs, of which the second one waits for the first; it sources two files."""
     write = batch_of.write
     write("run.py", "")
@@ -104,6 +104,7 @@ def test_a_change_of_a_file_that_it_was_read_from_is_told(batch_of: BatchOf, scr
     assert told_of(batch_of, script) == []
 
 
+@pytest.mark.processes
 def test_a_change_of_a_table_is_told(batch_of: BatchOf) -> None:
     batch_of.write("run.py", "")
     table = batch_of.write("runs.csv", "lr\n1\n2\n")

@@ -33,6 +33,7 @@ def write(project: Garden, name: str, text: str) -> None:
 # ---- The command itself -------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["pp", "--help"], ["validate", "-h"]])
 def test_help_names_every_command(tmp_path: Path, words: list[str]) -> None:
     done = heyhi(Garden(tmp_path, tmp_path), *words)
@@ -41,6 +42,7 @@ def test_help_names_every_command(tmp_path: Path, words: list[str]) -> None:
         assert command in done.out
 
 
+@pytest.mark.processes
 def test_without_a_command_the_help_is_shown_with_status_2(tmp_path: Path) -> None:
     garden = Garden(tmp_path, tmp_path)
     assert heyhi(garden) == heyhi(garden, "--help")._replace(status=2)
@@ -108,6 +110,7 @@ def test_a_place_that_is_read_only_is_named_by_what_was_to_be_written(
         assert "partial" not in done.err
 
 
+@pytest.mark.processes
 def test_outside_a_project_it_says_so(tmp_path: Path) -> None:
     assert heyhi(Garden(tmp_path, tmp_path), "validate") == Done(
         2, "", f"error: {tmp_path}: no conf/conf.proto here or above; go to a project, or set HEYHI_PROJECT\n"

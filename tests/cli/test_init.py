@@ -37,7 +37,7 @@ def init(place: Path, *words: str) -> Done:
 
 
 @pytest.fixture(scope="module")
-def fits(tmp_path_factory: pytest.TempPathFactory) -> Garden:
+def fits(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Garden:
     """A new project, made by the command, in a folder of an awkward name."""
     place = tmp_path_factory.mktemp("new")
     done = init(place, "2 Fits - für d'Alembert")
@@ -94,6 +94,7 @@ def test_the_sweep_is_its_default_batch(fits: Garden) -> None:
 # ---- What is said -------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_it_says_what_to_do_next(tmp_path: Path) -> None:
     done = init(tmp_path, "my fits")
     assert done == Done(
@@ -106,6 +107,7 @@ def test_it_says_what_to_do_next(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("words", [(), ("a", "b"), ("--force", "a"), ("--now",)], ids=str)
 def test_other_words_are_a_mistake(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert init(tmp_path, *words) == Done(2, "", "error: usage: heyhi init DIR\n")
@@ -115,6 +117,7 @@ def test_other_words_are_a_mistake(tmp_path: Path, words: tuple[str, ...]) -> No
 # ---- Where it goes ------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_this_folder_and_one_with_only_git_in_it_will_do(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
@@ -124,6 +127,7 @@ def test_this_folder_and_one_with_only_git_in_it_will_do(tmp_path: Path) -> None
     assert files(tmp_path) == sorted([*tracked(), ".git/HEAD"])
 
 
+@pytest.mark.processes
 def test_folders_above_it_are_made(tmp_path: Path) -> None:
     make_project(tmp_path / "a" / "b" / "fits", "heyhi")
     assert files(tmp_path / "a" / "b" / "fits") == tracked()
@@ -187,6 +191,7 @@ def test_an_interrupted_one_leaves_nothing(
     assert files(tmp_path) == []
 
 
+@pytest.mark.processes
 def test_killed_at_any_moment_a_new_one_is_whole_or_not_there(tmp_path: Path) -> None:
     code = "import sys; from heyhi.cli.init import make_project; make_project(sys.argv[1], 'heyhi')"
     for number in range(5):
@@ -201,6 +206,7 @@ def test_killed_at_any_moment_a_new_one_is_whole_or_not_there(tmp_path: Path) ->
 # ---- What is in it ------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_its_name_is_everywhere(tmp_path: Path) -> None:
     make_project(tmp_path / "Curves", "heyhi==9")
     assert "my_project" not in "".join((tmp_path / "Curves" / name).read_text() for name in tracked())
@@ -212,6 +218,7 @@ def test_its_name_is_everywhere(tmp_path: Path) -> None:
     assert [line for line in lines if not line.startswith("#")] == ["pytest>=8", "heyhi==9"]
 
 
+@pytest.mark.processes
 def test_what_running_the_template_leaves_is_not_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,7 +302,7 @@ def test_here_it_is_this_repository() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+def wheel(processes: None, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The package, as it is installed."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]

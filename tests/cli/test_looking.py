@@ -308,7 +308,7 @@ class Trap:
 
 
 @pytest.fixture(scope="module")
-def trap(tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> Trap:
+def trap(processes: None, tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> Trap:
     root = tmp_path_factory.mktemp("trap")
     shutil.copytree(garden_template, root / "garden")
     (root / "home").mkdir()

@@ -98,7 +98,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, garden_template: Path) -> Ga
 
 
 @pytest.fixture(scope="module", params=list(SHELLS))
-def terminal(request: pytest.FixtureRequest, place: Garden) -> Iterator[Terminal]:
+def terminal(processes: None, request: pytest.FixtureRequest, place: Garden) -> Iterator[Terminal]:
     name = request.param
     set_up = f"{_BEFORE[name]}\nsource '{SHELLS[name].script}'"
     terminal = Terminal(name, place.root, place.environment(), _BARE[name], set_up)
@@ -149,6 +149,7 @@ BECOMES = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("typed", "line"), BECOMES.items(), ids=BECOMES)
 def test_a_key_press_completes(terminal: Terminal, typed: str, line: str) -> None:
     assert terminal.press_tab(typed)[0] == line
@@ -188,6 +189,7 @@ PLAIN = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", SHELLS)
 def test_a_plain_python_still_completes_files(place: Garden, name: str) -> None:
     set_up = f"source '{SHELLS[name].script}'"
@@ -202,6 +204,7 @@ def test_of_a_command_that_is_not_there_nothing_is_said(terminal: Terminal, type
     assert not re.search("command|No such|not found", shown)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ["bash", "zsh"])
 def test_a_shell_that_ends_at_errors_and_unset_variables_lives_on(place: Garden, name: str) -> None:
     set_up = f"source '{SHELLS[name].script}'\nset -eu"
@@ -226,6 +229,7 @@ BEHIND_NOHUP = {
 }
 
 
+@pytest.mark.processes
 def test_in_bash_also_behind_other_commands(place: Garden) -> None:
     set_up = f"source '{SHELLS['bash'].script}'\n{_NOHUP}"
     terminal = Terminal("bash", place.root, place.environment(), _BARE["bash"], set_up)
@@ -278,7 +282,7 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, garden_template: Path) -> Checkout:
+def checkout(processes: None, tmp_path: Path, garden_template: Path) -> Checkout:
     return Checkout(tmp_path / "a b", garden_template)
 
 
@@ -400,6 +404,7 @@ def install(garden: Garden, *words: str, shell: str) -> Done:
     return garden.python(*command, env={"SHELL": f"/usr/bin/{shell}"})
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", SHELLS)
 def test_one_command_has_the_next_shell_complete(place: Garden, tmp_path: Path, name: str) -> None:
     garden = Garden(place.root, tmp_path)

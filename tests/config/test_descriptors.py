@@ -27,6 +27,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.processes
 def test_configs_read_as_with_the_generated_types(project: Project, demo: Any) -> None:
     shutil.copy(DATA / "demo.proto", project.conf / "conf.proto")
     config = project.root / "full.prototxt"
@@ -38,6 +39,7 @@ def test_configs_read_as_with_the_generated_types(project: Project, demo: Any) -
     assert views.to_dict(ours, with_defaults=True) == views.to_dict(theirs, with_defaults=True)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "not kept"])
 def test_all_types_of_conf_are_there(project: Project, is_kept: bool) -> None:
     (project.conf / "parts.proto").write_text(PARTS)
@@ -58,6 +60,7 @@ DAMAGE: dict[str, Any] = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_what_is_kept_of_them_counts_only_if_it_is_whole(project: Project, damage: Any) -> None:
     generate(project)
@@ -72,6 +75,7 @@ def test_what_is_kept_of_them_counts_only_if_it_is_whole(project: Project, damag
     assert everything(project.root) == before, "and nothing is written"
 
 
+@pytest.mark.processes
 def test_an_edited_schema_counts_at_once(project: Project) -> None:
     generate(project)
     assert "seed" in read_schemas(project).types[1].DESCRIPTOR.fields_by_name
@@ -89,6 +93,7 @@ WRONG = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("text", "told"), WRONG.values(), ids=WRONG)
 def test_a_wrong_schema_is_an_error_with_its_place(project: Project, text: str, told: str) -> None:
     (project.conf / "conf.proto").write_text(text)
@@ -104,6 +109,7 @@ def test_a_schema_that_is_a_fifo_is_an_error(project: Project) -> None:
         read_schemas(project)
 
 
+@pytest.mark.processes
 def test_a_comment_that_is_no_utf8_is_let_be(project: Project) -> None:
     text = SCHEMA.replace("A base config.", "\xe9").encode("latin-1")
     (project.conf / "conf.proto").write_bytes(text)

@@ -91,6 +91,7 @@ WANTED = {
 }
 
 
+@pytest.mark.processes
 def test_other_files_proto3_and_protobufs_own_types(tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "conf.proto").write_text(PROTO3)

@@ -16,6 +16,8 @@ from heyhi.project import Project
 from tests import check_protos
 from tests.conftest import Done, Garden, wait_until
 
+pytestmark = pytest.mark.processes
+
 SCHEMA = """\
 syntax = "proto2";
 package some.where;

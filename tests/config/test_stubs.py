@@ -109,7 +109,7 @@ message Launcher {
 
 
 @pytest.fixture(scope="session")
-def typed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def typed(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with these schemas, and that of all other tests."""
     root = tmp_path_factory.mktemp("typed")
     (root / "conf").mkdir()

@@ -119,6 +119,7 @@ def test_flat_lines_are_sorted_quoted_and_whole(grow: Any) -> None:
     ]
 
 
+@pytest.mark.processes
 def test_flat_lines_pasted_into_a_shell_compose_the_same(compose_text: ComposeText, grow: Any) -> None:
     config = grow(FULL + " soil { kind: '$HOME `x` \\n\\'\"*' } tags: '' tags: ' '")
     lines = flat_lines(config)

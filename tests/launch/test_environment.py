@@ -127,6 +127,7 @@ def test_the_job_environment_is_that_of_submitit(
     assert found == job
 
 
+@pytest.mark.processes
 def test_submitit_is_imported_for_the_job_environment_alone() -> None:
     program = (
         "import sys, heyhi, heyhi.util, heyhi.run\n"
@@ -212,6 +213,7 @@ class Rank:
         return self.process.returncode, out, err
 
 
+@pytest.mark.processes
 def test_the_first_rank_saves_and_requeues_whatever_its_callback_does(tmp_path: Path) -> None:
     rank = Rank(tmp_path, ARRAY)
     status, out, err = rank.after(signal.SIGTERM, signal.SIGUSR1)
@@ -220,12 +222,14 @@ def test_the_first_rank_saves_and_requeues_whatever_its_callback_does(tmp_path: 
     assert re.search("SIGTERM is ignored.*SIGUSR1: job 5_2.*ValueError: no disk", err, re.DOTALL)
 
 
+@pytest.mark.processes
 def test_a_requeue_that_slurm_refuses_is_an_error(tmp_path: Path) -> None:
     status, _, err = Rank(tmp_path, FIRST, scontrol="exit 1").after(signal.SIGUSR1)
     assert status == 1
     assert "CalledProcessError" in err
 
 
+@pytest.mark.processes
 def test_a_callback_that_comes_amid_a_print_is_called_once_more(tmp_path: Path) -> None:
     prints = "while True: print('x' * 1_000_000, flush=True); time.sleep(0.05)"  # more than a pipe holds
     rank = Rank(tmp_path, FIRST, meanwhile=prints)
@@ -236,6 +240,7 @@ def test_a_callback_that_comes_amid_a_print_is_called_once_more(tmp_path: Path) 
     assert rank.asked.read_text() == "requeue 5\n"
 
 
+@pytest.mark.processes
 def test_a_callback_that_never_can_print_keeps_no_job_from_being_requeued(tmp_path: Path) -> None:
     rank = Rank(tmp_path, FIRST, meanwhile="print('x' * 1_000_000, flush=True)")
     wait_until(lambda: rank.unread > 30_000)
@@ -244,6 +249,7 @@ def test_a_callback_that_never_can_print_keeps_no_job_from_being_requeued(tmp_pa
     assert "reentrant call" in rank.after()[2]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_requeue_that_ends_scontrol_with_the_step_is_none(tmp_path: Path, number: signal.Signals) -> None:
     rank = Rank(tmp_path, FIRST, scontrol=f"kill -{number} $$; echo answered >> {tmp_path}/asked")
@@ -252,6 +258,7 @@ def test_a_requeue_that_ends_scontrol_with_the_step_is_none(tmp_path: Path, numb
     assert ("answered" in rank.asked.read_text()) is (number is signal.SIGTERM)
 
 
+@pytest.mark.processes
 def test_the_other_ranks_leave_in_peace(tmp_path: Path) -> None:
     rank = Rank(tmp_path, LAST)
     assert rank.after(signal.SIGTERM, signal.SIGUSR1)[:2] == (0, "")

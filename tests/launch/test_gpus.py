@@ -30,6 +30,7 @@ def test_names(monkeypatch: pytest.MonkeyPatch, settings: str, names: list[str])
     assert gpus.names() == names
 
 
+@pytest.mark.processes
 def test_nvidia_smi_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     for name in ("HEYHI_GPUS", "CUDA_VISIBLE_DEVICES"):
@@ -61,6 +62,7 @@ with gpus.own(int(sys.argv[1])):
 """
 
 
+@pytest.mark.processes
 def test_processes_that_want_different_numbers_never_share_and_never_wait_for_ever(tmp_path: Path) -> None:
     env = {**os.environ, "HEYHI_GPUS": "3", "TMPDIR": str(tmp_path)}
     (tmp_path / "held").mkdir()

@@ -219,6 +219,7 @@ def test_what_is_printed_is_copied_to_the_log(
     assert run.log.read_text() == capsys.readouterr().out == "hello\n"
 
 
+@pytest.mark.processes
 def test_in_a_batch_it_goes_to_the_log_alone_also_from_other_programs(
     execute: _Execute, run: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,6 +284,7 @@ def test_coroutines_that_were_never_gathered_are_not_done(execute: _Execute, run
     gc.collect()
 
 
+@pytest.mark.processes
 def test_a_child_that_the_task_forks_ends_as_it_says(execute: _Execute) -> None:
     def main(**_: Any) -> list[int]:
         statuses = []
@@ -296,6 +298,7 @@ def test_a_child_that_the_task_forks_ends_as_it_says(execute: _Execute) -> None:
     assert execute(main).value == [0, 0, 3, 1]
 
 
+@pytest.mark.processes
 def test_a_task_that_ends_its_process_says_so(run: Run, demo: Any) -> None:
     run.config_meta.write_text("grow { }")
     read, write = os.pipe()

@@ -65,6 +65,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("printed", "jobs"), ANSWERS.values(), ids=ANSWERS)
 def test_the_jobs_in_the_queue(program: Program, printed: str, jobs: dict[str, QueuedJob]) -> None:
     program("squeue", f"cat <<'END'\n{printed}END")
@@ -78,6 +79,7 @@ NO_ANSWER = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("text", NO_ANSWER.values(), ids=NO_ANSWER)
 def test_a_squeue_that_fails_or_hangs_is_no_answer(
     program: Program, monkeypatch: pytest.MonkeyPatch, text: str
@@ -87,11 +89,13 @@ def test_a_squeue_that_fails_or_hangs_is_no_answer(
     assert slurm.ask_queue() is None
 
 
+@pytest.mark.processes
 def test_without_squeue_there_is_no_answer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.environ["PATH"].split(":")[0])
     assert slurm.ask_queue() is None
 
 
+@pytest.mark.processes
 def test_a_squeue_that_cannot_be_started_is_no_answer(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +106,7 @@ def test_a_squeue_that_cannot_be_started_is_no_answer(
     assert slurm.ask_queue() is None
 
 
+@pytest.mark.processes
 def test_squeue_is_asked_for_all_array_tasks_whatever_the_users_defaults_are(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +124,7 @@ CANCELS = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("text", "error"), CANCELS.values(), ids=CANCELS)
 def test_a_job_that_cannot_be_cancelled(
     program: Program, monkeypatch: pytest.MonkeyPatch, text: str | None, error: str
@@ -133,6 +139,7 @@ def test_a_job_that_cannot_be_cancelled(
     assert str(info.value) == error
 
 
+@pytest.mark.processes
 def test_a_job_is_cancelled_by_its_id(program: Program, tmp_path: Path) -> None:
     program("scancel", f'echo "$@" > {tmp_path}/asked')
     slurm.cancel("12_3")
@@ -177,7 +184,7 @@ class Ended:
 
 
 @pytest.fixture
-def ended(tmp_path: Path, program: Program) -> Iterator[Ended]:
+def ended(processes: None, tmp_path: Path, program: Program) -> Iterator[Ended]:
     made = Ended(tmp_path, program)
     made.anew()
     yield made

@@ -342,6 +342,7 @@ PAIRS = [(option, hint) for hint, options in NOT_EXTRA.items() for option in opt
 PAIRS += [("-Hpdebug", "use the field partition"), ("-p debug", FORM), ("--partition debug", FORM)]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("option", "hint"), PAIRS, ids=[option for option, _ in PAIRS])
 def test_an_option_that_has_a_field_or_is_ours_is_not_extra(option: str, hint: str) -> None:
     with pytest.raises(ConfigError) as error:
@@ -433,6 +434,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("text", "options"), OTHERS.items(), ids=OTHERS)
 def test_a_schema_with_defaults_and_fractions_of_its_own(others: Any, text: str, options: str) -> None:
     slurm = text_format.Parse(text, others["others.Plain"]())

@@ -14,6 +14,8 @@ from heyhi.launch.git import GitState, git_state
 from heyhi.launch.snapshot import Snapshot, take_snapshot
 from heyhi.project import Project
 
+pytestmark = pytest.mark.processes
+
 DAY = 86_400
 
 

@@ -157,7 +157,7 @@ def test_a_run_that_is_killed_for_a_restart_has_not_ended(run: Run) -> None:
 
 
 @pytest.fixture
-def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def squeue(processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A squeue that knows job 5. A line for each time that it was asked."""
     program = tmp_path / "bin" / "squeue"
     program.parent.mkdir()

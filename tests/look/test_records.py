@@ -391,6 +391,7 @@ def test_a_cache_that_cannot_be_read_or_written_is_done_without(tree: Tree) -> N
     assert tree.read() == before
 
 
+@pytest.mark.processes
 def test_several_who_write_the_cache_at_once_do_not_harm_it(tree: Tree) -> None:
     """Each has looked at other runs; the last one's file counts, and is whole."""
     for number in range(20):

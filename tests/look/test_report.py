@@ -191,6 +191,7 @@ def test_the_template_escapes_what_it_is_given(project: Project) -> None:
     assert page.count("&lt;script&gt;alert") >= 8
 
 
+@pytest.mark.processes
 def test_the_templates_are_in_the_wheel(tmp_path: Path) -> None:
     root = Path(report.__file__).parent.parent.parent
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]

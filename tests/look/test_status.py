@@ -132,6 +132,7 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> Path
     return tmp_path / "asked"
 
 
+@pytest.mark.processes
 def test_what_is_queued_has_slurms_reason_and_slurm_is_asked_once(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ def test_what_is_queued_has_slurms_reason_and_slurm_is_asked_once(
     assert (overview.lives, overview.asks_slurm, asked.read_text()) == (True, True, "x\n")
 
 
+@pytest.mark.processes
 def test_a_slurm_that_does_not_answer_may_still_answer(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

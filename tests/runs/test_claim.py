@@ -57,6 +57,7 @@ def test_nobody_holds_what_was_never_taken(lock: Path) -> None:
     assert not lock.exists()
 
 
+@pytest.mark.processes
 def test_only_one_process_gets_it(lock: Path) -> None:
     with other_process(lock) as first, other_process(lock) as second:
         assert (first.got, second.got) == (True, False)  # type: ignore[attr-defined]
@@ -76,6 +77,7 @@ def test_who_drops_it_can_take_it_again(lock: Path) -> None:
         assert claim.holder(lock) is None
 
 
+@pytest.mark.processes
 def test_it_is_free_after_kill_9(lock: Path) -> None:
     with other_process(lock) as process:
         process.send_signal(signal.SIGKILL)
@@ -94,6 +96,7 @@ def test_looking_does_not_disturb_a_start(lock: Path) -> None:
 
 
 # What a task may do in its own process without losing its claim, and a lasting child without keeping it.
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "then",
     [
@@ -114,6 +117,7 @@ def test_the_claim_stays(lock: Path, then: str) -> None:
         assert claim.holder(inner) == f"local:there:{process.pid}"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "child",
     [
@@ -238,6 +242,7 @@ def fail() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.processes
 def test_a_lock_that_another_process_has_by_now_is_not_taken_again(lock: Path) -> None:
     assert claim.take(lock, "local:here:1")
     lock.unlink()
@@ -260,6 +265,7 @@ def test_the_version_before_reads_who_holds_a_lock(ours: Path) -> None:
     assert ours.read_bytes()[:1000].decode().strip() == "local:here:1"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("then", ["os.unlink(path)", "os.closerange(3, 100)"], ids=["deleted", "closed"])
 def test_a_note_is_never_written_into_another_file(lock: Path, then: str) -> None:
     text = f"""

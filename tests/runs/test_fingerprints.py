@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from heyhi.runs.fingerprints import ids_of, note
 
 
@@ -39,6 +41,7 @@ def test_a_fifo_among_the_notes_is_passed_over_at_once(tmp_path: Path) -> None:
     assert ids_of(tmp_path, "ab12") == []
 
 
+@pytest.mark.processes
 def test_notes_of_many_processes_do_not_mix(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from heyhi.runs.fingerprints import note\n"

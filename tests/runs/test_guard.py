@@ -78,6 +78,7 @@ def test_a_guard_that_was_replaced_meanwhile_is_noticed(path: Path) -> None:
     assert path.exists(), "another one's stays"
 
 
+@pytest.mark.processes
 def test_of_many_processes_one_takes_over(path: Path) -> None:
     leave_of(path, "it")
     code = (
@@ -122,6 +123,7 @@ def test_a_lock_that_lies_starts_nothing_twice(run: Run, monkeypatch: pytest.Mon
     assert "it was started on elsewhere" in state.detail
 
 
+@pytest.mark.processes
 def test_a_lock_that_lies_on_this_host_shows_who_lives(run: Run) -> None:
     child = subprocess.Popen(["sleep", "60"])
     from tests.runs.test_processes import process_of

@@ -75,6 +75,7 @@ def test_it_is_made_for_this_user_alone(shared: Path) -> None:
     assert places.gpu_locks() == place
 
 
+@pytest.mark.processes
 def test_it_depends_on_no_variable() -> None:
     code = "from heyhi.runs import places; print(places._parent() / places.name_of_user())"
     usual = {"PATH": os.environ["PATH"]}
@@ -99,6 +100,7 @@ PREPARED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.processes
 @as_root
 @pytest.mark.parametrize(("prepare", "told"), PREPARED.values(), ids=PREPARED)
 def test_what_another_user_has_prepared_is_refused(
@@ -147,6 +149,7 @@ def test_the_users_setting_wins_over_the_machines(shared: Path, public: Path) ->
     assert places.gpu_locks() == public / "two" / own_name()
 
 
+@pytest.mark.processes
 @as_root
 def test_the_folder_of_the_setting_is_looked_at_too(shared: Path, public: Path) -> None:
     chosen = public / "chosen"
@@ -204,6 +207,7 @@ def hold(temporary: Path) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.processes
 def test_two_values_of_tmpdir_never_give_two_runs_the_same_gpu(tmp_path: Path) -> None:
     holders = [hold(tmp_path / name) for name in ("one", "two")]
     got = [holder.stdout.readline().strip() for holder in holders if holder.stdout]
@@ -229,6 +233,7 @@ def test_a_gpu_that_a_job_of_the_version_before_has_is_not_free(
     assert sorted(path.name for path in old.iterdir()) == ["gpu-0.lock", "gpu-1.lock"]
 
 
+@pytest.mark.processes
 @as_root
 def test_what_another_user_made_in_the_place_of_before_stops_nothing(
     shared: Path, public: Path, monkeypatch: pytest.MonkeyPatch
@@ -275,6 +280,7 @@ def test_files_with_secrets_go_to_memory_only_where_there_is_room(monkeypatch: p
 # ---- An experiment root that others can write to ------------------------------------------------
 
 
+@pytest.mark.processes
 @as_root
 def test_a_folder_that_another_user_put_into_the_root_is_refused(shared: Path) -> None:
     orders = shared / ".heyhi" / "orders"
@@ -287,6 +293,7 @@ def test_a_folder_that_another_user_put_into_the_root_is_refused(shared: Path) -
     )
 
 
+@pytest.mark.processes
 @as_root
 def test_one_of_the_roots_owner_or_of_a_group_that_shares_all_is_not(shared: Path, public: Path) -> None:
     theirs = public / "theirs"
@@ -339,6 +346,7 @@ def test_a_note_is_never_written_through_a_link_or_into_a_fifo(tmp_path: Path) -
     assert precious.read_text() == "all my work"
 
 
+@pytest.mark.processes
 def test_what_a_driver_writes_never_goes_through_a_link(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("all my work")

@@ -17,6 +17,7 @@ def process_of(pid: int) -> Process:
     return this_process()._replace(pid=pid, start=start)
 
 
+@pytest.mark.processes
 def test_a_living_process_lives_and_an_ended_one_does_not() -> None:
     child = subprocess.Popen(["sleep", "60"])
     known = process_of(child.pid)
@@ -31,6 +32,7 @@ def test_a_later_process_with_its_number_is_another_one() -> None:
     assert lives(this_process()._replace(start=this_process().start - 1)) is False
 
 
+@pytest.mark.processes
 def test_a_zombie_has_ended() -> None:
     child = subprocess.Popen(["sleep", "60"])
     known = process_of(child.pid)
@@ -43,6 +45,7 @@ def test_a_zombie_has_ended() -> None:
     child.wait()
 
 
+@pytest.mark.processes
 def test_exec_does_not_make_it_another_process() -> None:
     code = "import os, sys; sys.stdin.read(1); os.execv('/bin/sleep', ['sleep', '60'])"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)

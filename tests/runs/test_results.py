@@ -198,6 +198,7 @@ def test_a_ring_is_itself_in_the_pickle(run: Run) -> None:
     assert results.read(run)[0] == 1
 
 
+@pytest.mark.processes
 def test_a_class_of_the_main_program_is_unpickled_elsewhere(run: Run) -> None:
     program = (
         "import pathlib\n"
@@ -210,6 +211,7 @@ def test_a_class_of_the_main_program_is_unpickled_elsewhere(run: Run) -> None:
     assert (mine.x, six()) == (5, 6)
 
 
+@pytest.mark.processes
 def test_numpy_and_cloudpickle_are_not_imported_for_a_plain_result(run: Run) -> None:
     program = (
         "import pathlib, sys\n"
@@ -243,6 +245,7 @@ def test_the_result_is_not_there_before_its_pickle(run: Run) -> None:
     assert sorted(os.listdir(run.folder)) == ["heyhi.json", "result.pkl"]
 
 
+@pytest.mark.processes
 def test_a_reader_never_sees_half_a_result(run: Run) -> None:
     results.write(run, [0] * 20_000)
     with _reader_of(run) as reader:

@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import Done
 from tests.tasks.small_tasks import COMPARE, ROOT, TRAIN, command, environment, run_folder, run_py
 
+pytestmark = pytest.mark.processes
+
 TRANSFORMER = "conf/c02_sup_train/sl_20200901.prototxt"
 QUICK = ("dataset_params.max_games=1", "dataset_params.val_fraction=0", "num_epochs=1")
 

@@ -25,6 +25,7 @@ def games_of(folder: Path, *overrides: str) -> list[GameRecord]:
 # ---- Games ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_the_same_seed_gives_the_same_in_every_process(tmp_path: Path) -> None:
     made = []
     for hash_seed in ("1", "2"):

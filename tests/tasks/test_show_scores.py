@@ -76,6 +76,7 @@ def show_scores(exp: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.processes
 def test_the_table_of_real_runs(tmp_path: Path) -> None:
     words = ("-c", COMPARE, "Iagent_one=agents/greedy", "Iagent_six=agents/random", "max_year=1901")
     assert run_py(tmp_path, *words).status == 0
@@ -88,6 +89,7 @@ def test_the_table_of_real_runs(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.processes
 def test_a_folder_without_runs_is_an_error_that_names_it(tmp_path: Path) -> None:
     shown = show_scores(tmp_path)
     assert shown.returncode == 1

@@ -341,6 +341,7 @@ def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
         call(tmp_path, TRAIN, *SMALL)
 
 
+@pytest.mark.processes
 def test_a_training_killed_at_random_moments_ends_with_the_same_model(tmp_path: Path) -> None:
     words = ("-c", TRAIN, *SMALL, "num_epochs=120")
     assert run_py(tmp_path / "whole", *words).status == 0

@@ -14,6 +14,8 @@ from heyhi.runs.processes import this_host
 from heyhi.workflow.local_jobs import JobEnd, Jobs, _has_ended, _Job, _started, pause_after
 from tests.conftest import wait_until
 
+pytestmark = pytest.mark.processes
+
 
 class Ends:
     """What was told of the ends of jobs."""

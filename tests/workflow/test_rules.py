@@ -158,6 +158,7 @@ def test_a_call_of_snakemake_asks_nothing_of_slurm(garden: Garden, tmp_path: Pat
     assert not (tmp_path / "asked").exists()
 
 
+@pytest.mark.processes
 def test_the_curves_of_trainings_are_one_picture(tmp_path: Path) -> None:
     for name, losses in (("one", [2.0, 1.0]), ("two", [3.0, 2.5])):
         run = tmp_path / name
@@ -569,6 +570,7 @@ def test_a_terminal_is_asked_before_anything_is_wiped(garden: Garden) -> None:
 # ---- The profiles -------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_make_profiles_lets_snakemake_find_them_from_anywhere(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

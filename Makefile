@@ -1,4 +1,4 @@
-# The menu. `make` brings the generated modules up to date; `make help` lists the rest.
+# `make` brings the generated modules up to date; `make help` lists all targets.
 
 PYTHON ?= python3
 BIN = .venv/bin
@@ -11,17 +11,17 @@ protos: $(READY)  ## Bring the generated modules of conf/ up to date (the defaul
 
 setup: protos  ## Make .venv from the lock file, and the generated modules
 
-# Written last: an interrupted set-up is done again.
+# Written last, so that make repeats an interrupted set-up.
 $(READY): requirements.lock pyproject.toml
 	@echo "setting up .venv (once, under two minutes) ..."
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; make PYTHON=... names another")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@# Beside Snakemake's own plugins, as in an install that is not editable: they are imported in this order.
+	@# Links beside Snakemake's own plugins, as in a normal install: Snakemake imports them in this order.
 	@ln -sfn $(CURDIR)/snakemake_*_plugin_heyhi* "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
-	@# pip compiles on one core. Now, as a key press (tab completion) should not, nor a job in an environment that
-	@# forbids it. A package may hold files that are no Python of this version.
+	@# pip compiles on one core only. Compile now, so that neither a key press (tab completion) nor a job has to. Some
+	@# packages contain files that this Python cannot compile.
 	$(BIN)/python -m compileall -qq -j 0 heyhi "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')" || true
 	@touch $@
 
@@ -30,31 +30,31 @@ demo: protos  ## Play games, train two models, let them play (under two minutes)
 	@echo
 	@$(BIN)/python -m tasks.show_scores
 
-test: protos  ## The tests (under five minutes)
+test: protos  ## Run the tests (under five minutes)
 	@$(BIN)/pytest -n auto --dist worksteal -m "not slurm and not pages and not faults"
 
-test-fast: protos  ## Those of them that start no process (under a minute)
+test-fast: protos  ## Run the tests that start no process (under a minute)
 	@$(BIN)/pytest -n auto --dist worksteal -m "not processes and not slurm and not pages and not faults"
 
-test-pages: protos  ## The documentation's commands, the notebook, reports in a browser (two minutes)
+test-pages: protos  ## Run the documentation's commands, the notebook, reports in a browser (two minutes)
 	@$(BIN)/pytest -n auto --dist worksteal -m pages
 
-test-slurm: slurm-up  ## The tests that need a Slurm cluster, on one of its own
+test-slurm: slurm-up  ## Run the tests that need Slurm, on a cluster that this starts
 	@$(BIN)/pytest -n 4 --dist worksteal -m slurm
 
-slurm-up: protos  ## A Slurm cluster on this machine, for tests (Debian's packages, loopback only)
+slurm-up: protos  ## Start a Slurm cluster on this machine, for tests (Debian's packages, loopback only)
 	@$(BIN)/python -m tests.cluster up
 
-slurm-down: protos  ## End it, with its jobs and its folder
+slurm-down: protos  ## End this cluster, its jobs and its folder
 	@$(BIN)/python -m tests.cluster down
 
 test-kill: protos  ## Kill drivers and jobs at random moments, 100 rounds (under fifteen minutes)
 	@HEYHI_KILL_ROUNDS=$${HEYHI_KILL_ROUNDS:-100} $(BIN)/pytest -n auto tests/test_kill.py
 
-test-faults: protos  ## A kill, a torn write, an error at every single file call; broken run folders (under ten minutes)
+test-faults: protos  ## Try a kill, a torn write and an error at every file call, and broken run folders (under ten minutes)
 	@$(BIN)/pytest -n auto --dist worksteal -m faults
 
-check: protos  ## Formats, lint, types, layers, reproducible generated modules
+check: protos  ## Check format, lint, types, layers and generated modules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -63,31 +63,31 @@ check: protos  ## Formats, lint, types, layers, reproducible generated modules
 	$(BIN)/python -m tests.check_lint
 	$(BIN)/python -m tests.check_protos
 
-fix: protos  ## Format, and mend what ruff can
+fix: protos  ## Format, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflows heyhi
 
-bench: protos  ## Measure, side by side with others (seven to fifteen minutes)
+bench: protos  ## Measure beside other tools (seven to fifteen minutes)
 	$(BIN)/python -m bench
 
 bench-long: protos  ## Measure how cost grows with the number of runs (ten minutes)
 	$(BIN)/python -m bench --long
 
-bench-slurm: protos  ## Measure on a Slurm cluster of its own (four minutes)
+bench-slurm: protos  ## Measure on a Slurm cluster that this starts (four minutes)
 	$(BIN)/python -m bench --slurm
 
-notebook: protos  ## Execute docs/notebook.ipynb, and keep what it shows
+notebook: protos  ## Execute docs/notebook.ipynb, and keep its output
 	$(BIN)/jupyter-execute --inplace docs/notebook.ipynb
 
-reference: protos  ## Make docs/reference.md anew from the code
+reference: protos  ## Make docs/reference.md from the code
 	HEYHI_PROJECT=$(CURDIR) $(BIN)/python -m tests.reference
 
-lock: $(READY)  ## Make requirements.lock anew from pyproject.toml
+lock: $(READY)  ## Make requirements.lock from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --group dev pyproject.toml -o requirements.lock
 
-profiles: protos  ## Let plain `snakemake --profile local` and `--profile slurm` find the profiles here
+profiles: protos  ## Let plain `snakemake --profile local` and `--profile slurm` find these profiles
 	@mkdir -p "$${XDG_CONFIG_HOME:-$$HOME/.config}/snakemake"
 	@for name in local slurm; do \
 	    ln -sfnv "$(CURDIR)/profiles/$$name" "$${XDG_CONFIG_HOME:-$$HOME/.config}/snakemake/$$name"; done

@@ -1,5 +1,5 @@
-# A batch of runs: `snakemake --profile profiles/local --config batch=sweep.sh`. What is to be done is decided in
-# heyhi/, which has the rules of runs; all .smk files of workflows/ are included: put your own there.
+# A batch of runs: `snakemake --profile profiles/local --config batch=sweep.sh`. HeyHi decides which runs start, and has the
+# rules of runs. This file includes all .smk files of workflows/: put your own rules there.
 from pathlib import Path
 
 from snakemake.utils import min_version

@@ -1,6 +1,6 @@
 # The learning curves of all trainings of the batch in one picture: `snakemake --profile profiles/local curves`.
 #
-# A rule of one's own: it takes results of runs as inputs, and what else is in their folders besides.
+# An example of your own rule: it takes results of runs as inputs, and reads other files of their folders.
 
 
 rule curves:

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Diplomacy research in a minute: play games, train two models on them, let the models play.
 #
-# Every line that starts with `python run.py` is one run, with a folder of its own. A run that is done is not run
-# again: call this script twice, and the second time starts nothing.
+# Every line that starts with `python run.py` is one run, with a folder of its own. HeyHi does not repeat a run that is
+# done: call this script twice, and the second call starts nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# 1. Forty games of greedy agents. The folder that a run has, or will have, is known before it runs.
+# 1. Forty games of greedy agents. --print-out-dir prints a run's folder, also before the run exists.
 games=(-c conf/c00_games/games.prototxt num_games=40)
 python run.py "${games[@]}"
 data=$(python run.py "${games[@]}" --print-out-dir)/games.jsonl.gz
 
-# 2. Two models learn from them what was ordered, one with smaller steps than the other.
+# 2. Two models learn the orders of these games, one with smaller steps than the other.
 models=()
 for lr in 0.003 0.01; do
     training=(-c conf/c02_sup_train/sl.prototxt dataset_params.games_path="$data" lr=$lr)

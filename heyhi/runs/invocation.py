@@ -186,14 +186,7 @@ def run_py_parser() -> Parser:
 
 def _add_flags_of_a_start(add: Callable[..., object]) -> None:
     modes = {mode.value: mode for mode in Mode}
-    add(
-        "-c",
-        "--cfg",
-        action=_Once,
-        required=True,
-        metavar="CFG",
-        help="the config file; the suffix .prototxt may be left out",
-    )
+    add("-c", "--cfg", action=_Once, required=True, metavar="CFG", help="the config file")
     add(
         "--mode",
         dest="chosen_mode",
@@ -205,17 +198,9 @@ def _add_flags_of_a_start(add: Callable[..., object]) -> None:
     add("--adhoc", action="store_true", help="use a new folder under adhoc/<date>, for debugging")
     add("--out", "--exp_id_pattern_override", dest="pattern", metavar="DIR", help="use this run folder")
     add("--force", action="store_true", help="do not ask before wiping a result or killing a job")
-    add(
-        "--wait",
-        action="store_true",
-        help="wait for the end of the run, also on Slurm, and return its exit status",
-    )
-    add(
-        "--checkpoint",
-        default=_DEFAULT_SNAPSHOT,
-        metavar="DIR",
-        help='put the snapshot, the copy of the code, into this folder; "" takes no snapshot',
-    )
+    add("--wait", action="store_true", help="wait for the end of the run and return its exit status")
+    snapshot = 'put the snapshot, the copy of the code, into this folder; "" takes no snapshot'
+    add("--checkpoint", default=_DEFAULT_SNAPSHOT, metavar="DIR", help=snapshot)
     add(
         "--log-level",
         default="INFO",
@@ -230,29 +215,16 @@ def _add_flags_that_show(add: Callable[..., object]) -> None:
     add("--print-flat", action="store_true", help="show the config as overrides, one per line, and exit")
     add("--print-flat-all", action="store_true", help="the same, with defaults and unset fields")
     add("--print-out-dir", action="store_true", help="show the run folder and exit")
-    add(
-        "--help-cfg",
-        nargs="?",
-        const="",
-        metavar="PATTERN",
-        help="explain the fields of the config that match PATTERN, or all, and exit",
-    )
+    fields = "explain the fields of the config that match PATTERN, or all, and exit"
+    add("--help-cfg", nargs="?", const="", metavar="PATTERN", help=fields)
     add("--explain", metavar="KEY", help="show which files and overrides set a field, and exit")
 
 
 def _add_flags_of_many(add: Callable[..., object]) -> None:
     add("--grid", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_GRID)
     add("--zip", dest="zipped", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_ZIP)
-    add(
-        "--table", metavar="FILE", help="make a run of each row of a CSV or TSV file; its header has the keys"
-    )
-    add(
-        "--after",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="in a batch, wait for the run of this folder",
-    )
+    add("--table", metavar="FILE", help="make a run of each row of a CSV or TSV file with a header of keys")
+    add("--after", action="append", default=[], metavar="DIR", help="wait for the run of this folder")
 
 
 class _OneOf:

@@ -19,7 +19,7 @@ TASKS: dict[str, Callable[[Any], dict[str, Any]]] = {"fit": fit}
 
 
 def main(cfg: Any, task: str, log_level: str) -> dict[str, Any]:
-    """Carry a task out, in its run folder; what it returns becomes result.json."""
+    """Run a task in its run folder; its return value becomes result.json."""
     heyhi.setup_logging(console_level=log_level)
     if task not in TASKS:
         raise NotImplementedError(f"run.py has no task {task!r}; its TASKS are: {', '.join(TASKS)}")

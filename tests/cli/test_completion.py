@@ -278,7 +278,7 @@ TOLD = {
     ("zsh", "colour=GR", ""): ["colour=GREEN \t"],
     ("fish", "colour=GR", ""): ["colour=GREEN\t"],
     ("zsh", "colour=O", ""): ["colour=ODD \tas it is"],
-    ("zsh", "--wai", ""): ["--wait \twait for the end of the run, also on Slurm, and return its exit status"],
+    ("zsh", "--wai", ""): ["--wait \twait for the end of the run and return its exit status"],
     ("zsh", "soi", ""): ["soil.\tSoil"],
 }
 

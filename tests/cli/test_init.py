@@ -239,7 +239,7 @@ def test_what_running_the_template_leaves_is_not_copied(
 
 def test_its_launcher_is_the_one_of_this_repository() -> None:
     def launcher(path: Path) -> str:
-        return path.read_text().partition("// What one job needs")[2]
+        return path.read_text().partition("// The needs of one job")[2]
 
     assert launcher(TEMPLATE / "conf/common.proto") == launcher(HERE / "conf/common.proto") != ""
 

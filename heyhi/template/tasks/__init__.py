@@ -1,1 +1,1 @@
-"""What the tasks of run.py compute."""
+"""The tasks of run.py."""

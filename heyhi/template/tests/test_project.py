@@ -1,4 +1,4 @@
-"""What must hold of this project: configs compose, the task does what it says, the batch has no mistakes."""
+"""Tests of this project: configs compose, the task fits, the batch has no errors."""
 
 import json
 import math

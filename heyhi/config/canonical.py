@@ -22,7 +22,7 @@ __all__ = ["Change", "canonical_order"]
 
 
 class Change(NamedTuple):
-    """What one override did: the path it acts on, and its canonical key and value."""
+    """The effect of one override: the path it acts on, and its canonical key and value."""
 
     override: Override
     path: tuple[str, ...]
@@ -37,7 +37,7 @@ class Change(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, str, str]:
-        """Where it comes among overrides that commute."""
+        """Its sort key among overrides that commute."""
         return self.key.count("."), self.key, self.value
 
 
@@ -69,7 +69,7 @@ def canonical_order(descriptor: Descriptor, changes: Sequence[Change]) -> tuple[
 
 @cache
 def _all_commute(routes: tuple[_Route, ...]) -> bool:
-    """Whether each is one of its own, and nothing keeps an order: mostly so, and told of each run."""
+    """True if each override has its own field and order does not matter: the usual case."""
     has_lists = any(isinstance(step, int) for route in routes for step in route)
     return not has_lists and len({*routes}) == len(routes) and not _conflicts(routes)
 
@@ -86,7 +86,7 @@ def _arrange(routed: list[_Routed], conflicts: set[_Route], start: int) -> list[
 
 
 def _free_steps(route: _Route, conflicts: set[_Route], start: int) -> int:
-    """How many steps the route goes until order matters."""
+    """The number of steps of the route up to which order does not matter."""
     for length in range(start, len(route)):
         if isinstance(route[length], int) or route[:length] in conflicts:
             return length
@@ -109,7 +109,7 @@ def _chain(common: _Route, chain: list[_Routed], conflicts: set[_Route]) -> list
 
 
 def _what_counts(changes: list[Change]) -> list[Change]:
-    """Of values for one field the last one, and a NULL after it: clearing leaves what is around it."""
+    """The last value for one field, and a NULL after it: clearing leaves the messages around the field."""
     if changes[0].is_include:
         return changes
     values = [change for change in changes if change.value != NULL]

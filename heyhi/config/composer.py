@@ -179,13 +179,13 @@ def _note(override: Override, later: str) -> str:
 
 @cache
 def _read_key(descriptor: Descriptor, typed: str) -> tuple[bool, Key, Key | None]:
-    """Whether it includes, its path, and that as the schema settles it. Raises ValueError."""
+    """True if it includes, its path, and that path resolved by the schema. Raises ValueError."""
     is_include, key = _kind_and_key(descriptor, split_key(typed))
     return is_include, key, fields.settled(descriptor, key)
 
 
 def _kind_and_key(descriptor: Descriptor, key: Key) -> tuple[bool, Key]:
-    """Whether a key includes, and its path; a field whose name begins with I wins over an include."""
+    """True if a key includes, and its path; a field whose name begins with I wins over an include."""
     known = fields.fields_of(descriptor)
     if key[0][:1] != "I" or key[0] in known:
         return False, key

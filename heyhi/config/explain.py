@@ -92,7 +92,7 @@ def _default(field: FieldDescriptor) -> str:
 
 
 def _has_default(field: FieldDescriptor) -> bool:
-    """Whether it reads as an explicit default where it is unset; a member of a oneof does not."""
+    """True if it reads as an explicit default where it is unset; a member of a oneof does not."""
     return field.message_type is None and field.has_default_value and field.containing_oneof is None
 
 
@@ -104,7 +104,7 @@ def _default_text(field: FieldDescriptor) -> str:
 
 
 def _text(message: Message, path: _Path, done: _Path = (), *, or_default: bool = False) -> str | None:
-    """What is at a path, on one line; None if it is unset. Raises ValueError if there is no such field."""
+    """The value at a path, on one line; None if it is unset. Raises ValueError if no field has this path."""
     name, kind, field = fields.find(message, path[0], done)
     done, rest = (*done, name), path[1:]
     value = getattr(message, name)
@@ -124,7 +124,7 @@ def _text(message: Message, path: _Path, done: _Path = (), *, or_default: bool =
 def _element_text(
     field: FieldDescriptor, values: Any, path: _Path, done: _Path, or_default: bool
 ) -> str | None:
-    """What is at a path that begins with the index or key of an element."""
+    """The value at a path that begins with the index or key of an element."""
     of, element = _element(field, values, path[0], done)
     done, rest = (*done, path[0]), path[1:]
     is_there = element is not None
@@ -153,7 +153,7 @@ def _refuse(rest: _Path, field: FieldDescriptor, done: _Path) -> None:
 
 
 def _element(field: FieldDescriptor, values: Any, part: str, done: _Path) -> tuple[FieldDescriptor, Any]:
-    """One element of a list or map: what it is, and itself, or None if it is not there."""
+    """The type of one element of a list or map, and the element, or None if it is missing."""
     if not fields.is_map(field):
         if not part.isdecimal():
             raise ValueError(f"{join_key(done)} is a list: its elements are {join_key(done)}.0 and so on")
@@ -184,7 +184,7 @@ def _one_line(text: str) -> str:
 def layers(
     project: Project, composition: Composition, base: Path, overrides: Sequence[str], key: str
 ) -> list[str]:
-    """Where the value of a field comes from: a line for each layer that touched it, then the value.
+    """The origin of a field's value: a line for each layer that touched it, then the value.
 
     Raises ConfigError if there is no such field.
     """

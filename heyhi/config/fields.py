@@ -1,4 +1,4 @@
-"""One field of a message, by its dotted path: find it, set it from text, clear, select.
+"""Find, set from text, clear or select one field of a message by its dotted path.
 
     optimizer.lr            a field of a message of a message
     agents.0.name           of the first element; an index equal to the length, or -1, appends
@@ -53,7 +53,7 @@ _INDEX = re.compile(r"(?:-1|[0-9]{1,9})\Z")
 
 
 class Field(NamedTuple):
-    """What a path needs to know of a field; `kind` is scalar, message, list or map."""
+    """The properties of a field that a path needs; `kind` is scalar, message, list or map."""
 
     name: str
     kind: str
@@ -82,17 +82,17 @@ def inner_type(field: FieldDescriptor) -> Descriptor:
 
 
 def is_map(field: FieldDescriptor) -> bool:
-    """Whether a repeated field is a map."""
+    """True if a repeated field is a map."""
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def map_key(field: FieldDescriptor) -> FieldDescriptor:
-    """What the keys of a map are."""
+    """The type of a map's keys."""
     return inner_type(field).fields_by_name["key"]
 
 
 def map_value(field: FieldDescriptor) -> FieldDescriptor:
-    """What the values of a map are."""
+    """The type of a map's values."""
     return inner_type(field).fields_by_name["value"]
 
 
@@ -114,7 +114,7 @@ def oneofs_of(descriptor: Descriptor) -> list[OneofDescriptor]:
 
 
 def in_oneof(field: FieldDescriptor) -> bool:
-    """Whether a field is a member of a oneof."""
+    """True if a field is a member of a oneof."""
     return field.containing_oneof is not None and not _is_synthetic(field.containing_oneof)
 
 
@@ -123,7 +123,7 @@ def _is_synthetic(oneof: OneofDescriptor) -> bool:
 
 
 def scalar_value(message: Message, name: str, field: FieldDescriptor) -> Any:
-    """What a scalar field reads as: None (of a bool, False) if it is unset and has no default."""
+    """The value of a scalar field: None (for a bool, False) if it is unset without a default."""
     is_unset = field.has_presence and not message.HasField(name)
     if is_unset and (in_oneof(field) or not field.has_default_value):
         return False if field.type == FieldDescriptor.TYPE_BOOL else None
@@ -186,8 +186,8 @@ def find(message: Message, name: str, done: Path) -> Field:
 
 
 def no_field(descriptor: Descriptor, name: str, done: Path = ()) -> str:
-    """What is wrong with a name that is no field of the message at the path `done`, and what was meant:
-    a field further down of just that name, else names like it here, else one of all its fields."""
+    """The error for a name that is no field of the message at the path `done`, with a suggestion:
+    a field of that name further down, else similar names here, else one of all its fields."""
     owner = f"{join_key(done)} ({descriptor.name})" if done else descriptor.name
     problem = f"{owner} has no field {shortened(name)!r}"
     below = [path for path in _paths_below(descriptor) if path.split(".")[-1] == name]
@@ -394,7 +394,7 @@ def key_text(field: FieldDescriptor, key: Any) -> str:
 
 @cache
 def _key_type(field: FieldDescriptor) -> Scalar | None:
-    """How keys of a map are read; None if they are texts, which are taken as they are."""
+    """The reader of a map's keys; None if they are texts, which need none."""
     key = map_key(field)
     return None if key.type == FieldDescriptor.TYPE_STRING else scalar_of(key)
 

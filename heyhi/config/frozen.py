@@ -115,7 +115,7 @@ class Frozen:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """What a notebook shows of it."""
+        """The HTML that a notebook shows."""
         from heyhi.config.notebooks import of_config
 
         return of_config(editable(self))
@@ -178,7 +178,7 @@ def _assign(message: Message, name: str, value: Any) -> None:
 
 
 def _stored(field: FieldDescriptor, value: Any) -> Any:
-    """One Python value as protobuf takes it."""
+    """A Python value in the form that protobuf accepts."""
     if field.message_type is not None:
         is_dict = isinstance(value, dict)
         return _message_of(value, GetMessageClass(field.message_type)) if is_dict else editable(value)

@@ -79,7 +79,7 @@ class Spot(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where an include stands in its file; looked up only if something is wrong with it."""
+    """The place of an include in its file, computed only for errors."""
 
     spot: Spot
     number: int
@@ -179,7 +179,7 @@ def _refuse_cycle(file: Path, chain: tuple[Path, ...]) -> None:
 
 @cache
 def has_includes(descriptor: Descriptor) -> bool:
-    """Whether a message of this type takes includes of its own."""
+    """True if a message of this type takes includes of its own."""
     field = descriptor.fields_by_name.get(INCLUDES)
     if field is None or not field.is_repeated or field.message_type is None:
         return False
@@ -188,7 +188,7 @@ def has_includes(descriptor: Descriptor) -> bool:
 
 @cache
 def _may_include(descriptor: Descriptor) -> bool:
-    """Whether a message of this type can hold an include, at any depth."""
+    """True if a message of this type can hold an include, at any depth."""
     seen, waiting = set(), [descriptor]
     while waiting:
         one = waiting.pop()

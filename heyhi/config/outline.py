@@ -1,4 +1,4 @@
-"""The schemas as plain data, for whoever cannot wait for protobuf: tab completion at each key press.
+"""The schemas as plain data, for tab completion, which cannot wait for protobuf at each key press.
 
 conf/.heyhi_protos.json      written beside the generated modules, of the same schemas
 
@@ -42,12 +42,12 @@ class Field(NamedTuple):
 
     @property
     def is_message(self) -> bool:
-        """Whether it, or an element of it, is no scalar; of a map, ask its `value`."""
+        """True if the field, or an element of it, is a message; for a map, see its `value`."""
         return self.type.startswith(".")
 
     @property
     def zero(self) -> Any:
-        """What it is where its type alone tells: a text, but for a message."""
+        """The value that the type alone implies, as text; an empty dict for a message."""
         if self.is_message:
             return {}
         if self.type == "bool":
@@ -74,19 +74,19 @@ class Outline(NamedTuple):
         return {name: field for name, field in self.types[self.root].items() if field.oneof == "task"}
 
     def has_includes(self, type_name: str) -> bool:
-        """Whether a message of a type takes includes of its own."""
+        """True if a message of a type takes includes of its own."""
         field = self.types[type_name].get(INCLUDES)
         if field is None or field.kind != "list" or not field.is_message:
             return False
         return {"path", "mount"} <= self.types[field.type].keys()
 
     def element(self, field: Field) -> Field:
-        """What the elements of a list or a map are."""
+        """The field of the elements of a list or a map."""
         return self.types[field.type]["value"] if field.kind == "map" else field
 
 
 def read_outline(text: str | bytes) -> Outline:
-    """What a text says that `write_outline` has written. Raises ValueError if it is damaged."""
+    """Read the text that `write_outline` wrote. Raises ValueError if it is damaged."""
     import json  # here, as in what follows: run.py, which needs the file's name alone, does without it
 
     known = json.loads(text)

@@ -39,7 +39,7 @@ _ESCAPED_WORD = re.compile(r"\\+(?:NULL|SELECT)\Z")
 
 
 class Override(NamedTuple):
-    """One change of a config: `key=text`, and how it was typed."""
+    """A change of a config: `key=text`, and the text as typed."""
 
     key: str
     text: str
@@ -47,7 +47,7 @@ class Override(NamedTuple):
 
     @property
     def where(self) -> str:
-        """How an error names this override: as typed, on one line."""
+        """The override as typed, on one line, for errors."""
         shown = self.typed if len(self.typed) <= _LONGEST_SHOWN else self.typed[:_LONGEST_SHOWN] + "..."
         return f"override {shown!r}"
 

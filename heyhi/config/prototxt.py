@@ -1,4 +1,4 @@
-"""One `.prototxt` file: its text becomes a message, strictly, once a process; values know their place.
+"""Parse a `.prototxt` file strictly into a message, once per process, with the place of each value.
 
 read(path, cls, root)      the message; never change it, it is shared by all who read the file
 places(path, ..)           dotted path -> where in the file it is set (line, column, text)
@@ -45,7 +45,7 @@ _SETTLED_NS = 100_000_000
 
 
 class _Parsed(NamedTuple):
-    """A file as it was read; without a signature it is told from a changed one by its bytes alone."""
+    """A file as read; without a signature, only its bytes show whether the file has changed."""
 
     signature: tuple[int, int, int] | None
     data: bytes
@@ -56,7 +56,7 @@ _parsed: dict[tuple[str, type[Message], Path], _Parsed] = {}
 
 
 class Place(NamedTuple):
-    """Where a file sets a field: line and column from 1, and the value's text as written."""
+    """The place where a file sets a field: line and column from 1, and the value's text as written."""
 
     line: int
     column: int
@@ -150,7 +150,7 @@ def types_that_fit(path: Path, types: Iterable[type[Message]], root: Path) -> li
 
 
 def _parse_error(problem: str, text: str, descriptor: Descriptor, name: str) -> ConfigError:
-    """What protobuf's parser says, with the field's full path and what would be right."""
+    """The message of protobuf's parser, with the field's full path and a suggestion."""
     match = _POSITION.match(problem)
     if not match:
         return ConfigError(name, _one_line(problem))
@@ -208,7 +208,7 @@ def _bad_value(field: FieldDescriptor, token: str) -> str:
 
 
 def _needs_a_second_look(message: Message, depth: int) -> bool:
-    """Whether a value may have been changed by being stored (0, inf), or a map key given twice."""
+    """True if storing may have changed a value (0, inf), or if a map key occurs twice."""
     if not depth:
         raise RecursionError
     found = False
@@ -250,7 +250,7 @@ def _check_values(text: str, descriptor: Descriptor, name: str) -> None:
 
 
 def _bad_number(field: FieldDescriptor, text: str) -> str | None:
-    """What is wrong with a number that protobuf's parser took."""
+    """The problem with a number that protobuf's parser accepted."""
     if _is_float(field):
         if not re.match(r"-?[\d.]", text):
             return None  # inf, nan
@@ -268,7 +268,7 @@ def _bad_number(field: FieldDescriptor, text: str) -> str | None:
 
 
 def places(path: Path, descriptor: Descriptor, root: Path) -> dict[str, Place]:
-    """Where a (correct) file sets its fields: dotted path -> place; list elements by their index."""
+    """The places where a (correct) file sets its fields: dotted path -> place; list elements by index."""
     found: dict[str, Place] = {}
 
     def visit(key: tuple[str, ...], place: Place, _: FieldDescriptor) -> None:
@@ -286,7 +286,7 @@ _OPENING, _CLOSING, _QUOTES = ("{", "<", "["), ("}", ">", "]"), ("'", '"')
 
 
 class _Stopped(Exception):  # noqa: N818  (no error)
-    """The scanner has come to where it was told to stop."""
+    """The scanner has reached the place to stop at."""
 
 
 class _Scanner:

@@ -46,7 +46,7 @@ _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Scalar(NamedTuple):
-    """How values of one type are read from text (ValueError says what is right) and written."""
+    """Reads values of one type from text (ValueError says what is right) and writes them."""
 
     name: str
     read: Callable[[str], Any]

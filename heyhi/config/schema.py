@@ -52,7 +52,7 @@ _WORK = ".heyhi_protos"  # where files are made, below conf/; only by whoever ho
 
 
 class Doc(NamedTuple):
-    """What a schema says of a message, field or oneof: where (file:line:column), and its comment."""
+    """The place (file:line:column) and the comment of a message, field or oneof in a schema."""
 
     where: str
     comment: str
@@ -81,7 +81,7 @@ _ensured: set[Path] = set()
 
 
 def conf_spec() -> "ModuleSpec | None":
-    """For `import conf`: the project's folder, its modules brought up to date; None without a project."""
+    """Bring the project's modules up to date and return its folder, for `import conf`; None without one."""
     from importlib.machinery import ModuleSpec
 
     try:
@@ -120,7 +120,7 @@ def load_message_types(project: Project) -> list[type["Message"]]:
 
 
 def load_docs(project: Project) -> dict[str, Doc]:
-    """What all schemas say: full name of a message, field or oneof -> Doc."""
+    """The docs of all schemas: full name of a message, field or oneof -> Doc."""
     load_messages(project)
     docs = {}
     for schema in schema_files(project):
@@ -169,7 +169,7 @@ def _disk_errors(project: Project) -> Iterator[None]:
 
 
 def _sources_hash(project: Project) -> str:
-    """Of the schemas, and of what makes modules of them: this code and the protobuf release."""
+    """A hash of the schemas and of their generator: this code and the protobuf release."""
     digest = hashlib.sha256(google.protobuf.__version__.encode())
     makers = (Path(__file__).with_name(name) for name in ("schema.py", "stubs.py", "outline.py"))
     for path in (*makers, *schema_files(project)):
@@ -186,14 +186,14 @@ def _content_hash(data: bytes) -> str:
 
 
 def _generated(project: Project) -> Iterator[Path]:
-    """Where each generated file is, or should be."""
+    """The path of each generated file, present or not."""
     for schema in schema_files(project):
         for suffix in _SUFFIXES:
             yield project.conf / f"{schema.stem}{suffix}"
 
 
 def _is_fresh(project: Project) -> bool:
-    """Whether every generated file is there, made of these sources and not edited since."""
+    """True if every generated file exists, comes from these sources and was not edited since."""
     sources = _sources_hash(project).encode()
     data_is_there = (project.conf / OUTLINE).exists() and are_kept(project)
     return data_is_there and all(_made_from(path) == sources for path in _generated(project))

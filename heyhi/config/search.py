@@ -66,7 +66,7 @@ class Search:
         return bases + [f"{base}/{'/'.join(mount)}" for base in bases] if mount else bases
 
     def known(self, includer: Path, mount: _Path) -> dict[str, str]:
-        """What could be included at a mount, of whatever type: the names, and what they find.
+        """The configs of any type that a mount could include: name -> path.
 
         Of the file's own folder, not what is below.
         """
@@ -105,7 +105,7 @@ def find_base(typed: str, project: Project, cwd: Path | None = None) -> Path:
 
 
 def _kind(path: str | Path) -> str:
-    """What has a name that is not a regular file's; empty for nothing, and for what cannot be looked at."""
+    """The kind of the file with a name; empty if there is none, or if it cannot be read."""
     try:
         kind = kind_of(path)
     except ValueError:
@@ -114,7 +114,7 @@ def _kind(path: str | Path) -> str:
 
 
 def _near(name: str, known: list[str]) -> str:
-    """One of just that name in another folder, else one of a name like it."""
+    """A hint: configs with the same name in other folders, or else with similar names."""
     elsewhere = [one for one in known if one.endswith(f"/{name}")]
     return f"; did you mean {', '.join(map(repr, elsewhere))}?" if elsewhere else did_you_mean(name, known)
 

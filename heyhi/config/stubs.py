@@ -73,7 +73,7 @@ def complete(made: dict[str, str], described: bytes) -> dict[str, str]:
 
 
 def check_schemas(described: bytes) -> ConfigError | None:
-    """What is wrong with the schemas of conf/ that protoc takes; None if nothing is."""
+    """The problem with schemas of conf/ that protoc accepts; None if there is none."""
     schemas = [file for file in FileDescriptorSet.FromString(described).file if file.name.startswith("conf/")]
     try:
         for schema in schemas:
@@ -354,7 +354,7 @@ class _Stub:
         return one if self._is_never_none(field) else f"{one} | None"
 
     def _is_never_none(self, field: FieldDescriptorProto) -> bool:
-        """Whether even an unset field reads as a value."""
+        """True if even an unset field reads as a value."""
         if field.type == _TYPE.TYPE_BOOL or field.label == _TYPE.LABEL_REQUIRED:
             return True
         if field.HasField("oneof_index") and not field.proto3_optional:

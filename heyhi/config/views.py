@@ -1,4 +1,4 @@
-"""What a message can be turned into: a dict, flat lines, one with its defaults, a fingerprint, a diff.
+"""Turn a message into a dict, flat lines, a message with defaults, a fingerprint or a diff.
 
     lr: 0.1                       to_dict        {"lr": 0.1, "soil": {"kind": "loam"}}
     soil { kind: "loam" }         flatten        {"lr": 0.1, "soil.kind": "loam"}
@@ -95,7 +95,7 @@ class _Reading:
         return found
 
     def tells(self, message: Message, field: FieldDescriptor) -> bool:
-        """Whether a scalar is set, or to be told of though it is not."""
+        """True if a scalar is set, or listed although unset."""
         if not field.has_presence or message.HasField(field.name):
             return True
         is_wanted = self._with_all or (self._with_defaults and field.has_default_value)
@@ -114,7 +114,7 @@ class _Reading:
 
 
 def _is_read_unset(field: FieldDescriptor, inside: _Types) -> bool:
-    """Whether a message is gone into where it is unset: no member of a oneof, no type inside itself."""
+    """True if an unset message should be descended into: not a oneof member, not its own type."""
     return not in_oneof(field) and field.message_type not in inside
 
 
@@ -183,7 +183,7 @@ def unset(message: Message) -> list[str]:
 
 
 class _Select(str):
-    """The word SELECT, to be told from a text that reads SELECT."""
+    """The word SELECT, as distinct from a text that reads SELECT."""
 
     __slots__ = ()
 
@@ -196,7 +196,7 @@ def flat_lines(message: Message, *, with_all: bool = False) -> list[str]:
 
 
 def _sort_key(path: str) -> list[tuple[int, str]]:
-    """By parts; numbers by their value, so that elements come in order."""
+    """A sort key by parts, with numbers by value, so that elements come in order."""
     parts = path.split(".")
     return [(len(part) if part.isdigit() else 0, part) for part in parts]
 
@@ -299,7 +299,7 @@ def _all_defaults(descriptor: Descriptor, inside: _Types, marks_all: bool) -> Me
 
 
 def diff(old: dict[str, Any], new: dict[str, Any], *, added: Container[str] = ()) -> list[str]:
-    """How two configs (as nested dicts) differ, a line a field: `lr 0.1 -> 0.2`; no launchers.
+    """The differences of two configs (nested dicts), a line per field: `lr 0.1 -> 0.2`; no launchers.
 
     Fields that were `added` to the schema are no difference.
     """
@@ -334,7 +334,7 @@ def added_fields(known: Iterable[str], message: Message) -> set[str]:
 
 
 def _above(path: str) -> list[str]:
-    """What a path lies in, the whole first. (A key in quotes may be cut too: nothing is called like that.)"""
+    """The paths that contain a path, outermost first. (It may cut a quoted key: no field has such a name.)"""
     return ["", *(path[:at] for at, character in enumerate(path) if character == ".")]
 
 

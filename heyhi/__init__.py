@@ -138,7 +138,7 @@ def __dir__() -> list[str]:
 
 
 class _ConfFinder:
-    """Whoever imports `conf`, even before a config is loaded, finds fresh modules of the project."""
+    """Let `import conf` find fresh modules of the project, even before a config is loaded."""
 
     @staticmethod
     def find_spec(name: str, *_: object) -> "ModuleSpec | None":

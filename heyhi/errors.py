@@ -43,7 +43,7 @@ class HeyhiError(Exception):
     exit_status = 1
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in a cell: the line that asked for it, and the message."""
+        """The text that IPython shows in a cell: the line that failed, and the message."""
         return [*_line_of_caller(self.__traceback__), f"{type(self).__name__}: {self}"]
 
 
@@ -83,7 +83,7 @@ class ConfigError(HeyhiError, ValueError):
 
 
 class RefusedError(HeyhiError):
-    """What was asked for would lose or repeat work; the message says how to insist."""
+    """The command would lose or repeat work; the message says how to insist."""
 
     exit_status = 2
 
@@ -93,11 +93,11 @@ class LaunchError(HeyhiError):
 
 
 class NoAnswerError(LaunchError):
-    """Slurm does not answer, or nobody knows what it did; the same may work later."""
+    """Slurm does not answer, or its answer is unclear; the same command may work later."""
 
 
 class QueueFullError(NoAnswerError):
-    """As many jobs are in Slurm's queue as the user may have there."""
+    """Slurm's queue has as many jobs of the user as it accepts."""
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:

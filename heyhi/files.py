@@ -76,7 +76,7 @@ class TooLargeError(OSError):
 
 
 def kind_of(path: str | Path) -> str:
-    """What has this name, links followed: "file", "" for nothing, or "a fifo", "a link to nothing", ..."""
+    """The kind of file with this name, links followed: "file", "" for none, or "a fifo", "a folder", ..."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def kind_of(path: str | Path) -> str:
 
 
 def is_file(path: str | Path) -> bool:
-    """Whether a regular file has this name, links followed."""
+    """True if a regular file has this name, links followed."""
     return kind_of(path) == "file"
 
 

@@ -72,7 +72,7 @@ def have_streams() -> None:
 
 
 def _is_of_stdout(problem: OSError) -> bool:
-    """Whether an error says that stdout takes no more, as on a full disk; then the rest of it is given up."""
+    """True if stdout takes no more, as on a full disk; HeyHi then gives up the rest of its output."""
     try:
         sys.stdout.flush()
         # One without a buffer has nothing left. The files that we write ourselves are named in their errors.
@@ -136,7 +136,7 @@ def also_log_to_file(fpath: str | Path, label: str | None = None, file_level: in
     import logging
 
     class FileHandler(logging.FileHandler):
-        """One that takes lines also when its disk is full, and does not print a traceback for each."""
+        """A handler that accepts lines also on a full disk, and prints no traceback for each."""
 
         def _open(self) -> io.TextIOWrapper:
             number = os.open(self.baseFilename, _APPEND, 0o666)
@@ -234,7 +234,7 @@ def _say_what_is_lost(path: Path, losses: "Losses") -> None:
 
 
 def says_what_is_lost(line: str) -> bool:
-    """Whether a line on stderr is the one that says how much a job's log could not take."""
+    """True if a line on stderr says how many lines a job's log could not take."""
     return _LOST.search(line) is not None
 
 
@@ -253,7 +253,7 @@ class Losses:
 
     @property
     def text(self) -> str:
-        """How many there were, and why."""
+        """The number of lost lines, and the reason."""
         return _lost(self.lines, self._why)
 
     def write(self, number: int, data: bytes) -> None:

@@ -32,17 +32,17 @@ class Project(NamedTuple):
 
     @property
     def conf(self) -> Path:
-        """Where schemas and configs are."""
+        """The folder of schemas and configs."""
         return self.root / "conf"
 
     @property
     def common(self) -> Path:
-        """Where chunks for includes are."""
+        """The folder of shared parts of configs, for includes."""
         return self.root / "conf" / "common"
 
     @property
     def origin(self) -> Path:
-        """What `{{ROOT_DIR}}` in a config stands for: the root, or what it is said to be a copy of."""
+        """The value of `{{ROOT_DIR}}` in a config: the root, or the folder that this root is a copy of."""
         return Path(os.environ.get("HH_COPY_OF") or self.root)
 
     @property
@@ -79,7 +79,7 @@ class Project(NamedTuple):
 
     @property
     def experiment_root(self) -> Path:
-        """Where run folders are: `$HH_EXP_DIR`, or `~/results/<name>`."""
+        """The root of run folders: `$HH_EXP_DIR`, or `~/results/<name>`."""
         chosen = os.environ.get("HH_EXP_DIR")
         if chosen:
             return Path(os.path.abspath(os.path.expanduser(chosen)))

@@ -44,7 +44,7 @@ def shown(text: str) -> str:
 
 
 def clipped(text: str) -> str:
-    """The text without the middle of lines that nobody reads: what was typed may be of any length."""
+    """The text with the middle of long lines cut out: typed input may have any length."""
     half = _LONGEST_LINE // 2
     return "\n".join(
         line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"

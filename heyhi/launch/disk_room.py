@@ -27,7 +27,7 @@ _GLANCE = 0.1  # seconds between two looks at whether a signal has come
 
 
 def patience() -> float:
-    """How many seconds are waited for room."""
+    """The number of seconds to wait for room."""
     try:
         seconds = float(os.environ.get(SETTING) or _USUAL)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a task may ask about its job: where it runs, its rank, and what to do when Slurm ends it."""
+"""Answers for a task about its job: its place, its rank, and what to do when Slurm ends it."""
 
 import os
 import re
@@ -46,12 +46,12 @@ def get_job_env() -> "JobEnvironment":
 
 
 def is_on_slurm() -> bool:
-    """Whether this process was started by Slurm."""
+    """True if this process was started by Slurm."""
     return "SLURM_PROCID" in os.environ
 
 
 def is_master() -> bool:
-    """Whether this is rank 0 of its job, which alone writes the run's files; True off Slurm."""
+    """True if this is rank 0 of its job, which alone writes the run's files; True off Slurm."""
     return os.environ.get("SLURM_PROCID", "0") == "0"
 
 
@@ -73,7 +73,7 @@ def get_slurm_master() -> str:
 
 
 def is_adhoc() -> bool:
-    """Whether the current folder is that of an adhoc run."""
+    """True if the current folder is that of an adhoc run."""
     return "adhoc" in Path.cwd().parts
 
 
@@ -143,7 +143,7 @@ _tries = iter(range(20))  # of two seconds in all: then it is requeued without i
 
 
 def _is_for_later(problem: Exception) -> bool:
-    """Whether USR1 came in the middle of a print, when nobody else can print: then it comes again."""
+    """True if USR1 interrupted a print (not re-entrant); the signal is then sent again."""
     is_amid = isinstance(problem, RuntimeError) and "reentrant call" in str(problem)
     if not is_amid or next(_tries, None) is None:
         return False

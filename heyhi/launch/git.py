@@ -1,4 +1,4 @@
-"""What git says of a folder. Nothing else starts it."""
+"""Ask git about a folder. No other module starts git."""
 
 import os
 import re
@@ -35,7 +35,7 @@ _ADVICE = re.compile(r"git config --global --add safe\.directory (.+)$", re.MULT
 
 
 def run_git(folder: Path, *words: str, trusted: bool = False) -> str:
-    """What git prints, bytes that are no text as surrogates. Raises GitError.
+    """The output of git, with invalid UTF-8 as surrogates. Raises GitError.
 
     Git does not read a repository that belongs to another user, as its settings may name programs. With
     `trusted` it does: for a project whose code is run anyway.
@@ -80,7 +80,7 @@ def _refused(told: str) -> str | None:
 
 
 def _belongs_to(folder: Path, repository: Path) -> bool:
-    """Whether a repository is the folder, in it, or around it and of the same owner.
+    """True if a repository is the folder, in it, or around it and of the same owner.
 
     Anybody may make a repository in /tmp, which then is around all that others have there.
     """

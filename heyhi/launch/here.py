@@ -267,7 +267,7 @@ def kill(run: Run, state: RunState, reason: str = "") -> None:
 
 
 def _is_its_process(run: Run, pid: int) -> bool:
-    """Whether a process of this machine has the run: it has the lock open, or the guard names it."""
+    """True if a process of this machine has the run: it has the lock open, or the guard names it."""
     known = guard.read(run.owner)
     if known is not None and known.process is not None and known.process.pid == pid and known.lives:
         return True
@@ -312,7 +312,7 @@ def _lives(process: "psutil.Process") -> bool:
 
 
 def _wait(condition: Callable[[], bool]) -> bool:
-    """Whether it holds, now or some seconds later."""
+    """True if it holds, now or some seconds later."""
     end = time.monotonic() + _PATIENCE
     while not (holds := condition()) and time.monotonic() < end:
         time.sleep(0.02)
@@ -433,7 +433,7 @@ def _prepare(order: Order, say: Say, *, keep_frozen: bool, sync: bool) -> None:
 
 
 def _circumstances(order: Order, say: Say) -> dict[str, Any]:
-    """What provenance tells besides the config: the code, the place, the time."""
+    """The provenance besides the config: the code, the place, the time."""
     import platform
 
     import google.protobuf

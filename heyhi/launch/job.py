@@ -51,7 +51,7 @@ _MOST_UNSAVED = 100_000  # bytes of one that is printed
 
 
 class Outcome(NamedTuple):
-    """How a task ended: what it returned, or what it raised. `failure` is set if it is not DONE.
+    """The end of a task: its return value, or its exception. `failure` is set if the run is not DONE.
 
     `place` is where the result is, if the run's folder could not take it (with a failure: nor a note of
     that); `unwritten` is what no file could take, and stderr has to tell.
@@ -195,7 +195,7 @@ def _leave_as_child(outcome: Outcome) -> NoReturn:
 
 
 def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> Any:
-    """What the task makes of its frozen config. Raises TypeError if it has only been prepared, not done."""
+    """Call the task with its frozen config. Raises TypeError if it returns a coroutine or a generator."""
     try:
         # As it is: `{{ROOT_DIR}}` was replaced when it was composed, and one that is left is a value.
         text = files.read_text(run.config_meta)
@@ -460,7 +460,7 @@ _replaced: dict[int, Any] = {}  # signal -> who handled it before
 
 
 def _install(handler: Callable[[int, object], None]) -> None:
-    """Let it handle the signals that nobody else does yet."""
+    """Install a handler for the signals that have none yet."""
     for number in _SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             try:
@@ -543,7 +543,7 @@ def _end_old_starts(run: Run) -> None:
 
 
 def _with_versions(content: dict[str, Any]) -> dict[str, Any]:
-    """With the versions of the packages that the task has imported."""
+    """Add the versions of the packages that the task has imported."""
     modules = {name: module for name, module in sys.modules.copy().items() if "." not in name}
     # Looked up, and not asked for: some packages warn whoever asks.
     found = {name: getattr(module, "__dict__", {}).get("__version__") for name, module in modules.items()}

@@ -49,12 +49,12 @@ _TIMEOUT = 30  # seconds after which a command that hangs counts as no answer
 
 
 def wants_slurm(config: "Message") -> bool:
-    """Whether the task's launcher chooses Slurm; a task without a launcher runs here."""
+    """True if the task's launcher chooses Slurm; a task without a launcher runs here."""
     return _chooses(config, "slurm")
 
 
 def wants_local(config: "Message") -> bool:
-    """Whether the task's launcher chooses, in so many words, the machine where it is started."""
+    """True if the task's launcher chooses, in so many words, the machine where it is started."""
     return _chooses(config, "local")
 
 
@@ -124,7 +124,7 @@ def _each_task(job_id: str) -> Iterator[str]:
 
 
 def needs_of(config: "Message") -> Resources | None:
-    """What the launcher of a task's config asks of Slurm; None if it is not Slurm that it asks.
+    """The resources that the launcher of a task's config asks of Slurm; None for another launcher.
 
     Raises ConfigError for what cannot be.
     """
@@ -141,7 +141,7 @@ _needs: dict[tuple[str, bytes], Resources] = {}
 
 
 def read_state(run: Run) -> RunState:
-    """What a run is now; Slurm is asked only if the run is one of its jobs."""
+    """The state of a run; asks Slurm only if the run is one of its jobs."""
     state, queue = runs.read_state(run), None
     while is_of_slurm(state):
         asked, queue = state.job, ask_queue()
@@ -178,7 +178,7 @@ def _look(run: Run, queue: Queue | None = None) -> RunState:
 
 
 def is_of_slurm(state: RunState) -> bool:
-    """Whether only Slurm can tell what this run is."""
+    """True if only Slurm can tell what this run is."""
     return state.status is Status.UNKNOWN and state.job is not None and state.job.local is None
 
 
@@ -210,7 +210,7 @@ def with_ends(states: Mapping[Run, RunState], queue: Queue | None) -> dict[Run, 
 
 
 def _ends_of(states: Mapping[Run, RunState], queue: Queue) -> dict[Run, str]:
-    """What Slurm says of the ends of jobs; without those of which it may say more later."""
+    """The ends of jobs that Slurm knows; without those of which it may know more later."""
     jobs = {run: state.job.text for run, state in states.items() if state.job}
     shown = {
         run: queue[job] for run, job in jobs.items() if states[run].detail != runs.LEFT_QUEUE and job in queue
@@ -257,7 +257,7 @@ def _ask_statuses(jobs: Sequence[str]) -> dict[str, int]:
 
 
 def _exit_status(status: int) -> int:
-    """By the number that wait(2) gives; a shell makes 128 + n of signal n."""
+    """Decode the status that wait(2) gives; a shell turns signal n into 128 + n."""
     ended = os.waitstatus_to_exitcode(status & 0xFFFF)
     return 128 - ended if ended > 128 else ended
 
@@ -278,7 +278,7 @@ class _Account(NamedTuple):
 
     @property
     def end(self) -> str:
-        """How it ended, in words."""
+        """The end in words."""
         derived, status = _code(self.derived), _code(self.code)
         words = _end_in_words(self.job.state, derived or status)
         may_be_signal = self.job.state == "FAILED" and not derived and status in _FATAL
@@ -298,7 +298,7 @@ _FATAL = (
 
 
 def _ask_accounting(jobs: Iterable[str]) -> dict[str, _Account | None]:
-    """What the accounting says of jobs, each asked about once in a process; None: it knows none of that id.
+    """The accounting's records of jobs, asked for once per process; None if it knows no such id.
 
     Those of which it has said nothing are left out; all, where there is no accounting.
     """
@@ -338,7 +338,7 @@ def _with_name_of_user(state: str) -> str:
 
 
 def _answer(command: list[str]) -> str | None:
-    """What a command prints; None if it fails: what it would say is no more than welcome."""
+    """The output of a command whose answer is optional; None if it fails."""
     try:
         return _call(command, timeout=_PATIENCE)
     except (OSError, subprocess.SubprocessError):
@@ -424,7 +424,7 @@ _NO_ANSWER = re.compile(
 
 @cache
 def max_array_size() -> int:
-    """How many tasks an array may have here. Raises NoAnswerError."""
+    """The largest number of tasks in an array of this cluster. Raises NoAnswerError."""
     try:
         answer = _call(["scontrol", "show", "config"])
     except subprocess.CalledProcessError as problem:

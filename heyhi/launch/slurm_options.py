@@ -1,4 +1,4 @@
-"""What one job asks of Slurm: a config's `launcher.slurm` in, sbatch's options out. Nothing is run here.
+"""Turn a config's `launcher.slurm` into the options of sbatch for one job. Starts no process.
 
     num_gpus: 16  gpus_per_node: 8   --nodes=2 --gres=gpu:8     nodes x GPUs on each
                                      --ntasks-per-node=8        a task a GPU; or single_task_per_node
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 class Resources(NamedTuple):
-    """What one job gets of a cluster; None: what the partition gives. Equal ones go as one job array."""
+    """The resources of one job; None: the partition's default. Runs with equal ones form a job array."""
 
     nodes: int = 1
     tasks_per_node: int = 1
@@ -109,7 +109,7 @@ def _hours_text(minutes: int | None) -> str:
 
 
 def read_resources(slurm: "Message", where: str) -> Resources:
-    """What this `launcher.slurm` asks for. Raises ConfigError at `where`, naming the field."""
+    """The resources that a `launcher.slurm` asks for. Raises ConfigError at `where`, naming the field."""
     with told_at(where):
         fields = _Fields(slurm)
         fields.refuse_unknown()
@@ -392,7 +392,7 @@ def _problem(name: str, problem: str) -> ValueError:
 
 
 def resources_from_defaults(defaults: Mapping[str, object]) -> Resources:
-    """What a job without a launcher gets: Snakemake's mem_mb, cpus_per_task, runtime (in minutes),
+    """The resources of a job without a launcher: Snakemake's mem_mb, cpus_per_task, runtime (in minutes),
     slurm_partition and slurm_account; other names are not for Slurm. Raises ConfigError.
     """
     with told_at("default-resources"):

@@ -50,7 +50,7 @@ def take_part(run: Run, main: job.Main, meta_class: type[Message], level: str) -
 
 
 def _print_promptly() -> None:
-    """What is printed goes to srun by a pipe, and from there to the log: line by line."""
+    """Flush stdout and stderr line by line: they go through a pipe to srun, and from there to the log."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
@@ -81,7 +81,7 @@ class _Rank(NamedTuple):
 
     @property
     def has_the_run(self) -> bool:
-        """Whether the run is this job's, and still to be done."""
+        """True if the run is this job's, and still to be done."""
         known = runs.read_job(self.run)
         if known is None or known.text not in self.names or self.run.result.exists():
             return False
@@ -89,12 +89,12 @@ class _Rank(NamedTuple):
         return runs.result_place(self.run) is None
 
     def lock(self, number: int) -> Path:
-        """What the process of a rank holds as long as it lives; the master holds the run's claim."""
+        """The lock that a rank's process holds until it ends; the master holds the run's claim."""
         return self.meeting / f"{number}.lock"
 
     @property
     def word(self) -> Path:
-        """What the master says at the start. The others leave theirs in their locks."""
+        """The master's message at the start. The other ranks leave theirs in their locks."""
         return self.meeting / "0"
 
 
@@ -163,7 +163,7 @@ def _await_others(rank: _Rank) -> None:
 
 
 def _blame(rank: _Rank) -> str | None:
-    """Which other rank has failed, and how; None if none has."""
+    """The failure of another rank; None if no other rank has failed."""
     for number in range(1, rank.total):
         lock = rank.lock(number)
         # In this order: it writes who it is once it has the lock, and its word before it lets go.
@@ -183,7 +183,7 @@ def _read(path: Path) -> str:
 
 
 def _keep_output(_: Path) -> nullcontext[Losses]:
-    """Of several ranks: srun writes it to the log, line by line, from all nodes."""
+    """The log of several ranks: srun writes it line by line, from all nodes."""
     return nullcontext(Losses())
 
 
@@ -204,7 +204,7 @@ def _be_other(rank: _Rank, main: job.Main, meta_class: type[Message], level: str
 
 
 def _call(rank: _Rank, main: job.Main, meta_class: type[Message], level: str) -> str:
-    """How the task ended, in a word. Not of SIGTERM, which all ranks are sent: it is nobody's failure."""
+    """The task's end in a word; nothing for SIGTERM, which goes to all ranks and is no rank's failure."""
     try:
         with job.signals_end_the_task():
             job.call_task(rank.run, main, meta_class, level)

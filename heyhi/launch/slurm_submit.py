@@ -44,7 +44,7 @@ Outcome = JobId | HeyhiError | None
 
 
 def most_at_once() -> int:
-    """How many runs one `submit` may have. Raises NoAnswerError."""
+    """The largest number of runs for one `submit`. Raises NoAnswerError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

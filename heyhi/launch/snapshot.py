@@ -59,7 +59,7 @@ class Snapshot(NamedTuple):
 
 
 class _Tree(NamedTuple):
-    """What is to be copied: a folder, and the names of files below it, sorted."""
+    """The files to copy: a folder, and the sorted names of files below it."""
 
     top: Path
     names: list[str]
@@ -140,7 +140,7 @@ def top_of(project_root: Path) -> Path:
 
 
 def noted_git_state(project_root: Path) -> GitState:
-    """What git said when the snapshot was made that a project's folder is in."""
+    """Git's answers at the time of the snapshot that contains a project's folder."""
     top = top_of(project_root)
     try:
         commit, changes = files.read_text(top / _COMMIT).strip(), (top / _CHANGES).stat().st_size
@@ -281,7 +281,7 @@ def _copy(tree: _Tree, place: Path) -> Path:
 
 
 def _folder(place: Path, digest: str) -> Path:
-    """Where the copy of a tree is, or is to be: not what somebody else has put there under its name.
+    """The folder for the snapshot of a tree, unless another user owns a folder of that name.
 
     Jobs run what is in it. In a root that several users share, each user has a copy.
     """
@@ -346,7 +346,7 @@ def _hash_tree(tree: _Tree) -> str:
 
 
 def _content(path: str) -> tuple[str | None, bytes]:
-    """What a file is (link, program, text) and a hash of what is in it; None if it is no file."""
+    """The kind of a file (link, program, text) and a hash of its content; None if it is no file."""
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):

@@ -24,7 +24,7 @@ __all__ = ["Report", "start_run"]
 
 
 class Report(NamedTuple):
-    """What became of an invocation: the run, its state, and its outcome if it ran here.
+    """The outcome of an invocation: the run, its state, and its end if it ran here.
 
     Of a run that was submitted its folder has been said just before.
     """
@@ -79,7 +79,7 @@ def _exported(project: Project) -> "dict[str, Kept]":
 
 
 def _is_for_rank_0() -> bool:
-    """In a job step of the user's own (srun bash) a run is done there, by one task: who is the master."""
+    """True on every rank but 0 of a user's own srun step: rank 0 starts the run."""
     rank = os.environ.get("SLURM_PROCID", "0")
     if rank != "0":
         say(f"note: this is rank {rank} of a Slurm step; rank 0 starts the run")
@@ -110,7 +110,7 @@ def _why_refused(draft: "Draft", state: "RunState") -> str:
 
 
 def _say_what_is_there(draft: "Draft", state: "RunState", invocation: Invocation) -> None:
-    """Whose folder it is, what changed since, and who has computed the same elsewhere."""
+    """Print the folder's owner, the changes since, and other runs with the same config."""
     from heyhi.runs import Status, find_aliases, find_collision, find_drift, find_obstacle
 
     if state.keeps:

@@ -227,16 +227,14 @@ def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
     """`run.py --on-slurm FOLDER`: be a rank of the job that does the run in a folder, which says all else."""
     from heyhi import runs
     from heyhi.config import load_messages
-    from heyhi.launch import slurm_ranks
+    from heyhi.launch import ranks
 
     (folder,) = argv
     run = runs.Run("", Path(folder))
     known = runs.read_provenance(run)
     _have_environment(known.get("environment") or {})
     run = run._replace(id=known.get("id", folder))
-    return slurm_ranks.take_part(
-        run, main, load_messages(find_project(script)), known.get("log_level", "INFO")
-    )
+    return ranks.take_part(run, main, load_messages(find_project(script)), known.get("log_level", "INFO"))
 
 
 def _freeze(argv: Sequence[str]) -> int:

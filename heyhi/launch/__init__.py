@@ -1,7 +1,7 @@
 """One run carried out, here or on a cluster.
 
     draft, mode ─start─▶ order ─┬─here─────────────────────────────────▶ job ─▶ task(cfg) ─▶ result.json
-                                └─slurm_submit─▶ sbatch ─slurm_ranks───▶ job
+                                └─submission─▶ sbatch ─ranks─────────▶ job
 
 snapshot, git: the copy of the code; environment: what a task may ask about its job; gpus: each to one job;
 disk_room: a full disk; slurm, slurm_options: what Slurm is asked, and told about a launcher.
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from heyhi.launch.job import UNSAVED, Main, claimed
     from heyhi.launch.slurm import wants_slurm
     from heyhi.launch.slurm_options import Resources, resources_from_defaults
-    from heyhi.launch.slurm_submit import Ask
+    from heyhi.launch.submission import Ask
     from heyhi.launch.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of, top_of
     from heyhi.launch.start import Report, start_run
 
 __getattr__ = hand_on(
     __name__,
-    whole="gpus here slurm slurm_ranks slurm_submit",
+    whole="gpus here ranks slurm submission",
     environment=(
         "get_job_env get_slurm_job_id get_slurm_master is_adhoc is_master is_on_slurm log_git_status "
         "maybe_init_requeue_handler save_result_in_cwd"
@@ -46,7 +46,7 @@ __getattr__ = hand_on(
     job="Main UNSAVED claimed",
     slurm="wants_slurm",
     slurm_options="Resources resources_from_defaults",
-    slurm_submit="Ask",
+    submission="Ask",
     snapshot="find_snapshot is_as_its_name_says noted_git_state root_of top_of",
     start="Report start_run",
 )

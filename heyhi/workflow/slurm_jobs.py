@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from heyhi import runs
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
-from heyhi.launch import Ask, Resources, slurm, slurm_submit
+from heyhi.launch import Ask, Resources, slurm, submission
 from heyhi.runs import Action, JobId, Mode, Order, Plan, Run, RunState, Status, deaths, make_plan
 from heyhi.workflow.local_jobs import JobEnd, Jobs
 
@@ -102,7 +102,7 @@ class Submitter:
             key = entry.request.resources, code, order.experiment_root, secrets
             groups.setdefault(key, []).append(entry)
         for group in groups.values():
-            most = self._until_it_answers(slurm_submit.most_at_once)
+            most = self._until_it_answers(submission.most_at_once)
             for start in range(0, len(group), most or len(group)):
                 self._submit(group[start : start + (most or len(group))])
 
@@ -133,7 +133,7 @@ class Submitter:
             if self._is_over.is_set():
                 return
             options, label = requests[0].resources.options(), requests[0].label
-            outcomes = slurm_submit.submit(asks, options, label, self._tell, requests[0].secrets)
+            outcomes = submission.submit(asks, options, label, self._tell, requests[0].secrets)
             for entry, outcome in zip(entries, outcomes, strict=True):
                 if isinstance(outcome, HeyhiError):
                     self._give_up([entry], str(outcome))

@@ -351,7 +351,7 @@ def test_queued_jobs_are_immune_to_what_becomes_of_the_working_tree(field: Field
     assert field.states() == {"DONE": 2}
     # The node does without Snakemake, and what it runs is the copy.
     modules = json.loads((place / "modules.json").read_text())
-    assert "heyhi.launch.slurm_ranks" in modules
+    assert "heyhi.launch.ranks" in modules
     assert not [name for name in modules if name.startswith("snakemake")]
 
 

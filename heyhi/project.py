@@ -4,8 +4,8 @@
 <root>/conf/common          where includes are looked up
 <root>/pyproject.toml       [tool.heyhi] project = "name", secrets = [...], not_secrets = [...]
 $HH_EXP_DIR                 the experiment root; default ~/results/<name>
-$HH_COPY_OF                 the folder that <root> is a copy of: set by what `heyhi replay` prints
-$HH_EXPORTED                names of variables that heyhi.json keeps, as of a batch: set by the same
+$HEYHI_COPY_OF              the folder that <root> is a copy of: set by what `heyhi replay` prints
+$HEYHI_EXPORTED             names of variables that heyhi.json keeps, as of a batch: set by the same
 """
 
 import os
@@ -19,10 +19,19 @@ from heyhi import files
 from heyhi.errors import ProjectError
 from heyhi.texts import NOT_UTF8, line_of
 
-__all__ = ["ROOT_DIR", "Project", "display", "find_project", "moved", "running_programs"]
+__all__ = ["ROOT_DIR", "Project", "display", "find_project", "moved", "running_programs", "variable"]
 
 #: What stands in configs for the project's root, or for that of which it is a copy: `Project.origin`.
 ROOT_DIR = re.compile(r"\{\{\s*ROOT_DIR\s*\}\}")
+
+
+# Commands that `heyhi replay` of an earlier version printed have these names.
+_FORMER = {"HEYHI_COPY_OF": "HH_COPY_OF", "HEYHI_EXPORTED": "HH_EXPORTED"}
+
+
+def variable(name: str) -> str:
+    """The value of an environment variable, under its own name or a former one; empty if neither is set."""
+    return os.environ.get(name) or os.environ.get(_FORMER.get(name, name), "")
 
 
 class Project(NamedTuple):
@@ -43,7 +52,7 @@ class Project(NamedTuple):
     @property
     def origin(self) -> Path:
         """The value of `{{ROOT_DIR}}` in a config: the root, or the folder that this root is a copy of."""
-        return Path(os.environ.get("HH_COPY_OF") or self.root)
+        return Path(variable("HEYHI_COPY_OF") or self.root)
 
     @property
     def settings(self) -> dict[str, Any]:

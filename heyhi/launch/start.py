@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi.errors import HeyhiError, RefusedError
 from heyhi.log import ask, say
-from heyhi.project import Project
+from heyhi.project import Project, variable
 from heyhi.runs import Invocation
 from heyhi.texts import quoted
 
@@ -70,7 +70,7 @@ def start_run(main: "Main", invocation: Invocation, draft: "Draft", meta_class: 
 
 def _exported(project: Project) -> "dict[str, Kept]":
     """The variables that make the run what it is, as what `heyhi replay` prints names them."""
-    names = shlex.split(os.environ.get("HH_EXPORTED", ""))
+    names = shlex.split(variable("HEYHI_EXPORTED"))
     if not names:
         return {}
     from heyhi.runs import Secrets

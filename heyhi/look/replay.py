@@ -141,7 +141,7 @@ def _command(
     project_root, old_root = str(known.get("project_root")), known["experiment_root"]
     environment: dict[str, str | None] = {"HH_EXP_DIR": str(root)}
     if str(place) != project_root:
-        environment["HH_COPY_OF"] = project_root
+        environment["HEYHI_COPY_OF"] = project_root
     of_its_batch = known.get("environment")
     secrets: tuple[str, ...] = ()
     if isinstance(of_its_batch, dict) and of_its_batch:
@@ -153,7 +153,7 @@ def _command(
         ]
         kept = Secrets.tolerant(Project(place)).kept(fitting)
         secrets = tuple(name for name, value in kept.items() if value is True)
-        environment["HH_EXPORTED"] = shlex.join(kept)
+        environment["HEYHI_EXPORTED"] = shlex.join(kept)
         given = {n: None if v is None else str(v) for n, v in kept.items() if not isinstance(v, bool)}
         environment = {**environment, **given, **environment}  # what is said here counts, in this order
     overrides = [_moved_override(str(text), old_root, str(root)) for text in known["overrides"]]

@@ -498,7 +498,7 @@ def test_a_rank_that_dies_fails_the_run(plot: MakePlot, death: str, error: str) 
 
 def test_a_secret_of_a_single_run_reaches_its_task_and_is_in_no_file(plot: MakePlot) -> None:
     carrot, secret = plot("fail=hash"), f"canary-{os.urandom(8).hex()}"
-    done = carrot("--wait", HF_TOKEN=secret, HH_EXPORTED="HF_TOKEN")
+    done = carrot("--wait", HF_TOKEN=secret, HEYHI_EXPORTED="HF_TOKEN")
     assert done.status == 0, done.err
     assert (carrot.folder / "hash.txt").read_text() == hashlib.sha256(secret.encode()).hexdigest()
     assert json.loads(carrot.run.provenance.read_text())["environment"] == {"HF_TOKEN": True}

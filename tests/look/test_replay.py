@@ -120,6 +120,18 @@ def test_what_is_there_is_left_alone(garden: Garden, tmp_path: Path) -> None:
     assert (done.status, garden.executions()) == (0, 1)
 
 
+def test_a_command_that_an_earlier_version_printed_still_makes_the_run(
+    garden: Garden, tmp_path: Path
+) -> None:
+    base = garden.root / "conf/beds/carrot.prototxt"
+    base.write_text(base.read_text().replace('"carrot"', '"{{ROOT_DIR}}/carrot"'))
+    garden(*CARROT, "seed=1")
+    printed = replay(garden, "seed@1").out
+    assert "HEYHI_COPY_OF=" in printed
+    done = in_shell(garden, printed.replace("HEYHI_COPY_OF=", "HH_COPY_OF="), tmp_path)
+    assert (done.status, garden.executions()) == (0, 1), "the same id: nothing to do"
+
+
 # ---- What cannot be made again ------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""What a child of Snakemake's main process sees of a batch: what that process wrote down for it.
+"""The batch as a child of Snakemake's main process sees it: from files that the main process wrote.
 
 Snakemake starts itself again for a `run:` rule, and on the node under its own Slurm executor. A child never
 captures the script, nor composes: it is told the commands of the runs, by their folders.
@@ -23,7 +23,7 @@ _VARIABLE = "HEYHI_CHILDREN"
 
 
 class ToldRun(NamedTuple):
-    """What a child is told of a run."""
+    """A run as a child process knows it."""
 
     id: str
     folder: str
@@ -59,12 +59,12 @@ class Child:
         self._told = {one["folder"]: ToldRun(**one) for one in content["runs"]}
 
     def begin(self) -> None:
-        """Nothing: the main process did."""
+        """Do nothing: the main process did it."""
 
     end = begin
 
     def targets(self, _: Any = None) -> list[str]:
-        """Nothing but what it is given."""
+        """Return no files: the job depends only on its arguments."""
         return []
 
     launch_inputs = page_inputs = report_items = targets
@@ -74,7 +74,7 @@ class Child:
         return [str(Run("", Path(one.folder)).result) for one in self._told.values() if one.task == task]
 
     def launch_command(self, wildcards: Any) -> str:
-        """What carries a run out."""
+        """The shell command that carries a run out."""
         return self._told[wildcards.run].command
 
     def name(self, wildcards: Any) -> str:
@@ -84,7 +84,7 @@ class Child:
     reason = name
 
     def threads(self, _: Any) -> int:
-        """One core."""
+        """The number of cores."""
         return 1
 
     def gpus(self, _: Any) -> int:

@@ -37,8 +37,8 @@ _ALIVE = (Status.QUEUED, Status.RUNNING)
 
 
 class JobEnd(NamedTuple):
-    """How a job ended: whether its run is DONE with its result in its folder, and a line that says what it is
-    if not, or what was lost of its log."""
+    """The end of a job: True if its run is DONE with the result in its folder, and a line about another status,
+    or about lost lines of its log."""
 
     is_done: bool
     message: str = ""
@@ -182,7 +182,7 @@ class Jobs:
         ]
 
     def _unless_just_gone(self, job: _Job, state: RunState) -> RunState:
-        """What a node has written may be seen here some seconds later: a run is DEAD at the second look."""
+        """A node's files may appear here some seconds late: a run is DEAD only at the second look."""
         is_gone = state.status is Status.DEAD and state.job is not None and state.job.local is None
         if not is_gone or job.run.error.exists() or job.run in self._gone:
             return state
@@ -240,7 +240,7 @@ def _which(path: Path) -> tuple[int, int] | None:
 
 
 def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
-    """Whether it has; its number stays its own until it is waited for."""
+    """True if the process has ended; its pid stays reserved until a wait."""
     if process.returncode is not None:
         return True
     try:
@@ -269,7 +269,7 @@ def _state_of(run: Run, queue: Queue | None = None) -> RunState:
 
 
 def _end_of(job: _Job) -> JobEnd:
-    """How a process ended: its run's folder tells, or else what it printed."""
+    """The end of a process, from its run's folder, or else from its output."""
     assert job.process is not None, "a process was started"
     assert job.output is not None, "as above"
     with job.output:

@@ -177,7 +177,7 @@ class Workflow:
 
     @property
     def batch_name(self) -> str:
-        """What the batch is called: the path of its script."""
+        """The name of the batch: the path of its script."""
         return self.agenda.batch.name
 
     def introduce(self) -> None:
@@ -189,7 +189,7 @@ class Workflow:
 
     @property
     def _forces_all(self) -> bool:
-        """Whether Snakemake itself is told to do all anew: `--forceall`, `--forcerun launch`.
+        """True if Snakemake itself is forced to rerun all: `--forceall`, `--forcerun launch`.
 
         Known once it evaluates input functions.
         """
@@ -197,7 +197,7 @@ class Workflow:
         return bool(self._snakemake.dag_settings.forceall) or "launch" in forced_rules
 
     def _is_forced(self, item: Item) -> bool:
-        """Whether a run is to be done anew, whatever it is: by its mode, or by Snakemake's forcing."""
+        """True if a run must start again in every status: by its mode, or by Snakemake's forcing."""
         mode = item.entry.invocation.chosen_mode or self.agenda.mode
         if mode is Mode.DRYRUN:
             return False
@@ -229,7 +229,7 @@ class Workflow:
 
     @property
     def _page(self) -> Path:
-        """Where the report of the batch is written."""
+        """The path of the batch's report."""
         return drivers.file_about(self.project, self.batch_name, *drivers.PAGE)
 
     @property
@@ -238,12 +238,12 @@ class Workflow:
         return f"{self._aliases.of(self._page.parent)}/{self._page.name}"
 
     def page_inputs(self, wildcards: Any) -> list[str]:
-        """What the report waits for. It is always made anew: runs may have died, which makes no file."""
+        """The inputs of the report. Snakemake always remakes it, because a run that died makes no file."""
         self._snakemake.dag.forcefiles.add(self.page)
         return self.targets(wildcards)
 
     def report_items(self, _: Any) -> list[str]:
-        """What rule `all` has besides for `snakemake --report`: the page, if it was made."""
+        """Further inputs of rule `all` for `snakemake --report`: the page, if it exists."""
         is_asked = any(word.partition("=")[0] == "--report" for word in sys.argv)
         return [self.page] if is_asked and self._page.exists() else []
 
@@ -263,7 +263,7 @@ class Workflow:
         return f"{self._aliases.of(item.run.folder)}/{item.run.config.name}"
 
     def freeze_command(self, chunk: int) -> str:
-        """What makes them."""
+        """The command that makes the outputs."""
         items = self.freeze_chunks[chunk]
         return self._command(items[0], "--freeze", [str(self._number(item)) for item in items])
 
@@ -277,7 +277,7 @@ class Workflow:
         return [*config, *map(self._result, needs)]
 
     def launch_command(self, wildcards: Any) -> str:
-        """What carries a run out."""
+        """The shell command that carries a run out."""
         return self._launch_command(self._item(wildcards))
 
     def _launch_command(self, item: Item) -> str:
@@ -286,24 +286,24 @@ class Workflow:
         return self._command(item, "--job", [str(self._number(item)), mode.value])
 
     def job_of(self, wildcards: Any) -> "JobOfRun":
-        """What our own executor starts."""
+        """The command that our own executor starts."""
         item = self._item(wildcards)
         return JobOfRun(item.run, self.launch_command(wildcards), self._secrets_of(item))
 
     def is_for_slurm(self, wildcards: Any) -> bool:
-        """Whether a run is handed to Slurm: it is to be started, and its launcher does not say `local`."""
+        """True if HeyHi submits a run to Slurm: the run must start, and its launcher is not `local`."""
         item = self._item(wildcards)
         is_started = item.kind is Kind.START or self._is_forced(item)
         return is_started and not self.wants_local(wildcards)
 
     def wants_local(self, wildcards: Any) -> bool:
-        """Whether a run's launcher says `local`."""
+        """True if a run's launcher says `local`."""
         return slurm.wants_local(self._item(wildcards).entry.draft.composition.config)
 
     def request_of(
         self, wildcards: Any, resources: Mapping[str, Any], state: RunState | None = None
     ) -> Request:
-        """What is handed to Slurm: the run's order, what is planned for it, and what it needs.
+        """The request to Slurm: the run's order, its plan, and its resources.
 
         `resources` are Snakemake's, for a run whose config has no launcher. `state` is what an adopted run
         has turned out to be.
@@ -317,12 +317,12 @@ class Workflow:
         return Request(order, plan, needs, label, self._secrets_of(item))
 
     def lives_elsewhere(self, wildcards: Any) -> bool:
-        """Whether a run is to be waited for, not started."""
+        """True if the driver waits for a run and does not start it."""
         item = self._item(wildcards)
         return item.kind is Kind.ADOPT and not self._is_forced(item)
 
     def why_left(self, wildcards: Any) -> str:
-        """Why a run is left as it is, in a line; empty if it is not."""
+        """The reason why HeyHi leaves a run as it is, in a line; empty if it does not."""
         item = self._item(wildcards)
         is_left = item.kind is Kind.LEAVE and not self._is_forced(item)
         return f"{item.run.id}: {item.reason} ({item.run.folder})" if is_left else ""
@@ -332,7 +332,7 @@ class Workflow:
         return 0 if self.lives_elsewhere(wildcards) or self.why_left(wildcards) else 1
 
     def local_runs(self, wildcards: Any) -> int:
-        """How many of this machine's places a run takes that stays here while others go to Slurm."""
+        """The number of local slots of a run that stays on this machine while others go to Slurm."""
         return 0 if self._snakemake.local_exec or self.is_for_slurm(wildcards) else self.threads(wildcards)
 
     def gpus(self, wildcards: Any) -> int:
@@ -345,7 +345,7 @@ class Workflow:
         return 0 if item.kind is Kind.MOVE_IN and not self._is_forced(item) else _gpus_of(item)
 
     def reason(self, wildcards: Any) -> str:
-        """Why a run is in the workflow."""
+        """The reason why a run is in the workflow."""
         item = self._item(wildcards)
         is_anew = self._is_forced(item) and item.kind is not Kind.START
         return "forced: wipe, start" if is_anew else shown(item.reason)
@@ -387,12 +387,12 @@ class Workflow:
         return {folder: number for number, folder in enumerate(self._todo)}
 
     def _number(self, item: Item) -> int:
-        """Which of the orders is this run's."""
+        """The number of this run's order."""
         return self._numbers.get(self._aliases.of(item.run.folder), -1)
 
     @cached_property
     def _copies(self) -> dict[Path | None, Path]:
-        """Where copies of the code go (None: there is none) -> the link to the one that is made."""
+        """The folders of snapshots (None: no snapshot) -> the link to the new one."""
         places = dict.fromkeys(item.entry.draft.snapshot_place for item in self.agenda.items)
         return {place: self._driver.with_suffix(f".{number}.code") for number, place in enumerate(places)}
 
@@ -440,7 +440,7 @@ class Workflow:
 
     @property
     def _executor(self) -> str:
-        """Who starts the jobs, as Snakemake names it."""
+        """Snakemake's name of the executor that starts the jobs."""
         return str(getattr(self._snakemake.executor_plugin, "name", ""))
 
     def _on_stop(self) -> None:
@@ -504,7 +504,7 @@ class Workflow:
             )
 
     def _leave_results_alone(self) -> None:
-        """What becomes of a run's files is its job's to say.
+        """Leave a run's files to its job.
 
         Snakemake would put the old result of a forced run back when it fails, which then would read as DONE;
         or delete one that another process has written.

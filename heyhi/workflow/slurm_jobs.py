@@ -167,7 +167,7 @@ class Submitter:
         self._jobs.adopt(entry.key, entry.request.order.run, again)
 
     def _until_it_answers(self, ask: Callable[[], Any], *, may_wait: bool = True) -> Any:
-        """What Slurm answers at last. Raises QueueFullError unless it `may_wait` for room in the queue."""
+        """Slurm's answer, after retries. Raises QueueFullError unless it `may_wait` for room in the queue."""
         while not self._is_over.is_set():
             try:
                 answer = ask()
@@ -194,7 +194,7 @@ def cancel_stopped(jobs: Mapping[Run, JobId]) -> None:
 
 
 def plan_now(request: Request) -> Plan:
-    """What is to be done with a run: as it was decided, unless another process has started it since."""
+    """The plan for a run, as decided before unless another process has started the run since."""
     if runs.read_job(request.order.run) == request.plan.state.job:
         return request.plan
     return _fresh(request)

@@ -37,8 +37,8 @@ _ALIVE = (Status.QUEUED, Status.RUNNING)
 
 
 class JobEnd(NamedTuple):
-    """The end of a job: True if its run is DONE with the result in its folder, and a line about another status,
-    or about lost lines of its log."""
+    """The end of a job: True if its run is DONE with the result in its folder, else a line with the reason;
+    or a line about lost lines of its log."""
 
     is_done: bool
     message: str = ""

@@ -13,7 +13,7 @@ A message says where, what, and what to do next: `where: problem`.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -31,8 +31,6 @@ __all__ = [
     "RefusedError",
     "UsageError",
     "did_you_mean",
-    "shortened",
-    "some_of",
     "told_at",
 ]
 
@@ -106,17 +104,6 @@ def did_you_mean(word: str, known: "list[str]") -> str:
 
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     return f"; did you mean {', '.join(map(repr, near))}?" if near else ""
-
-
-def shortened(text: str) -> str:
-    """A text that was typed, as a message shows it: at most 60 characters."""
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def some_of(names: Sequence[str], most: int = 12) -> str:
-    """Names as a message shows them: the first ones, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
 
 
 @contextmanager

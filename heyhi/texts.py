@@ -9,7 +9,7 @@ What programs read (a folder, JSON, CSV) is printed as it is.
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 __all__ = [
@@ -17,12 +17,16 @@ __all__ = [
     "TooDeepError",
     "as_utf8",
     "clipped",
+    "cut",
+    "first_line",
     "from_json",
     "joined",
     "line_of",
     "on_one_line",
     "quoted",
     "shown",
+    "some_lines",
+    "some_of",
 ]
 
 #: What is wrong with a file of the project that holds other bytes.
@@ -45,11 +49,30 @@ def shown(text: str) -> str:
 
 def clipped(text: str) -> str:
     """The text with the middle of long lines cut out: typed input may have any length."""
-    half = _LONGEST_LINE // 2
-    return "\n".join(
-        line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
-        for line in text.split("\n")
-    )
+    return "\n".join(cut(line, _LONGEST_LINE, _LONGEST_LINE // 2) for line in text.split("\n"))
+
+
+def cut(text: str, most: int = 60, end: int = 0) -> str:
+    """At most so many characters of a text: its beginning, `...`, and the last `end` ones."""
+    return text if len(text) <= most else f"{text[: most - end - 3]}...{text[len(text) - end :]}"
+
+
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """Names as a message shows them: the first ones, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def some_lines(lines: Sequence[str], most: int, hint: str = "") -> Iterator[str]:
+    """The first lines, and one that counts the others; `hint` says where they are."""
+    yield from lines[:most]
+    if len(lines) > most:
+        yield f"... and {len(lines) - most:,} more{hint}"
+
+
+def first_line(text: str) -> str:
+    """The first line that says anything; empty if none does."""
+    return text.strip().partition("\n")[0]
 
 
 def on_one_line(text: str) -> str:

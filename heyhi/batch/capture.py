@@ -33,6 +33,7 @@ from heyhi.batch.intercept import VARIABLE
 from heyhi.errors import LaunchError, UsageError
 from heyhi.project import Project, display
 from heyhi.runs import Secrets, places
+from heyhi.texts import cut, first_line
 
 __all__ = ["Captured", "Line", "Remark", "capture", "hash_of"]
 
@@ -136,7 +137,7 @@ def _read(script: Path) -> str:
         )
     done = subprocess.run(["bash", "-n", str(script.absolute())], capture_output=True, check=False)
     if done.returncode:
-        complaint = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        complaint = first_line(done.stderr.decode(errors="replace"))
         raise UsageError(
             f"{script}: is not a bash script: {complaint.removeprefix(f'{script.absolute()}: ')}"
         )
@@ -360,8 +361,7 @@ class _Last(NamedTuple):
         known = [*self.secrets.values(os.environ).values()]
         known += [value for one in self.trace for value in self.secrets.assigned(one.command)]
         command = " ".join(self.secrets.hide(step.command, known).split())
-        command = command if len(command) <= 200 else f"{command[:200]}..."
-        return f"; its last command: {step.where}: {command}"
+        return f"; its last command: {step.where}: {cut(command, 200)}"
 
 
 _STEP = re.compile(r"^\++\x01([^\x01]*)\x01(\d+)\x01([^\x01]*)\x01(\d+)\x01(.*)\Z", re.DOTALL)

@@ -39,6 +39,7 @@ from heyhi.runs import (
     read_state,
     real_path,
 )
+from heyhi.texts import some_of
 
 __all__ = ["Batch", "BatchError", "Entry", "compose_lines", "lines_of_stdin", "read_batch"]
 
@@ -111,8 +112,7 @@ class _Problems:
         first, *others = self._places[kind]
         if not others:
             return first, told
-        more = f", and {len(others) - 5} more" if len(others) > 5 else ""
-        return first, f"{told} (also at {', '.join(others[:5])}{more})"
+        return first, f"{told} (also at {some_of(others, 5)})"
 
 
 def read_batch(source: str, project: Project) -> Batch:

@@ -8,8 +8,8 @@ from typing import Any
 
 from heyhi.batch.agenda import Agenda, Item, Kind
 from heyhi.config import notebooks, views
-from heyhi.errors import some_of
 from heyhi.launch import slurm
+from heyhi.texts import cut, some_lines, some_of
 
 __all__ = ["Listing", "json_lines", "lines", "summary"]
 
@@ -73,9 +73,8 @@ def summary(agenda: Agenda) -> Iterator[str]:
 
 
 def _short(run_id: str) -> str:
-    """An id that fits in a line; what tells runs apart is at its ends."""
-    tail = run_id[-9:]  # _2b05b5b0
-    return run_id if len(run_id) <= _LONGEST_ID else f"{run_id[: _LONGEST_ID - len(tail) - 3]}...{tail}"
+    """An id that fits in a line; what tells runs apart is at its ends: _2b05b5b0."""
+    return cut(run_id, _LONGEST_ID, 9)
 
 
 def _parts(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> Sequence[str]:
@@ -103,8 +102,7 @@ def _overrides(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -
 def _readable(override: str, names: Mapping[str, str]) -> str:
     for folder, name in names.items():
         override = override.replace(folder, name)
-    if len(override) > _LONGEST_OVERRIDE:
-        override = f"{override[:_LONGEST_OVERRIDE]}..."
+    override = cut(override, _LONGEST_OVERRIDE)
     return override if override.isprintable() and " " not in override else repr(override)
 
 
@@ -117,9 +115,7 @@ def _notes(agenda: Agenda) -> Iterator[str]:
         if item.entry.drift and item.kind is Kind.NOTHING
     ]
     notes += [f"{remark.where}: {remark.problem}" for remark in agenda.batch.remarks]
-    yield from (f"note: {note}" for note in notes[:_MOST_NOTES])
-    if len(notes) > _MOST_NOTES:
-        yield f"note: and {len(notes) - _MOST_NOTES:,} more"
+    yield from (f"note: {note}" for note in some_lines(notes, _MOST_NOTES))
 
 
 def _summary(agenda: Agenda) -> Iterator[str]:

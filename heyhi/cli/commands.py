@@ -59,11 +59,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from heyhi.cli.completion import Command, NotOurs, answer
-from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean, some_of
+from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
 from heyhi.log import ask, have_streams, say, say_error, say_problem, show
 from heyhi.project import Project, find_project
 from heyhi.runs import Mode, Parser, one_of
-from heyhi.texts import quoted, shown
+from heyhi.texts import quoted, shown, some_of
 
 if TYPE_CHECKING:
     from heyhi.cli.shells import Shell

@@ -21,6 +21,7 @@ from heyhi.config import SUFFIX
 from heyhi.errors import HeyhiError, ProjectError
 from heyhi.project import Project, find_project
 from heyhi.runs import Parser, run_py_parser
+from heyhi.texts import first_line
 
 if TYPE_CHECKING:
     from heyhi.cli.complete_config import Suggestions
@@ -112,7 +113,7 @@ def _position_of_run_py(words: Sequence[str]) -> int:
 def _of_heyhi(words: Sequence[str], commands: Mapping[str, Command], cwd: Path) -> Iterable[Candidate]:
     name, *rest = words
     if not rest:
-        docs = {name: (command.do.__doc__ or "").partition("\n")[0] for name, command in commands.items()}
+        docs = {name: first_line(command.do.__doc__ or "") for name, command in commands.items()}
         return [*(Candidate(*entry) for entry in docs.items()), Candidate("--help")]
     if name not in commands:
         return []

@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from heyhi.errors import LaunchError, UsageError, some_of
+from heyhi.errors import LaunchError, UsageError
+from heyhi.texts import some_of
 
 __all__ = ["make_project", "name_for", "requirement", "requirement_for"]
 

@@ -17,6 +17,7 @@ from heyhi.config.scalars import scalar_of
 from heyhi.config.schema import Doc, load_docs
 from heyhi.errors import ConfigError, did_you_mean
 from heyhi.project import Project
+from heyhi.texts import some_of
 
 __all__ = ["flags", "layers"]
 
@@ -170,8 +171,7 @@ def _elements_text(message: Message, name: str) -> str | None:
 
 
 def _joined(lines: Sequence[str]) -> str:
-    more = f", ... ({len(lines)} in all)" if len(lines) > _MOST_SHOWN else ""
-    return ", ".join(_one_line(line) for line in lines[:_MOST_SHOWN]) + more
+    return some_of([_one_line(line) for line in lines], _MOST_SHOWN)
 
 
 def _one_line(text: str) -> str:

@@ -19,7 +19,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from heyhi.config.overrides import NULL, SELECT, join_key
 from heyhi.config.scalars import Scalar, python_value, scalar_of, unicode_text
-from heyhi.errors import did_you_mean, shortened
+from heyhi.errors import did_you_mean
+from heyhi.texts import cut
 
 __all__ = [
     "DEEPEST",
@@ -189,7 +190,7 @@ def no_field(descriptor: Descriptor, name: str, done: Path = ()) -> str:
     """The error for a name that is no field of the message at the path `done`, with a suggestion:
     a field of that name further down, else similar names here, else one of all its fields."""
     owner = f"{join_key(done)} ({descriptor.name})" if done else descriptor.name
-    problem = f"{owner} has no field {shortened(name)!r}"
+    problem = f"{owner} has no field {cut(name)!r}"
     below = [path for path in _paths_below(descriptor) if path.split(".")[-1] == name]
     if below:
         full = [join_key((*done, *path.split("."))) for path in below[:3]]
@@ -222,7 +223,7 @@ def set_text(message: Message, path: Path, text: str) -> tuple[Path, str]:
     Raises ValueError with the field's full path, what is wrong and what would be right.
     """
     if len(path) > DEEPEST:
-        raise ValueError(f"{shortened(join_key(path))} is nested too deeply: more than {DEEPEST} levels")
+        raise ValueError(f"{cut(join_key(path))} is nested too deeply: more than {DEEPEST} levels")
     return _set(message, path, (), text)
 
 
@@ -245,7 +246,7 @@ def _scalar_at_end(field: FieldDescriptor, rest: Path, done: Path, hint: str = "
     """The type of a scalar, which is the end of a path: nothing may be left of it."""
     scalar = scalar_of(field)
     if rest:
-        hint = hint or f"it has no field {shortened(rest[0])!r}"
+        hint = hint or f"it has no field {cut(rest[0])!r}"
         raise ValueError(f"{join_key(done)} is of type {scalar.name}; {hint}")
     return scalar
 
@@ -279,7 +280,7 @@ def _not_a_scalar(field: FieldDescriptor, done: Path, text: str) -> ValueError:
     inner = next(iter(fields_of(field.message_type)), None)
     below = f"set its fields ({key}.{inner}=...), " if inner else ""
     return ValueError(
-        f"{key} is a message ({inner_type(field).name}), it cannot be {shortened(text)!r}: "
+        f"{key} is a message ({inner_type(field).name}), it cannot be {cut(text)!r}: "
         f"{below}choose it with {key}=SELECT, or clear it with {key}=NULL"
     )
 
@@ -339,7 +340,7 @@ def _index(text: str, length: int, done: Path) -> int:
             return index
     valid = f"0 to {length - 1} to change, " if length else ""
     raise ValueError(
-        f"{join_key(done)} has {length} element{'' if length == 1 else 's'}: bad index {shortened(text)!r}; "
+        f"{join_key(done)} has {length} element{'' if length == 1 else 's'}: bad index {cut(text)!r}; "
         f"valid are {valid}{length} or -1 to append"
     )
 

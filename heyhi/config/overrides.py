@@ -14,6 +14,7 @@ import re
 from typing import NamedTuple
 
 from heyhi.errors import ConfigError
+from heyhi.texts import cut
 
 __all__ = [
     "NULL",
@@ -48,8 +49,7 @@ class Override(NamedTuple):
     @property
     def where(self) -> str:
         """The override as typed, on one line, for errors."""
-        shown = self.typed if len(self.typed) <= _LONGEST_SHOWN else self.typed[:_LONGEST_SHOWN] + "..."
-        return f"override {shown!r}"
+        return f"override {cut(self.typed, _LONGEST_SHOWN)!r}"
 
 
 def parse_override(typed: str) -> Override:

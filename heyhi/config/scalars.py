@@ -21,7 +21,8 @@ from google.protobuf import text_encoding
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 from heyhi.config.overrides import escape_word, unescape_word
-from heyhi.errors import did_you_mean, shortened
+from heyhi.errors import did_you_mean
+from heyhi.texts import cut
 
 __all__ = [
     "INT_TYPES",
@@ -62,9 +63,9 @@ def _int_type(name: str, *, signed: bool = True) -> Scalar:
 
     def read(text: str) -> int:
         if not _INT.match(text):
-            raise ValueError(f"expected a whole number ({name}), not {shortened(text)!r}")
+            raise ValueError(f"expected a whole number ({name}), not {cut(text)!r}")
         if not low <= (value := _long_int(text)) <= high:
-            raise ValueError(f"{shortened(text.strip())} is out of range: {name} goes from {low} to {high}")
+            raise ValueError(f"{cut(text.strip())} is out of range: {name} goes from {low} to {high}")
         return value
 
     return Scalar(name, read, str)
@@ -78,7 +79,7 @@ def _long_int(text: str) -> int:
 def _float_type(name: str, code: str, shortest: Callable[[float], float]) -> Scalar:
     def read(text: str) -> float:
         if not _FLOAT.match(text):
-            raise ValueError(f"expected a number ({name}), not {shortened(text)!r}")
+            raise ValueError(f"expected a number ({name}), not {cut(text)!r}")
         value = float(text)
         if math.isnan(value):
             return math.nan  # one of the many: what means the same is stored the same
@@ -87,9 +88,9 @@ def _float_type(name: str, code: str, shortest: Callable[[float], float]) -> Sca
         except OverflowError:
             stored = math.inf
         if math.isinf(stored) and "inf" not in text.lower():
-            raise ValueError(f"{shortened(text.strip())} is too large for a {name}")
+            raise ValueError(f"{cut(text.strip())} is too large for a {name}")
         if stored == 0 and re.search("[1-9]", re.split("[eE]", text)[0]):
-            raise ValueError(f"{shortened(text.strip())} is too small for a {name}: it would become 0")
+            raise ValueError(f"{cut(text.strip())} is too small for a {name}: it would become 0")
         return stored
 
     return Scalar(name, read, lambda value: repr(shortest(value)))
@@ -117,7 +118,7 @@ def shortest_float(value: float) -> float:
 def _read_bool(text: str) -> bool:
     value = _BOOLS.get(text.strip().lower())
     if value is None:
-        raise ValueError(f"expected true or false, not {shortened(text)!r}")
+        raise ValueError(f"expected true or false, not {cut(text)!r}")
     return value
 
 
@@ -126,7 +127,7 @@ def unicode_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"expected valid unicode text, not {shortened(text)!r}") from None
+        raise ValueError(f"expected valid unicode text, not {cut(text)!r}") from None
     return text
 
 
@@ -161,7 +162,7 @@ def _enum_type(enum: EnumDescriptor) -> Scalar:
         value = names.get(name, numbers.get(name))
         if value is None:
             hint = did_you_mean(text, list(names))
-            raise ValueError(f"expected one of {', '.join(names)}, not {shortened(text)!r}{hint}")
+            raise ValueError(f"expected one of {', '.join(names)}, not {cut(text)!r}{hint}")
         return value
 
     return Scalar(enum.name, read, lambda value: escape_word(enum.values_by_number[value].name))

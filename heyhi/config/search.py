@@ -13,6 +13,7 @@ from pathlib import Path
 from heyhi.errors import ConfigError, did_you_mean
 from heyhi.files import kind_of
 from heyhi.project import Project, display
+from heyhi.texts import some_of
 
 __all__ = ["INCLUDES", "SUFFIX", "Search", "find_base"]
 
@@ -125,6 +126,5 @@ def _names(folder: str | Path) -> list[str]:
     return sorted(name for name in names if name.endswith(SUFFIX))
 
 
-def _listed(title: str, names: Sequence[str], most: int = 12) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > most else ""
-    return f"; {title}: {', '.join(names[:most]) or 'none'}{more}"
+def _listed(title: str, names: Sequence[str]) -> str:
+    return f"; {title}: {some_of(names) or 'none'}"

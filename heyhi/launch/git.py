@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from heyhi.texts import first_line
+
 __all__ = ["GitError", "GitState", "git_state", "run_git"]
 
 # What git sets for its hooks: it would be asked of the hook's repository, not of the folder's.
@@ -51,7 +53,7 @@ def run_git(folder: Path, *words: str, trusted: bool = False) -> str:
         asked = trusted and "safe.directory" not in told
         refused = _refused(os.fsdecode(_run([*given, "rev-parse"], folder).stderr) if asked else told)
         if not trusted or refused is None or refused in safe or not _belongs_to(folder, Path(refused)):
-            raise GitError(told.partition("\n")[0])
+            raise GitError(first_line(told))
         safe.append(refused)
 
 

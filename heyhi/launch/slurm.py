@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi import runs
-from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError, shortened
+from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError
 from heyhi.launch.slurm_options import Resources, read_resources
 from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status, deaths
+from heyhi.texts import cut, some_of
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -352,10 +353,10 @@ def cancel(*jobs: str) -> None:
     """Cancel jobs. Raises LaunchError if Slurm refuses or is not there, or if one is no job's id."""
     for job in jobs:
         if not _AN_ID.fullmatch(job):
-            raise LaunchError(f"{shortened(job)!r} is no id of a job of Slurm; nothing was cancelled")
+            raise LaunchError(f"{cut(job)!r} is no id of a job of Slurm; nothing was cancelled")
     for start in range(0, len(jobs), _MOST_WORDS):
         part = jobs[start : start + _MOST_WORDS]
-        told = part[0] if len(part) == 1 else f"{part[0]} and {len(part) - 1} more"
+        told = some_of(part, 1)
         try:
             _call(["scancel", *part])
         except OSError:

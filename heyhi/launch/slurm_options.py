@@ -16,7 +16,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from heyhi.errors import shortened, told_at
+from heyhi.errors import told_at
+from heyhi.texts import cut
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -272,7 +273,7 @@ def _read_extra(fields: "_Fields", free: tuple[str, ...]) -> tuple[str, ...]:
     for option in options:
         for name in _names(option):
             if name in _TAKEN and name not in free:
-                raise _problem("extra", f"'{shortened(option)}' is not for extra: {_TAKEN[name]}")
+                raise _problem("extra", f"'{cut(option)}' is not for extra: {_TAKEN[name]}")
     return options
 
 
@@ -284,9 +285,7 @@ def _names(option: str) -> Iterator[str]:
     elif short := _SHORT_FORM.fullmatch(option):
         yield from _short_names(short[1])
     else:
-        raise _problem(
-            "extra", f"'{shortened(option)}' is not one option of sbatch; write --name=value or --name"
-        )
+        raise _problem("extra", f"'{cut(option)}' is not one option of sbatch; write --name=value or --name")
 
 
 def _short_names(letters: str) -> Iterator[str]:
@@ -374,9 +373,7 @@ def _wrong_type(name: str) -> ValueError:
 
 def _one_line(place: str, text: str) -> str:
     if any(sign in text for sign in "\n\r\0"):
-        raise ValueError(
-            f"{place}: {shortened(text)!r} has a line break or a NUL in it; Slurm takes one line"
-        )
+        raise ValueError(f"{place}: {cut(text)!r} has a line break or a NUL in it; Slurm takes one line")
     return text
 
 
@@ -410,7 +407,7 @@ def _whole_default(defaults: Mapping[str, object], name: str) -> int | None:
     if value is None:
         return None
     if not re.fullmatch("[0-9]{1,9}", str(value)) or int(str(value)) == 0:
-        raise ValueError(f"{name}: expected a whole number, 1 or more, not {shortened(repr(value))}")
+        raise ValueError(f"{name}: expected a whole number, 1 or more, not {cut(repr(value))}")
     return int(str(value))
 
 

@@ -19,7 +19,7 @@ from heyhi.launch import find_snapshot, top_of
 from heyhi.look.records import Record
 from heyhi.project import Project
 from heyhi.runs import HIDDEN, Secrets
-from heyhi.texts import on_one_line
+from heyhi.texts import on_one_line, some_lines
 
 __all__ = ["Change", "Section", "changes", "compare", "lines"]
 
@@ -129,20 +129,20 @@ def lines(sections: Sequence[Section], *, every: bool = False) -> Iterator[str]:
             yield f"{section.title}: {'; '.join([*said, 'no difference'])}"
             continue
         yield f"{section.title}:{' ' if said else ''}{'; '.join(said)}"
-        yield from _aligned(section, None if every or section.title != "code" else _MOST_FILES)
+        yield from _aligned(section, every=every or section.title != "code")
         yield from section.text
     differing = [section.title for section in sections if section.differs]
     yield f"they differ in {', '.join(differing)}" if differing else "no difference"
 
 
-def _aligned(section: Section, most: int | None) -> Iterator[str]:
-    shown = section.changes[:most]
-    width = min(_WIDEST, max(len(change.name) for change in shown))
-    for change in shown:
+def _aligned(section: Section, *, every: bool) -> Iterator[str]:
+    most = len(section.changes) if every else _MOST_FILES
+    width = min(_WIDEST, max(len(change.name) for change in section.changes[:most]))
+    told = []
+    for change in section.changes:
         values = f"{on_one_line(change.old)} -> {on_one_line(change.new)}" if change.old or change.new else ""
-        yield f"  {on_one_line(change.name):{width}}  {'  '.join(filter(None, [values, change.told]))}"
-    if left := len(section.changes) - len(shown):
-        yield f"  ... and {left} more; --code shows all"
+        told.append(f"{on_one_line(change.name):{width}}  {'  '.join(filter(None, [values, change.told]))}")
+    yield from (f"  {line}" for line in some_lines(told, most, "; --code shows all"))
 
 
 # ---- What came of them --------------------------------------------------------------------------

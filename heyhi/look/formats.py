@@ -5,12 +5,13 @@ import html
 import io
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from heyhi.errors import UsageError, some_of
+from heyhi.errors import UsageError
 from heyhi.look.tables import Columns, frame, is_numeric
-from heyhi.texts import on_one_line
+from heyhi.texts import cut, on_one_line, some_of
 
 __all__ = ["text_lines", "to_csv", "to_html", "to_json", "to_parquet"]
 
@@ -47,10 +48,12 @@ def text_lines(table: Columns, width: int | None = None) -> Iterator[str]:
 
 def _cells(name: str, values: list[Any], width: int | None) -> list[str]:
     """A column of equally wide texts, its name first."""
-    longest = None if width is None else max(20, width // 3)
+    longest = sys.maxsize if width is None else max(20, width // 3)
     # Most values come again and again: each is told once.
     keys = values if _read_as_they_are(values) else list(map(repr, values))
-    texts = {key: _cut(_told(value), longest) for key, value in dict(zip(keys, values, strict=True)).items()}
+    texts = {
+        key: cut(_told(value), longest, 9) for key, value in dict(zip(keys, values, strict=True)).items()
+    }
     head = on_one_line(name)
     wide = max(map(len, [head, *texts.values()]))
     align = str.rjust if is_numeric(values) else str.ljust
@@ -70,11 +73,6 @@ def _told(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return on_one_line(str(value))
-
-
-def _cut(text: str, longest: int | None) -> str:
-    """A text that fits; what tells runs apart is at the ends of their ids."""
-    return text if longest is None or len(text) <= longest else f"{text[: longest - 12]}...{text[-9:]}"
 
 
 def _fitting(cells: Mapping[str, list[str]], width: int) -> list[str]:

@@ -14,6 +14,7 @@ from heyhi import runs
 from heyhi.files import open_regular
 from heyhi.launch import slurm
 from heyhi.runs import JobId, Run, RunState, Status
+from heyhi.texts import cut
 
 __all__ = ["Follower", "Watched", "as_on_terminal", "last_line", "log_end", "start_of_last", "tail"]
 
@@ -71,7 +72,7 @@ def last_line(path: Path) -> str:
 def log_end(path: Path, count: int, characters: int) -> str:
     """The last lines of a log, at most so many characters, and 500 of a line; empty if it cannot be read."""
     lines = [as_on_terminal(line) for line in _last_block(path)]
-    text = "\n".join(_cut(line) for line in lines).rstrip()
+    text = "\n".join(cut(line, _LONGEST_LINE) for line in lines).rstrip()
     return "\n".join(text.split("\n")[-count:])[-characters:]
 
 
@@ -83,10 +84,6 @@ def _last_block(path: Path) -> list[bytes]:
             return file.read().split(b"\n")
     except OSError:
         return []
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 # ---- Following ----------------------------------------------------------------------------------

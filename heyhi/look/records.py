@@ -20,7 +20,7 @@ from heyhi.config import SELECT, join_key
 from heyhi.look.record_cache import Kept, stamp_of
 from heyhi.project import Project, moved
 from heyhi.runs import STARTING, Found, Run, RunState, Status, deaths, is_run_folder, results
-from heyhi.texts import TooDeepError, as_utf8, from_json
+from heyhi.texts import TooDeepError, as_utf8, cut, from_json
 
 if TYPE_CHECKING:
     from heyhi.batch import Planned, StoredBatch
@@ -268,7 +268,7 @@ def _scalars(value: Any) -> Iterator[tuple[str, Any]]:
     """Those of a result or a line of metrics, fit to be shown."""
     for name, one in results.scalars(value).items():
         if isinstance(one, str):
-            one = as_utf8(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}...")
+            one = as_utf8(cut(one, _LONGEST))
         yield as_utf8(name), one
 
 

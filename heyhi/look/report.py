@@ -32,7 +32,7 @@ from heyhi.look.logs import log_end
 from heyhi.look.records import Record, batch_records
 from heyhi.project import Project
 from heyhi.runs import RunState, Status
-from heyhi.texts import as_utf8
+from heyhi.texts import as_utf8, cut
 
 __all__ = ["Subject", "find_subject", "make_page", "of_batch"]
 
@@ -221,13 +221,8 @@ def _shortened(
         if owner := owner_of(text, folders):
             found[text] = f"{names[owner]}{text[len(owner) :]}"
         elif len(text) > _LONGEST:
-            text_in_root = text.removeprefix(f"{root}/")
-            found[text] = text_in_root if len(text_in_root) <= _LONGEST else _cut(text_in_root)
+            found[text] = cut(text.removeprefix(f"{root}/"), _LONGEST, _LONGEST // 2)
     return found
-
-
-def _cut(text: str) -> str:
-    return f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 + 1 :]}"
 
 
 def _plain(value: Any) -> Any:

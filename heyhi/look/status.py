@@ -29,7 +29,7 @@ from heyhi.look.logs import last_line
 from heyhi.look.records import Record, read_records
 from heyhi.project import Project, display, moved
 from heyhi.runs import RESULT_AT, Found, JobId, Mode, Run, Status, all_runs, parse_argv, runs_at
-from heyhi.texts import joined, on_one_line, quoted, shown
+from heyhi.texts import cut, joined, on_one_line, quoted, shown, some_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -149,9 +149,8 @@ class Look:
 
     def _waits_for(self, needs: Sequence[Path], states: Mapping[str, str]) -> str:
         root = self._project.experiment_root
-        told = [f"{os.path.relpath(need, root)} ({states[str(need)]})" for need in needs[:_MOST_NEEDS]]
-        more = [f"{len(needs) - _MOST_NEEDS} more"] if len(needs) > _MOST_NEEDS else []
-        return f"waits for {', '.join([*told, *more])}" if told else ""
+        told = [f"{os.path.relpath(need, root)} ({states[str(need)]})" for need in needs]
+        return f"waits for {some_of(told, _MOST_NEEDS)}" if told else ""
 
     # ---- What to do next ------------------------------------------------------------------------
 
@@ -382,16 +381,11 @@ def _cells(row: Row, now: float, width: int) -> Sequence[str]:
     spans = [_span(now - seen) if seen else "-" for seen in (row.since, row.sign)]
     return (
         row.status,
-        _cut(on_one_line(row.id), max(20, width // 3)),
+        cut(on_one_line(row.id), max(20, width // 3), 9),
         *spans,
-        _cut(on_one_line(row.job), 24) or "-",
+        cut(on_one_line(row.job), 24, 9) or "-",
         on_one_line(row.what),
     )
-
-
-def _cut(text: str, most: int) -> str:
-    """A text that fits; what tells ids apart is at their ends."""
-    return text if len(text) <= most else f"{text[: most - 10]}…{text[-9:]}"
 
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))  # the largest first

@@ -15,12 +15,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from heyhi.batch import find_batch, is_batch
-from heyhi.errors import UsageError, some_of
+from heyhi.errors import UsageError
 from heyhi.look.records import Record, batch_records, read_records
 from heyhi.look.where import as_float, fit, no_column
 from heyhi.project import Project, find_project
 from heyhi.runs import all_runs, runs_at
-from heyhi.texts import as_utf8, on_one_line
+from heyhi.texts import as_utf8, on_one_line, some_of
 
 if TYPE_CHECKING:
     import pandas as pd

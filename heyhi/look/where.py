@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heyhi.errors import UsageError, did_you_mean, some_of
-from heyhi.texts import on_one_line
+from heyhi.errors import UsageError, did_you_mean
+from heyhi.texts import first_line, on_one_line, some_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def fit(where: str, table: "pd.DataFrame") -> Fitting:
         evaluation = _Evaluation(table, words)
         holds = evaluation.truth(tree.body)
     except Exception as problem:  # whatever pandas makes of what a user typed
-        told = str(problem).strip().partition("\n")[0]
+        told = first_line(str(problem))
         if isinstance(problem, SyntaxError):
             told = f"{problem.msg}; {_EXAMPLE}"
         raise UsageError(f"--where {where!r}: {told or type(problem).__name__}") from None

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 
-from heyhi.texts import on_one_line
+from heyhi.texts import cut, on_one_line
 
 __all__ = ["has_line", "line_in", "line_of", "show", "shown", "with_traceback"]
 
@@ -86,6 +86,5 @@ def _line_in_traceback(lines: Iterable[str]) -> str:
 
 
 def shown(line: str) -> str:
-    """A line fit to be shown: on one line, at most 300 characters and `...`."""
-    line = on_one_line(line[: _LONGEST + 1].strip())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+    """A line fit to be shown: on one line, at most 300 characters."""
+    return cut(on_one_line(line[: _LONGEST + 1].strip()), _LONGEST)

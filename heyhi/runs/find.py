@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from heyhi.errors import ProjectError, UsageError, did_you_mean, some_of
+from heyhi.errors import ProjectError, UsageError, did_you_mean
 from heyhi.project import Project, find_project
 from heyhi.runs import claim
 from heyhi.runs.folder import Run, read_job
 from heyhi.runs.ids import real_path
+from heyhi.texts import some_of
 
 __all__ = [
     "Found",

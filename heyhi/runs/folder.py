@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files
-from heyhi.errors import shortened
 from heyhi.runs.ids import JobId
-from heyhi.texts import from_json
+from heyhi.texts import cut, from_json
 
 __all__ = [
     "JOBID",
@@ -174,7 +173,7 @@ def read_job(run: Run) -> JobId | None:
         os.close(descriptor)
     text = data.decode(errors="replace").strip()
     if len(data) > _LONGEST_JOB:  # nothing that we have written: its beginning is enough to be told
-        text = shortened(text)
+        text = cut(text)
     return JobId(text) if text else None
 
 

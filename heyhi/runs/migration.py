@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.config import Composer, prototxt, read_schemas, views
-from heyhi.errors import HeyhiError, some_of
+from heyhi.errors import HeyhiError
 from heyhi.project import Project
 from heyhi.runs.draft import drift_from, recompose
 from heyhi.runs.folder import Run, read_provenance
 from heyhi.runs.ids import make_id, relative_to_root
+from heyhi.texts import some_of
 
 __all__ = ["Checked", "check"]
 

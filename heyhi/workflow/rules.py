@@ -47,7 +47,7 @@ from heyhi.runs import (
     places,
     write_orders,
 )
-from heyhi.texts import joined, quoted, shown
+from heyhi.texts import joined, quoted, shown, some_lines
 from heyhi.workflow.aliases import Aliases
 from heyhi.workflow.child import Child, ToldRun, tell_children
 from heyhi.workflow.slurm_jobs import Request
@@ -554,10 +554,9 @@ class Workflow:
         now = [again[item.run.folder] for item in self._launched]
         left = [item for item in now if not item.plan.state.has_result]
         _tell(_how_many_are_done(len(now), len(left)))
-        for item in left[:_MOST_LINES]:
-            _tell(f"  {item.run.id}: {_in_short(item)}")
-        if len(left) > _MOST_LINES:
-            _tell(f"  and {len(left) - _MOST_LINES} more: heyhi plan {quoted(self.agenda.batch.name)}")
+        told = [f"{item.run.id}: {_in_short(item)}" for item in left]
+        for line in some_lines(told, _MOST_LINES, f": heyhi plan {quoted(self.agenda.batch.name)}"):
+            _tell(f"  {line}")
         if left:
             dead = any(item.plan.state.status is Status.DEAD for item in left)
             mode = " --mode start_continue (or start_restart, which wipes first)" if dead else ""

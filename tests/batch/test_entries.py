@@ -183,7 +183,7 @@ def test_a_broken_config_is_one_error_of_all_its_lines(batch_of: BatchOf) -> Non
     batch_of.write("conf/it.prototxt", "grow { lrr: 1 }")
     (told,) = batch_of.errors(*[f"seed={seed}" for seed in range(100)])
     assert told.startswith("it.sh:1: conf/it.prototxt:1:8: grow (Grow) has no field 'lrr'")
-    assert told.endswith("(also at it.sh:2, it.sh:3, it.sh:4, it.sh:5, it.sh:6, and 94 more)")
+    assert told.endswith("(also at it.sh:2, it.sh:3, it.sh:4, it.sh:5, it.sh:6 and 94 more)")
 
 
 def test_the_run_py_of_another_project_is_refused(batch_of: BatchOf) -> None:

@@ -54,7 +54,7 @@ def test_a_long_id_is_cut_and_what_it_stands_for_is_told(batch_of: BatchOf) -> N
     assert "lr=1.0" not in one
     assert re.match(r"#2  p/root/it/lr@2.0@name@x+\.\.\._[0-9a-f]{8}  NOT_STARTED", two)
     assert len(two.split()[1]) == 60
-    assert two.endswith(f"(it.sh:2)  lr=2.0 name={'x' * 95}... soil.kind=#1/model")
+    assert two.endswith(f"(it.sh:2)  lr=2.0 name={'x' * 92}... soil.kind=#1/model")
     assert len(two) < 280
 
 
@@ -86,7 +86,7 @@ def test_what_is_to_be_known_comes_last(batch_of: BatchOf) -> None:
     assert told[1] == "to list them, the script was run: its own commands too (ls, seq)"
     assert told[2].startswith(f"note: it.sh:1: {entry.run.id}: DONE (drifted: seed 7 -> 3): skip")
     assert told[3] == "note: it.sh:0: look"
-    assert told[-1] == "note: and 11 more"
+    assert told[-1] == "note: ... and 11 more"
 
 
 KEYS = [

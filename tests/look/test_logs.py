@@ -54,7 +54,7 @@ def test_the_last_line_with_anything_in_it(tmp_path: Path, text: str, last: str)
 def test_of_the_end_only_so_much_is_taken(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("".join(f"line {number}\n" for number in range(100_000)) + "x" * 501 + "\n\n")
-    assert log_end(log, 3, 1000) == "line 99998\nline 99999\n" + "x" * 500 + "..."
+    assert log_end(log, 3, 1000) == "line 99998\nline 99999\n" + "x" * 497 + "..."
     assert log_end(log, 3, 7) == "xxxx..."
 
 

@@ -339,7 +339,7 @@ def test_a_line_of_a_terminal_is_never_broken_and_markup_is_text() -> None:
     *_, head, last = drawn(overview(long, row("RUNNING", "p/it")), width=100).splitlines()[:-1]
     assert head.split() == ["STATUS", "ID", "SINCE", "SIGN", "JOB", "WHAT"]
     assert re.fullmatch(
-        r"DEAD     p/c02/x+…_2b05b5b0  1m     0s    local:here:4711  \[red\]Error\S+ y+…", last
+        r"DEAD     p/c02/x+\.\.\._2b05b5b0  1m     0s    local:here:4711  \[red\]Error\S+ y+…", last
     )
     assert len(last) == 100
     assert "\x1b[31m" in drawn(overview(long), colour=True), "what is dead is red"

@@ -152,7 +152,7 @@ def _ask_kernel(path: Path | str, descriptor: int, question: int) -> bytes:
 
 
 def _is_still_there(path: Path, descriptor: int) -> bool:
-    """Whether the file that was locked is the one that others will find."""
+    """True if the locked file is still the one at its path."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except OSError as problem:
@@ -177,13 +177,13 @@ def descriptor(path: Path) -> int:
 
 
 def is_in_place(path: Path) -> bool:
-    """Whether the lock that this process holds is the file that others will find."""
+    """True if the file that this process has locked is still the one at its path."""
     held = _held.get(os.path.realpath(path))
     return held is not None and _is_still_there(path, held)
 
 
 def holder(path: Path | str) -> str | None:
-    """Who holds it, as the owner said; an empty text if that is not written yet. None: no process.
+    """The holder's text; empty if it is not written yet. None if no process holds the lock.
 
     Raises OSError, NoLocksError.
     """
@@ -276,7 +276,7 @@ def signal_holder(path: Path, pid: int, number: int) -> bool:
 
 
 def is_open_in(path: Path, pid: int) -> bool:
-    """Whether a process has the lock open, or one of its name that was deleted.
+    """True if a process has the lock open, or one of its name that was deleted.
 
     Raises FileNotFoundError if there is no such process, PermissionError if it is another user's.
     """
@@ -318,7 +318,7 @@ def holders_of_deleted() -> dict[str, int]:
 
 
 def _any_lock_is_held() -> bool:
-    """Whether any process of this machine holds a lock of our kind: a look that costs next to nothing."""
+    """True if any process of this machine holds a lock of our kind; a cheap look."""
     try:
         with open("/proc/locks", "rb", buffering=0) as file:
             return b" OFDLCK " in file.read()
@@ -342,7 +342,7 @@ def _find_deleted() -> Iterator[tuple[str, int]]:
 
 
 def _holds(pid: str, descriptor: str) -> bool:
-    """Whether an open file of a process is locked by it: /proc/PID/fdinfo tells."""
+    """True if a process has locked one of its open files, by /proc/PID/fdinfo."""
     with open(f"/proc/{pid}/fdinfo/{descriptor}", "rb", buffering=0) as file:
         return re.search(rb"^lock:.*\bOFDLCK\b.*\bWRITE\b", file.read(), re.MULTILINE) is not None
 

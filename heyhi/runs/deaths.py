@@ -1,4 +1,4 @@
-"""What a run died of, where its job could not write that down itself.
+"""The reason of a run's death, if its job could not record it.
 
     the job itself                      error.txt               wins, whatever else is known
     its driver, by its exit status      ended.<execution>.json  } whoever learns it first; it stays
@@ -115,12 +115,12 @@ def _now() -> str:
 
 
 def why(run: Run, state: RunState) -> str:
-    """What a run that is DEAD died of, in a line; never empty."""
+    """The reason of a DEAD run's death, in a line; never empty."""
     return cause(run, state.job) or state.detail or UNSAID
 
 
 def cause(run: Run, job: JobId | None = None) -> str:
-    """What the last execution of a run ended of, as its folder says; empty if that is not known.
+    """The reason why the last execution of a run ended, from its folder; empty if unknown.
 
     `job` is who computed it, if the caller has read that already.
     """
@@ -163,7 +163,7 @@ def _noted_error(run: Run) -> str:
 
 
 def reason_of(run: Run, job: JobId | None) -> str:
-    """What was recorded of the last execution by a job, by someone else than it; empty if nothing was."""
+    """The reason that another process recorded for a job's last execution; empty if there is none."""
     for execution in executions_of(run, job) if job else ():
         try:
             content: Any = json.loads(files.read_text(run.ended(execution)))
@@ -178,7 +178,7 @@ def reason_of(run: Run, job: JobId | None) -> str:
 
 
 def ended_by(number: int) -> str:
-    """What is said of a process that a signal has ended."""
+    """The line about a process that a signal has ended."""
     try:
         name = signal.Signals(number).name
     except ValueError:
@@ -187,10 +187,10 @@ def ended_by(number: int) -> str:
 
 
 def end_of_process(status: int) -> str:
-    """What is said of a process that has ended without a word, by its exit status (-n: signal n)."""
+    """The line about a process that has ended without an error, from its exit status (-n: signal n)."""
     return ended_by(-status) if status < 0 else f"ended with exit status {status}, without an error"
 
 
 def _is_of_signal(error: str) -> bool:
-    """Whether a job knew no more than the signal that ended it: who sent that may be on record."""
+    """True if a job recorded only the signal that ended it; its sender may be on record elsewhere."""
     return error in (ended_by(signal.SIGTERM), ended_by(signal.SIGHUP))

@@ -65,7 +65,7 @@ class Draft(NamedTuple):
 def make_draft(
     invocation: Invocation, project: Project, composition: Composition, base: Path, root: Path
 ) -> Draft:
-    """What an invocation means for a run below the experiment root `root`.
+    """The draft of an invocation, below the experiment root `root`.
 
     Raises UsageError if its --out is no folder for a run.
     """
@@ -140,7 +140,7 @@ def _provenance(draft: Draft) -> dict[str, Any]:
 
 
 def find_collision(draft: Draft) -> str | None:
-    """Why the folder of this id belongs to another config or other overrides, if it does."""
+    """The reason why the folder of this id belongs to another config or other overrides, if it does."""
     known = read_provenance(draft.run)
     ours = _provenance(draft)
     same = ("project", "task", "base_config", "canonical_overrides")
@@ -150,14 +150,14 @@ def find_collision(draft: Draft) -> str | None:
 
 
 def _origin(known: dict[str, Any]) -> str:
-    """Which command line of which project a run comes from."""
+    """The project and the command line that a run comes from."""
     overrides = known.get("canonical_overrides")
     words = ["-c", known.get("base_config"), *(overrides if isinstance(overrides, list) else [])]
     return f"[{known.get('project')}, {known.get('task')}: {' '.join(map(str, words))}]"
 
 
 def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
-    """Why a run must not be started in this folder, if it is no run yet: it would be wiped some day."""
+    """The reason why a run must not start in this folder: a later restart would wipe it."""
     mode_wipes = mode in (Mode.RESTART, Mode.START_RESTART)
     folder, root = draft.run.folder, draft.project.root
     if Path(real_path(root)).is_relative_to(os.path.realpath(folder)):
@@ -176,13 +176,13 @@ def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
 
 
 def find_drift(draft: Draft) -> list[str]:
-    """How the config composed now differs from the frozen one of the same run, a line a field."""
+    """The differences of the config composed now from the frozen one of the same run, a line per field."""
     known = read_provenance(draft.run)
     return drift_from(known, draft.composition, draft.fingerprint, draft.project, draft.experiment_root)
 
 
 def recompose(known: dict[str, Any], project: Project, composer: Composer) -> Composition:
-    """What a command line composes to now, as the heyhi.json of its run (`known`) has it.
+    """The present composition of the command line in a run's heyhi.json (`known`).
 
     Raises ConfigError if it composes no more, UsageError if heyhi.json does not say what it was.
     """
@@ -200,7 +200,7 @@ def _base(root: Path, typed: str) -> Path:
 def drift_from(
     known: dict[str, Any], now: Composition, fingerprint: str, project: Project, root: Path
 ) -> list[str]:
-    """How a composition differs from what a heyhi.json (`known`) has frozen, a line a field.
+    """The differences of a composition from the frozen config in a heyhi.json (`known`), a line per field.
 
     A field that the schema has got since, and that has its default, is no difference.
     """

@@ -1,4 +1,4 @@
-"""Runs beside the schema and the configs of now: how each would compose otherwise, or why nobody knows."""
+"""Compare runs with the present schema and configs: the drift of each, or the reason why it is unknown."""
 
 import os
 from typing import Any
@@ -29,7 +29,7 @@ class Drift:
         self.elsewhere: set[str] = set()
 
     def of(self, known: dict[str, Any], run_id: str) -> str:
-        """How its config differs now, or why that is not known."""
+        """The differences of its config now, or the reason why they are unknown."""
         if not self._composer and not self._wrong:
             self._prepare()
         if self._composer is None:

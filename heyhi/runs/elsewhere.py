@@ -50,12 +50,12 @@ class Place(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is shown, and as `scp` takes it: node07:/var/tmp/..."""
+        """The place as HeyHi shows it and `scp` accepts it: node07:/var/tmp/..."""
         return f"{self.host}:{self.folder}" if self.host else str(self.folder)
 
     @property
     def is_here(self) -> bool:
-        """Whether this machine may see it."""
+        """True if this machine may see it."""
         return self.host in ("", os.uname().nodename)
 
 
@@ -118,7 +118,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _is_mounted_for_one(place: str) -> bool:
-    """Whether a folder is a mount of its own, of memory or of another folder: as job containers make it."""
+    """True if a folder is a mount of memory or of another folder, as job containers make it."""
     try:
         lines = _MOUNTS.read_bytes().decode(errors="replace").splitlines()
     except OSError:
@@ -156,7 +156,7 @@ def forget(lock: Path) -> None:
 
 
 def place_of(lock: Path | str, job: str | None) -> Place | None:
-    """Where the result of a job is kept; None if nothing in the lock of its run says so.
+    """The place of a job's result; None if the lock of its run names none.
 
     `job` is the one that heyhi.jobid names; None if there is none.
     """
@@ -168,7 +168,7 @@ def place_of(lock: Path | str, job: str | None) -> Place | None:
 
 
 def error_of(lock: Path | str, job: str) -> str:
-    """How a job failed, if that is noted in the lock of its run; else an empty text."""
+    """The failure of a job that the lock of its run notes; empty if it notes none."""
     error = _read(lock, job).get("error")
     return error if isinstance(error, str) else ""
 
@@ -216,7 +216,7 @@ def move_in(place: Place, lock: Path, targets: Mapping[str, Path]) -> None:
 
 
 def read_mark(place: Place) -> dict[str, Any]:
-    """What `keep` was given about a result. Raises OSError unless this user's `keep` made it for that job.
+    """The record that `keep` got. Raises OSError unless this user's `keep` made it for that job.
 
     A lock is a file that others may write to: what it names is not read, nor removed, on its word alone.
     """

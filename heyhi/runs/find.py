@@ -123,13 +123,13 @@ def _absolute(folder: Path | str, root: str) -> str:
 
 
 def _id(folder: str, root: str) -> str:
-    """What `os.path.relpath` says; of thousands it is asked in a moment."""
+    """The same as `os.path.relpath`, but fast for thousands of paths."""
     start = f"{root}/"
     return folder[len(start) :] if folder.startswith(start) else os.path.relpath(folder, root)
 
 
 def is_run_folder(folder: Path | str) -> bool:
-    """Whether a folder is a run's."""
+    """True if a folder is a run's."""
     return any(Path(folder, name).exists() for name in _SIGNS)
 
 
@@ -157,7 +157,7 @@ def _folders(place: str, root: str) -> Iterator[str]:
 
 
 def _leads_on(entry: "os.DirEntry[str]", root: str) -> bool:
-    """Whether it is a folder, or a link to one elsewhere: what is in the root is listed there, once."""
+    """True if it is a folder, or a link to one outside the root: the root lists its own folders once."""
     try:
         if not entry.is_dir():
             return False
@@ -202,7 +202,7 @@ def _is_run(folder: str) -> bool:
 
 
 def _is_job_of(word: str, run: Run) -> bool:
-    """Whether it names the run's job: by the id in Slurm, the process, or as shown."""
+    """True if the word names the run's job: its id in Slurm, its process, or the text that HeyHi shows."""
     job = read_job(run)
     if job is None:
         return False

@@ -1,4 +1,4 @@
-"""Which runs were frozen with which fingerprint: so that two ids of one config find each other.
+"""An index from fingerprints to frozen runs, so that two ids of one config find each other.
 
 <experiment root>/.heyhi/fingerprints/5b      a line "5b154d9b7ef77ffd p/c02_sup_train/sl/default_d7517139"
 

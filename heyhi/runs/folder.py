@@ -59,12 +59,12 @@ class Run(NamedTuple):
 
     @property
     def provenance(self) -> Path:
-        """Where everything came from, and each start."""
+        """The provenance, and each start."""
         return self.folder / PROVENANCE
 
     @property
     def jobid(self) -> Path:
-        """Who computes it: `local:<host>:<pid>` or a Slurm job id."""
+        """The job that computes it: `local:<host>:<pid>` or a Slurm job id."""
         return self.folder / JOBID
 
     @property
@@ -74,7 +74,7 @@ class Run(NamedTuple):
 
     @property
     def owner(self) -> Path:
-        """Which process holds the lock, as far as it is known from the boot of its machine."""
+        """The process that holds the lock, identified within the boot of its machine."""
         return self.folder / "heyhi.owner"
 
     @property
@@ -84,7 +84,7 @@ class Run(NamedTuple):
 
     @property
     def log(self) -> Path:
-        """What the job printed and logged, all starts one after the other."""
+        """The output and log of all starts, one after the other."""
         return self.folder / "run.log"
 
     @property
@@ -93,17 +93,17 @@ class Run(NamedTuple):
         return self.folder / "error.txt"
 
     def ended(self, execution: str) -> Path:
-        """What an execution ended of, as somebody else than its job saw it."""
+        """The reason why an execution ended, as recorded by another process than its job."""
         return self.folder / f"ended.{execution}.json"
 
     @property
     def result(self) -> Path:
-        """What the task returned. Its presence is DONE."""
+        """The task's return value. Its presence makes the run DONE."""
         return self.folder / RESULT
 
     @property
     def result_pickle(self) -> Path:
-        """What of the result JSON cannot hold."""
+        """The parts of the result that JSON cannot hold."""
         return self.folder / "result.pkl"
 
     def meeting(self, job: str, start: str) -> Path:
@@ -111,7 +111,7 @@ class Run(NamedTuple):
         return self.folder / f".ranks.{job}.{start}"
 
     def meetings(self) -> list[Path]:
-        """Those that are there."""
+        """The files that exist."""
         return list(self.folder.glob(".ranks.*"))
 
 
@@ -141,7 +141,7 @@ _PARTIAL = re.compile(rf"\.({_OWN.pattern})\.\w+\.partial")
 
 
 def is_own_name(name: str) -> bool:
-    """Whether HeyHi itself writes a file of this name into a run folder."""
+    """True if HeyHi itself writes a file of this name into a run folder."""
     return any(pattern.fullmatch(name) for pattern in (_OWN, _PARTIAL)) or name.startswith(".ranks.")
 
 
@@ -162,7 +162,7 @@ _LONGEST_JOB = 400  # bytes; the name of a job has that of a folder in it
 
 
 def read_job(run: Run) -> JobId | None:
-    """Who computes the run, or did; None if nobody was ever recorded."""
+    """The job that computes the run, or did; None if no job was ever recorded."""
     try:
         descriptor = files.open_regular(f"{run.folder}/{JOBID}")
     except (FileNotFoundError, NotADirectoryError):
@@ -199,7 +199,7 @@ def execution_of(run: Run, job: JobId | None = None) -> str:
 
 
 def executions_of(run: Run, job: JobId) -> list[str]:
-    """What the last start of a run by a job is known by, in records of its end: 16 hex digits, its id first.
+    """The name of a job's last start in records of its end: 16 hex digits, the id first.
 
     Who made a record may not have seen yet that the job has noted its start. Then it knew the job alone.
     """

@@ -23,7 +23,7 @@ __all__ = ["Guard", "is_ours", "leave", "read", "stand"]
 
 
 class Guard(NamedTuple):
-    """What a guard says: whose it is, by a text of its own, its job, and its process if that is known."""
+    """The content of a guard: a unique text of its owner, its job, and its process if known."""
 
     token: str
     job: str
@@ -31,7 +31,7 @@ class Guard(NamedTuple):
 
     @property
     def lives(self) -> bool | None:
-        """Whether its process lives; None if that is not known from here."""
+        """True if its process is alive; None if unknown from here."""
         return None if self.process is None else processes.lives(self.process)
 
 
@@ -79,7 +79,7 @@ def _remove(path: Path, judged: Guard | None) -> bool:
 
 
 def read(path: Path) -> Guard | None:
-    """Who is at work, or was; None if there is no guard. What cannot be read is a guard of nothing known.
+    """The guard's content; None if there is no guard. An unreadable guard names no process.
 
     Raises OSError for something that is no file.
     """
@@ -96,7 +96,7 @@ def read(path: Path) -> Guard | None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether the guard that this process has left still stands."""
+    """True if the guard that this process wrote still exists."""
     known = read(path)
     return known is not None and known.token == _ours.get(os.path.realpath(path))
 

@@ -37,7 +37,7 @@ SUBMITTING = "submitting:"
 
 
 class JobId(NamedTuple):
-    """Who computes a run. A local job has a host and a pid, a Slurm job a Slurm id.
+    """The job that computes a run. A local job has a host and a pid, a Slurm job a Slurm id.
 
     `submitting:<name of the job>` is one of Slurm whose id nobody has recorded: it may never have got one.
     """
@@ -129,7 +129,7 @@ def _md5(text: str) -> str:
 
 
 def _tag(overrides: Sequence[str]) -> str:
-    """What a person recognises the overrides by, cut to 100 characters."""
+    """A readable tag of the overrides, cut to 100 characters."""
     parts = []
     for override in overrides:
         key, _, value = override.partition("=")

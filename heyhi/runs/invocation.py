@@ -1,4 +1,4 @@
-"""One command line of `run.py`, parsed: text becomes typed values here, once.
+"""Parse a command line of `run.py`: text becomes typed values here, once.
 
 -c CFG  --mode restart  lr=0.1     ->     Invocation(cfg="CFG", mode=Mode.RESTART, overrides=("lr=0.1",))
 """
@@ -20,7 +20,7 @@ _NO_SNAPSHOT = ("", "none")
 
 
 class Mode(enum.Enum):
-    """What the user allows to be done to a run."""
+    """The changes to a run that the user allows."""
 
     GENTLE_START = "gentle_start"
     START_RESTART = "start_restart"
@@ -30,7 +30,7 @@ class Mode(enum.Enum):
 
 
 class Invocation(NamedTuple):
-    """One command line, parsed. `argv` is the line as it was."""
+    """A parsed command line. `argv` is the line as typed."""
 
     cfg: str
     overrides: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Invocation(NamedTuple):
 
     @property
     def is_many(self) -> bool:
-        """Whether it stands for several runs."""
+        """True if it stands for several runs."""
         return bool(self.grid or self.zipped or self.table is not None)
 
     @property
@@ -65,12 +65,12 @@ class Invocation(NamedTuple):
 
     @property
     def only_shows(self) -> bool:
-        """Whether it prints something about the config or its folder, and changes nothing."""
+        """True if it prints something about the config or its folder, and changes nothing."""
         shows = self.print_text or self.print_flat or self.print_flat_all or self.print_out_dir
         return shows or self.help_cfg is not None or self.explain is not None
 
     def snapshot_place(self, experiment_root: Path) -> Path | None:
-        """Where the copy of the code goes; None: none is made."""
+        """The folder for the snapshot; None for no snapshot."""
         if self.checkpoint in _NO_SNAPSHOT:
             return None
         if self.checkpoint == _DEFAULT_SNAPSHOT:
@@ -106,7 +106,7 @@ def parse_argv(argv: Sequence[str]) -> Invocation:
 
 
 def _first_sure_override(argv: Sequence[str]) -> int:
-    """From where on there are only overrides, whatever the flags before them take."""
+    """The position from which on there are only overrides, for any flags before them."""
     flag = max((number for number, word in enumerate(argv) if word.startswith("-")), default=0)
     start = flag + 2  # behind its value, if it has one
     takes_all = argv and argv[flag] in ("--grid", "--zip")
@@ -239,5 +239,5 @@ class _OneOf:
 
 
 def one_of(known: dict[str, Any]) -> Any:
-    """What turns a word into one of the known values; `known` are its own."""
+    """A function that turns a word into one of the known values; `known` maps words to values."""
     return _OneOf(known)

@@ -1,4 +1,4 @@
-"""Which runs a change of the schema or of configs would alter: each beside what its command line makes now.
+"""Find the runs that a change of the schema or of configs would alter, by composing their command lines.
 
 its frozen config   has fields that the schema has no more, or cannot be read
 its command line    composes no more, to another id, or to another config
@@ -23,7 +23,7 @@ _MOST = 5  # fields that are named of one run
 
 
 class Checked(NamedTuple):
-    """How many runs were looked at, why some would change, and how many are of other projects."""
+    """The number of checked runs, why some would change, and the number of other projects' runs."""
 
     total: int
     changes: dict[Run, list[str]]
@@ -40,7 +40,7 @@ def check(several: Sequence[Run], project: Project) -> Checked:
 
 
 def _was_started(run: Run) -> bool:
-    """Whether it has a heyhi.json; also one that cannot be looked at, which is told as such."""
+    """True if it has a heyhi.json, also an unreadable one, which HeyHi reports."""
     try:
         run.provenance.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -58,7 +58,7 @@ class _Checker:
         self._composer = Composer(project, self._meta_class)
 
     def reasons(self, run: Run) -> list[str] | None:
-        """Why a run would change; None if it is of another project."""
+        """The reason why a run would change; None if the run is of another project."""
         known = read_provenance(run)
         if not known:
             return ["heyhi.json cannot be read"]

@@ -67,7 +67,7 @@ def write_orders(path: Path, orders: Iterable[Order]) -> None:
 
 
 def read_order(path: Path, number: int) -> Order:
-    """One order of a file; the first is number 0. Raises OSError, ValueError."""
+    """Read an order from a file of orders; the first has number 0. Raises OSError, ValueError."""
     with open(open_regular(path), "rb") as file:
         file.seek(_WIDTH * number)
         file.seek(int(file.read(_WIDTH)))

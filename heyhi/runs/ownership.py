@@ -1,4 +1,4 @@
-"""Whose a folder is: HeyHi touches only what it made.
+"""Decide whether a folder is HeyHi's: HeyHi touches only folders that it made.
 
 heyhi.json                                  HeyHi's: it is written before any other file
 nothing; an unheld heyhi.lock               free: a start of the version before wrote its lock first
@@ -26,7 +26,7 @@ _CONFIGS = {"config.prototxt", "config_meta.prototxt"}
 
 
 def find_obstacle(run: Run, config: str, config_meta: str, *, mode_wipes: bool = False) -> str | None:
-    """Why a run must not be started in its folder, which no run's job has used yet; None if it may.
+    """The reason why a run must not start in its folder, which no job has used yet; None if it may.
 
     `config` and `config_meta` are the texts of the configs as they are composed now. `mode_wipes`: the mode
     is one that wipes, which nobody wants where files of others are.
@@ -53,7 +53,7 @@ def find_obstacle(run: Run, config: str, config_meta: str, *, mode_wipes: bool =
 
 
 def _is_lock(path: Path) -> bool:
-    """Whether a heyhi.lock is what a start of HeyHi leaves: nothing, or the line of who held it."""
+    """True if a heyhi.lock is one that a start of HeyHi leaves: empty, or with its holder's line."""
     try:
         return _OWNER.fullmatch(files.read(path)[:1024].partition(b"\n")[0]) is not None
     except OSError:

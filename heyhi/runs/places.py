@@ -77,7 +77,7 @@ def of_user(parent: Path) -> Path:
 
 
 def of_the_version_before() -> list[Path]:
-    """Where the version before has GPU locks, which a running job of its may hold; only this user's."""
+    """The folders where the previous version has this user's GPU locks; its running jobs may hold some."""
     import tempfile  # here and below: on the way of each run.py they would take longer than all else here
 
     places = dict.fromkeys(Path(folder, name_of_user()) for folder in (tempfile.gettempdir(), _USUAL[-1]))
@@ -96,7 +96,7 @@ def in_memory() -> Path | None:
 
 
 def name_of_user() -> str:
-    """What a folder of this user on this host is called in one that others can write to."""
+    """The name of this user's folder for this host, inside a folder that others can write to."""
     return f"heyhi-{os.getuid()}-{os.uname().nodename}"
 
 
@@ -155,7 +155,7 @@ def _is_ours(place: Path) -> bool:
 
 
 def _why_not_ours(place: Path) -> str:
-    """Why a folder is not this user's alone; empty if it is."""
+    """The reason why a folder is not this user's alone; empty if it is."""
     known = os.lstat(place)
     owner = _user(known.st_uid)
     if stat.S_ISLNK(known.st_mode):
@@ -170,7 +170,7 @@ def _why_not_ours(place: Path) -> str:
 
 
 def _why_unsafe(folder: Path) -> str:
-    """Why others can put a folder of theirs in the place of one in here; empty if they cannot."""
+    """The reason why others can replace a folder in here with theirs; empty if they cannot."""
     known = os.stat(folder)
     if known.st_uid not in (0, os.geteuid()):
         return f"is in a folder of {_user(known.st_uid)}"
@@ -202,7 +202,7 @@ def _parent() -> Path:
 
 
 def _settings_files() -> list[Path]:
-    """Where it may be said, the first wins."""
+    """The settings files; the first wins."""
     try:
         # Of the password database, as HOME may differ between two sessions.
         return [Path(pwd.getpwuid(os.geteuid()).pw_dir) / _USERS, _MACHINES]

@@ -10,7 +10,7 @@ __all__ = ["Action", "Plan", "make_plan"]
 
 
 class Action(enum.Enum):
-    """What will be done to a run."""
+    """The change that HeyHi will make to a run."""
 
     SKIP = "skip"
     START = "start"
@@ -30,7 +30,7 @@ class Plan(NamedTuple):
 
     @property
     def loses_work(self) -> bool:
-        """Whether carrying it out wipes a result, a job that lives, or what HeyHi did not make."""
+        """True if the plan wipes a result, a living job, or files that HeyHi did not make."""
         was_done = self.action is Action.RESTART and self.state.status is Status.DONE
         is_kept = bool(self.state.keeps) and self.action in (Action.RESTART, Action.CONTINUE)
         return was_done or is_kept or self.action is Action.KILL_RESTART
@@ -61,7 +61,7 @@ _UNLESS_OURS = {Action.KILL_RESTART: Action.REFUSE, Action.REFUSE: Action.RESTAR
 
 
 def make_plan(state: RunState, mode: Mode) -> Plan:
-    """What `mode` does to a run in this state."""
+    """The plan of `mode` for a run in this state."""
     action = _ACTIONS[mode].get(state.status, Action.SKIP)
     if state.keeps:
         action = _UNLESS_OURS.get(action, action)

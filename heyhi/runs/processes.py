@@ -1,4 +1,4 @@
-"""Which process it is, on which machine: known from a later one that has its number.
+"""Identify a process on its machine, so that a later one with the same number differs.
 
     this_process()        Process(host, boot, namespace, pid, start)
     lives(process)        True, False (it has ended, as far as the kernel knows), None: not known from here
@@ -57,7 +57,7 @@ def this_process() -> Process:
 
 
 def lives(process: Process) -> bool | None:
-    """Whether a process lives. None for one that cannot be seen from here: of another host or namespace."""
+    """True if a process is alive. None if it is on another host or in another namespace."""
     if process.host != this_host():
         return None
     if process.boot != _boot():
@@ -73,7 +73,7 @@ def lives(process: Process) -> bool | None:
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether a process is there that this user may not see (a /proc mounted with hidepid)."""
+    """True if a process exists that this user may not see (a /proc mounted with hidepid)."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

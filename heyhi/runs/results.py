@@ -28,19 +28,19 @@ _BITS = 14_000  # of an integer; Python neither writes nor reads the decimal dig
 
 
 class Content(NamedTuple):
-    """What is written of a value: its JSON and, if that does not hold all of it, its pickle."""
+    """The files' content for a value: its JSON and, if that does not hold all of it, its pickle."""
 
     json: bytes
     pickle: bytes | None
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return len(self.json) + len(self.pickle or b"")
 
 
 def content_of(value: Any) -> Content:
-    """What is to be written of what a task returned."""
+    """The content of the result's files for a task's return value."""
     text, is_whole = _to_json(value)
     return Content(text.encode("utf-8", "surrogateescape"), None if is_whole else _pickle(value))
 

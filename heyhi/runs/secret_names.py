@@ -1,4 +1,4 @@
-"""Which variables hold secrets: of these only that they were set is ever written to a file.
+"""Recognise variables that hold secrets: HeyHi writes to files only that they were set.
 
     HF_TOKEN=hf_ab12   INDEX=https://me:pw@pypi.acme.org        by its name, by its value
 

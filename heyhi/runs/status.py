@@ -37,7 +37,7 @@ _RESULT_OF_ORIGINAL = "result.torch"
 
 
 class Status(enum.Enum):
-    """What a run is, as its folder (and for Slurm its queue) tells it."""
+    """The state of a run, from its folder (and for Slurm its queue)."""
 
     NOT_STARTED = "NOT_STARTED"
     QUEUED = "QUEUED"
@@ -64,7 +64,7 @@ class QueuedJob(NamedTuple):
 
     @property
     def lives(self) -> bool:
-        """Whether it waits or runs."""
+        """True if it waits or runs."""
         return self.state in _IN_SLURM
 
 
@@ -88,18 +88,18 @@ class RunState(NamedTuple):
 
     @property
     def has_result(self) -> bool:
-        """Whether it is DONE, and its result is in its folder."""
+        """True if it is DONE, and its result is in its folder."""
         return self.status is Status.DONE and self.result_place is None
 
     def way_on(self, run: Run) -> str:
-        """What to do about a run that is UNKNOWN: what is known of it has to be looked at by a person."""
+        """The advice for an UNKNOWN run: the commands that show what HeyHi knows of it."""
         if self.keeps:
             return "--mode restart --force wipes what is there"
         return f"once it has surely ended, say so: heyhi kill {shlex.quote(run.id)}"
 
     @property
     def text(self) -> str:
-        """In a line: `QUEUED (62): PENDING: Priority`, `DONE (result at /home/me/...)`."""
+        """The state in a line: `QUEUED (62): PENDING: Priority`, `DONE (result at /home/me/...)`."""
         if self.result_place is not None:
             return f"{self.status.value} ({self.detail})"
         job = f" ({self.job.text})" if self.job and self.status in (Status.QUEUED, Status.RUNNING) else ""
@@ -107,7 +107,7 @@ class RunState(NamedTuple):
 
 
 def read_state(run: Run, queue: Queue | None = None) -> RunState:
-    """What the run is now. `queue` is what Slurm said; None: not asked, or no answer, so that a Slurm job
+    """The present state of the run. `queue` is Slurm's answer; None: not asked, or no answer: a Slurm job
     without a result is UNKNOWN.
 
     The order of the looks matters: a job that ends between two of them is seen as ended.
@@ -126,7 +126,7 @@ def read_state(run: Run, queue: Queue | None = None) -> RunState:
 
 
 def state_at_rest(run: Run, job: JobId | None, queue: Queue | None = None) -> RunState:
-    """What a run is whose lock no process holds, and whose heyhi.jobid says `job`. Raises NotAFileError."""
+    """The state of a run with an unheld lock whose heyhi.jobid names `job`. Raises NotAFileError."""
     provenance = files.kind_of(f"{run.folder}/{PROVENANCE}")
     if provenance != "file" and job is not None:
         return _state_of_foreign(run, job, queue, provenance)
@@ -151,7 +151,7 @@ def state_at_rest(run: Run, job: JobId | None, queue: Queue | None = None) -> Ru
 
 
 def _damage(run: Run) -> str:
-    """Why a heyhi.json does not say that the folder is HeyHi's; empty if it does."""
+    """The reason why a heyhi.json does not prove that the folder is HeyHi's; empty if it does."""
     import json
 
     try:
@@ -162,7 +162,7 @@ def _damage(run: Run) -> str:
 
 
 def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
-    """What a local run without a result is if its process lives, or may live, though it holds no lock."""
+    """The state of a local run without a result whose process is, or may be, alive without its lock."""
     known = guard.read(run.owner)
     if known is not None and known.process is not None and (alive := known.lives) is not False:
         job = job or JobId(known.job)
@@ -198,7 +198,7 @@ def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
 
 
 def _may_have_lost_files(run: Run) -> bool:
-    """Whether a run without a job id was perhaps started all the same, and has lost its lock since.
+    """True if a run without a job id may have started, and lost its lock since.
 
     A folder that is there again has heyhi.json from a start or a plan that has looked already.
     """
@@ -211,7 +211,7 @@ def _may_have_lost_files(run: Run) -> bool:
 
 
 def _is_settled(run: Run, job: JobId) -> bool:
-    """Whether an execution is known to have ended: its process was waited for, or the user has said so."""
+    """True if an execution has ended for sure: a process waited for it, or the user said so."""
     import json
 
     for execution in executions_of(run, job):
@@ -225,7 +225,7 @@ def _is_settled(run: Run, job: JobId) -> bool:
 
 
 def _state_without_locks(run: Run, job: JobId | None, queue: Queue | None, why: str) -> RunState:
-    """What a run is where the file system cannot say whether its lock is held."""
+    """The state of a run on a file system that cannot test its lock."""
     state = state_at_rest(run, job, queue)
     is_open = state.status in (Status.DEAD, Status.NOT_STARTED) and files.kind_of(run.lock)
     if is_open and not (job is not None and _is_settled(run, job)):
@@ -234,7 +234,7 @@ def _state_without_locks(run: Run, job: JobId | None, queue: Queue | None, why: 
 
 
 def _state_of_foreign(run: Run, job: JobId, queue: Queue | None, provenance: str) -> RunState:
-    """What a run is that has a job, and no heyhi.json that says that HeyHi made it.
+    """The state of a run with a job but without a heyhi.json of HeyHi.
 
     The original HeyHi leaves such folders: its job id is a number, or the word `local`, and its result
     result.torch.
@@ -263,7 +263,7 @@ def _state_of_foreign(run: Run, job: JobId, queue: Queue | None, provenance: str
 
 
 def _looks_like_its_job(run: Run, known: QueuedJob) -> bool:
-    """Whether a job of Slurm is that of a run of the original, by its name or its work folder."""
+    """True if a job of Slurm belongs to a run of the original, by its name or its work folder."""
     # submitit names a job by the id, with _ for what it does not like, cut to 80 characters.
     plain = re.compile(r"[^A-Za-z0-9]")
     name, run_id = plain.sub("_", known.name), plain.sub("_", run.id)
@@ -289,7 +289,7 @@ LEFT_QUEUE = "Slurm does not know it any more"
 
 
 def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
-    """What a run is that has no result, and whose job Slurm has, or had."""
+    """The state of a run without a result whose job Slurm has, or had."""
     if queue is None:
         if _is_settled(run, job):
             return RunState(Status.DEAD, job)
@@ -314,20 +314,20 @@ def is_its_job(run: Run, known: QueuedJob) -> bool:
 
 
 def is_at_work(meeting: Path) -> bool:
-    """Whether a rank that met others there is in its task: on a node that Slurm has lost, it goes on."""
+    """True if a rank that met the others is in its task: on a node that Slurm has lost, it goes on."""
     return any(
         claim.holder(lock) is not None and not claim.read_note(lock) for lock in meeting.glob("*.lock")
     )
 
 
 def is_done(run: Run) -> bool:
-    """Whether a run has a result, in its folder or elsewhere. Raises OSError if that cannot be seen."""
+    """True if a run has a result, in its folder or elsewhere. Raises OSError if that cannot be seen."""
     if files.is_there(run.result):
         return True
     return result_place(run) is not None
 
 
 def result_place(run: Run) -> Place | None:
-    """Where the result of a run is kept, as its folder could not take it; None if nothing says so."""
+    """The place of a run's result outside its folder, after a full disk; None if there is none."""
     job = read_job(run)
     return elsewhere.place_of(f"{run.folder}/{LOCK}", job and job.text)

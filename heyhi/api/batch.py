@@ -84,7 +84,7 @@ class Batch:
         return make_draft(invocation, self._project, composition, base, root).run.folder
 
     def plan(self, mode: str = "gentle_start") -> Listing:
-        """What is pending, and why, as `heyhi plan` lists it: to be printed, or shown by a notebook.
+        """The pending runs, and why, as `heyhi plan` lists them: print it, or let a notebook show it.
 
         Raises BatchError with all that is wrong.
         """
@@ -108,7 +108,7 @@ class Batch:
             return notebooks.table((), caption=repr(self), notes=str(problem).splitlines())
 
     def summary(self) -> "pd.DataFrame":
-        """What came of its runs so far, a row a run, as `heyhi.summary` has it. Raises BatchError."""
+        """The results of its runs so far, a row per run, as in `heyhi.summary`. Raises BatchError."""
         return frame(columns(batch_records(of_batch(self._composed()))))
 
     def write(self, path: str | os.PathLike[str]) -> None:

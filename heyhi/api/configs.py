@@ -220,7 +220,7 @@ def conf_to_dict(cfg: Any, include_defaults: bool = False) -> dict[str, Any]:
 
 
 def conf_is_set(cfg: Any, path: str) -> bool:
-    """Whether the scalar at a dotted path is set. Raises ConfigError if there is no such scalar."""
+    """True if the scalar at a dotted path is set. Raises ConfigError if there is no such scalar."""
     message: Any = editable(cfg)
     try:
         names = split_key(path)

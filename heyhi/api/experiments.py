@@ -52,7 +52,7 @@ MODES = tuple(mode.value for mode in Mode)
 
 
 class Status(enum.IntEnum):
-    """What a run is; QUEUED counts as RUNNING here, and UNKNOWN too, as neither may be touched."""
+    """The status of a run; QUEUED and UNKNOWN count as RUNNING here, as neither may be touched."""
 
     NOT_STARTED = 1
     DONE = 2
@@ -72,7 +72,7 @@ _STATUS = {
 
 @functools.cache
 def _queue() -> Queue | None:
-    """What squeue says, asked once until `reset_slurm_cache`; None: no answer."""
+    """The output of squeue, asked once until `reset_slurm_cache`; None: no answer."""
     return slurm.ask_queue()
 
 
@@ -112,12 +112,12 @@ class ExperimentDir:
 
     @property
     def job_id_path(self) -> Path:
-        """Where the id of its job is."""
+        """The file with the id of its job."""
         return self._run.jobid
 
     @property
     def result_path(self) -> Path:
-        """Where its result is, or will be."""
+        """The file of its result, present or not."""
         return self._run.result
 
     @property
@@ -135,19 +135,19 @@ class ExperimentDir:
         files.write_whole(self._run.jobid, id)
 
     def get_status(self) -> Status:
-        """What it is now."""
+        """Its present status."""
         return _STATUS[self._state().status]
 
     def is_done(self) -> bool:
-        """Whether its result is there."""
+        """True if its result exists."""
         return self._state().has_result
 
     def is_started(self) -> bool:
-        """Whether it was ever started."""
+        """True if it was ever started."""
         return self.get_status() is not Status.NOT_STARTED
 
     def is_running(self) -> bool:
-        """Whether its job lives, or may live."""
+        """True if its job is alive, or may be."""
         return self.get_status() is Status.RUNNING
 
     def kill_and_prune(self, silent: bool = False) -> None:
@@ -185,7 +185,7 @@ class ExperimentDir:
 
 
 def get_exp_dir(project_name: str) -> Path:
-    """Where the runs of a project are: `$HH_EXP_DIR`, or `~/results/<project_name>`."""
+    """The root of a project's runs: `$HH_EXP_DIR`, or `~/results/<project_name>`."""
     chosen = os.environ.get("HH_EXP_DIR")
     return _absolute(chosen) if chosen else Path.home() / "results" / project_name
 
@@ -195,7 +195,7 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def get_default_exp_dir() -> Path:
-    """Where the runs of this project are."""
+    """The root of this project's runs."""
     return find_project().experiment_root
 
 

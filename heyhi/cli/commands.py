@@ -237,7 +237,7 @@ def kill(words: Sequence[str]) -> int:
 
 
 def _settle(run: "Run", state: "RunState", *, force: bool) -> bool:
-    """Show what is known of a run whose job cannot be seen, and note that it has ended if so told."""
+    """Show what HeyHi knows of an UNKNOWN run, and record that it has ended if the user says so."""
     from heyhi.launch import user_name
     from heyhi.runs import deaths, read_provenance, starts_of
 
@@ -424,7 +424,7 @@ def _batch_parser(command: str) -> Parser:
 
 
 def _problem_of(path: Path, project: Project, composer: "Composer") -> ConfigError | None:
-    """What is wrong with a config, or with a chunk that others include."""
+    """The error of a config, or of a part that other configs include."""
     from heyhi.config import prototxt, read_schemas
 
     schemas = read_schemas(project)

@@ -1,4 +1,4 @@
-"""What an override of a config may become. A second, fast reader of configs: a key cannot wait for protobuf.
+"""Complete overrides of a config, with a second, fast reader of configs: a key cannot wait for protobuf.
 
     grow { lr: 0.10 tags: ["a"] soil { } }     {"grow": {"lr": "0.1", "tags": ["a"], "soil": {}}}
 
@@ -64,7 +64,7 @@ def text_of(path: str | Path) -> str:
 
 
 def read_sketch(text: str, outline: Outline, type_name: str, root: Path) -> Sketch:
-    """What a text says, `{{ROOT_DIR}}` replaced by `root`. Raises ValueError or KeyError if that is wrong."""
+    """Parse a config's text, `{{ROOT_DIR}}` replaced by `root`. Raises ValueError or KeyError on an error."""
     return _Reader(text, outline, root).message(type_name, "")
 
 
@@ -79,7 +79,7 @@ class _Reader:
         self._next()
 
     def message(self, type_name: str, end: str) -> Sketch:
-        """What is said up to the token `end`."""
+        """The fields up to the token `end`."""
         fields = self._outline.types[type_name]
         found: Sketch = {}
         while self._ahead != end:
@@ -249,7 +249,7 @@ class Sketcher:
             pass
 
     def _mounted(self, target: Any, type_name: str, mount: tuple[str, ...]) -> tuple[Sketch, str]:
-        """What is at a path, made if it is not there, and its type."""
+        """The message at a path, made if missing, and its type."""
         parts = iter(mount)
         for name in parts:
             field = self._outline.types[type_name][name]
@@ -267,7 +267,7 @@ class Sketcher:
         return target, type_name
 
     def _merge(self, into: Sketch, more: Sketch, type_name: str) -> None:
-        """As protobuf merges: lists grow, of a oneof the last member stays, all else is replaced."""
+        """Merge as protobuf does: lists grow, a oneof keeps its last member, other values are replaced."""
         fields = self._outline.types[type_name]
         for name, value in more.items():
             field = fields[name]
@@ -291,13 +291,13 @@ _NOT_IN_KEY = re.compile(r'((?:[^"=]|"(?:[^"\\]|\\.)*")*)=')
 
 
 def sets_a_task(outline: Outline) -> Callable[[str], bool]:
-    """Whether a file's text sets a task. It may be wrong otherwise: it is the one being written."""
+    """True if a file's text sets a task. The text may have errors, because the user is editing the file."""
     pattern = re.compile(rf"\b(?:{'|'.join(outline.tasks)})\s*[:{{]")
     return lambda path: bool(pattern.search(text_of(path)))
 
 
 class _Place(NamedTuple):
-    """What a path leads to: its field (of an element too), and what is there now."""
+    """The target of a path: its field (also of an element), and its present value."""
 
     kind: str
     field: Field
@@ -306,7 +306,7 @@ class _Place(NamedTuple):
 
 
 class Suggestions:
-    """What overrides of one config may be. Raises HeyhiError, ValueError or LookupError if it is wrong."""
+    """Completes overrides of one config. Raises HeyhiError, ValueError or LookupError if it has an error."""
 
     def __init__(self, cfg: str, project: Project, outline: Outline, cwd: Path) -> None:
         self._project = project
@@ -317,7 +317,7 @@ class Suggestions:
         self._config = _Place("message", task, config)
 
     def overrides(self, typed: str) -> Iterator[Candidate]:
-        """What the override typed so far may become, `--key=` too."""
+        """The candidates for an override typed so far, also for `--key=`."""
         dashes = "--" if typed.startswith("--") else ""
         word = typed.removeprefix(dashes)
         match = _NOT_IN_KEY.match(word)
@@ -393,7 +393,7 @@ class Suggestions:
                 yield found._replace(text=found.text.removesuffix(SUFFIX))
 
     def _fits(self, field: Field) -> Callable[[str], bool]:
-        """Whether a file can be read as what a field holds."""
+        """True if a file can be read as the type of a field."""
         root = self._project.origin
 
         def fits(path: str) -> bool:
@@ -420,7 +420,7 @@ class Suggestions:
         return self._outline.element(place.field).is_message
 
     def _parts(self, place: _Place, typed: str) -> list[str]:
-        """How a path may go on from a place."""
+        """The candidates that continue a path from a place."""
         if place.kind == "message":
             has_includes = self._outline.has_includes(place.field.type)
             return [name for name in self._fields(place) if name != INCLUDES or not has_includes]
@@ -432,7 +432,7 @@ class Suggestions:
         return []
 
     def _below(self, place: _Place, part: str) -> _Place:
-        """What a part of a path leads to. Raises KeyError if there is no such field."""
+        """The target of one part of a path. Raises KeyError if no field has this name."""
         if place.kind == "message":
             field = self._fields(place)[part]
             absent: Any = field.default if field.kind == "scalar" else {}
@@ -445,7 +445,7 @@ class Suggestions:
         return _Place(kind, field, now, in_list=place.kind == "list")
 
     def _ends(self, place: _Place, *, is_typed: bool, mounts: bool) -> list[str]:
-        """How a key goes on: a dot, if there is more below; `=`, where it is likely or asked for."""
+        """The ends of a key: a dot, if there are fields below; `=`, where it is likely or asked for."""
         if place.kind == "scalar":
             return ["="]
         if place.kind in ("list", "map"):
@@ -456,7 +456,7 @@ class Suggestions:
 
 
 def _elements(place: _Place) -> dict[str, Any]:
-    """Those of a list or a map by the parts of a path."""
+    """The elements of a list or a map by the parts of a path."""
     if place.kind == "map":
         return dict(place.value)
     return {str(index): element for index, element in enumerate(place.value)}

@@ -47,7 +47,7 @@ class Command(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """What is known of a line: where it is typed, and what was given so far by kind."""
+    """The state of a line: the folder where it is typed, and the words so far by kind."""
 
     project: Project
     cwd: Path
@@ -60,7 +60,7 @@ class _Line(NamedTuple):
 def answer(
     shell: str, line: str, tail: str, commands: Mapping[str, Command], cwd: Path | None = None
 ) -> list[str]:
-    """The lines that a shell's script is told: a candidate each, a space behind it if it ends.
+    """The lines for a shell's script: one candidate each, followed by a space if it is complete.
 
     `tail` is what bash will replace. For zsh and fish a note follows, behind a tab. Raises NotOurs.
     """
@@ -73,7 +73,7 @@ def answer(
 
 
 def complete(words: Sequence[str], commands: Mapping[str, Command], cwd: Path) -> list[Candidate]:
-    """What the last word may become. Raises NotOurs if that is for the shell, or none of our lines."""
+    """The candidates for the last word. Raises NotOurs if the shell should complete it."""
     if _is_the_shells(words):
         raise NotOurs
     if os.path.basename(words[0]) == "heyhi" and len(words) > 1:
@@ -90,14 +90,14 @@ def complete(words: Sequence[str], commands: Mapping[str, Command], cwd: Path) -
 
 
 def _is_the_shells(words: Sequence[str]) -> bool:
-    """Whether the last word has a variable, which only the shell knows, or is a file of a redirection."""
+    """True if the last word has a variable, which only the shell knows, or is a file of a redirection."""
     *before, typed = words
     follows = bool(before) and _REDIRECTION.fullmatch(before[-1])
     return "$" in typed or bool(follows or _REDIRECTION.match(typed))
 
 
 def _position_of_run_py(words: Sequence[str]) -> int:
-    """Of the script of `python run.py`, `./run.py` or `uv run [python] run.py`."""
+    """The position of run.py in `python run.py`, `./run.py` or `uv run run.py`. Raises NotOurs."""
     names = [os.path.basename(word) for word in words[:-1]]
     if "run.py" not in names:
         raise NotOurs
@@ -136,7 +136,7 @@ def _positionals(parser: Parser) -> list[str]:
 def _of_parser(
     parser: argparse.ArgumentParser, kinds: Sequence[str], words: Sequence[str], line: _Line
 ) -> Iterator[Candidate]:
-    """What the last word may become, by the flags of a parser and the kinds of the other words."""
+    """The candidates for the last word, by the flags of a parser and the kinds of the other words."""
     *before, typed = words
     flags = {flag: action for action in parser._actions for flag in action.option_strings}
     seen = _look(before, flags, kinds)
@@ -201,7 +201,7 @@ def _of_action(action: argparse.Action, typed: str, line: _Line) -> Iterable[Can
 
 
 def _of_kind(kind: str, typed: str, line: _Line) -> list[Candidate]:
-    """Whatever is wrong with a config, a schema or a folder: it has none, and flags are completed."""
+    """The candidates of a kind; none on an error in a config, a schema or a folder."""
     try:
         return list(_KINDS[kind](typed, line)) if kind in _KINDS else []
     except (HeyhiError, OSError, ValueError, LookupError, RecursionError):

@@ -45,7 +45,7 @@ _SHARE = 10  # of the time, looking takes a tenth at most
 
 
 def summary(words: Sequence[str]) -> int:
-    """Show what came of runs, a row a run."""
+    """Show a table of runs, a row per run."""
     asked = _summary_parser().parse_args(_joined(words))
     records = tables.find_records(asked.places, some_project(asked.places), _note)
     records = tables.select(records, asked.where, _note)
@@ -177,7 +177,7 @@ def _show_in_pipe(looking: "Look", *, watch: bool) -> None:
 
 
 def _wait(seconds: float) -> None:
-    """Wait; as long as anybody reads what is printed. Raises BrokenPipeError if nobody does."""
+    """Wait. Raises BrokenPipeError if the reader of the output has left."""
     try:
         reader = select.poll()
         reader.register(sys.stdout.fileno(), 0)  # that it is gone is told unasked
@@ -226,7 +226,7 @@ _AT_FIRST = 10  # lines, if what comes is followed
 
 
 def logs(words: Sequence[str]) -> int:
-    """Show what a run has printed, or prints until its end; 1 if it is DEAD."""
+    """Print the output of a run, with -f to its end; returns 1 if it is DEAD."""
     asked = _logs_parser().parse_args(list(words))
     run = find_run(asked.run, some_project([asked.run]))
     try:
@@ -267,7 +267,7 @@ def _follow(run: Run, count: int | None) -> RunState:
 
 
 class _LastLine:
-    """On a terminal, a line that has not ended is shown as it is now; the next one takes its place."""
+    """Show an unfinished line on a terminal as it is now; the next one replaces it."""
 
     def __init__(self) -> None:
         self._moves = sys.stdout.isatty()

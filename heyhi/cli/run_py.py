@@ -69,7 +69,7 @@ def run(main: "Main", argv: Sequence[str], script: str | None = None) -> int:
 
 
 def _flush() -> None:
-    """Write out what is still buffered. If nobody reads any more, Python shall not complain at its end."""
+    """Flush the output. If its reader has left, keep Python from complaining at its end."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             print(end="", file=stream, flush=True)
@@ -196,7 +196,7 @@ def _run_many(invocation: Invocation, project: Project, argv: Sequence[str]) -> 
 
 
 def _is_captured(argv: Sequence[str]) -> bool:
-    """In a script that is being captured: write the command line down, unless it only shows something."""
+    """During a capture, record the command line, unless it only shows something."""
     from heyhi.batch import intercept
 
     if intercept.asks_to_show(argv):
@@ -260,9 +260,9 @@ _HAS_ENVIRONMENT = "HEYHI_HAS_ENVIRONMENT"
 
 
 def _have_environment(wanted: "Mapping[str, Kept]") -> None:
-    """What a program reads at its very start (PYTHONPATH, OMP_NUM_THREADS) needs another start.
+    """Start the program again with these variables: Python reads some (PYTHONPATH) only at its start.
 
-    Secrets are here already: who started this process had them. Raises LaunchError if not.
+    The process that started this one handed on the secrets. Raises LaunchError if one is missing.
     """
     missing = [name for name, value in wanted.items() if value is True and name not in os.environ]
     if missing:

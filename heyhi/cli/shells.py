@@ -1,4 +1,4 @@
-"""What completion knows of shells: how they cut a line into words, their scripts, their start-up files.
+"""Shells as completion sees them: how they cut a line into words, their scripts, their start-up files.
 
     python run.py -c 'my conf/a|        split       ["python", "run.py", "-c", "my conf/a"], quote '
     Candidate("my conf/ab.prototxt")    for_bash    what readline puts in place of its own cut of it
@@ -85,7 +85,7 @@ _TO_ESCAPE = re.compile(r"([^\w@%+=:,./~-])", re.ASCII)
 
 
 class Candidate(NamedTuple):
-    """What a word may become; `ends`: a space follows, the next word begins."""
+    """A candidate for a word; `ends`: a space follows, and the next word begins."""
 
     text: str
     note: str = ""

@@ -1,4 +1,4 @@
-"""What runs are, and what came of them, as their folders say. Nothing here executes a project.
+"""Show the state and the results of runs from their folders. This room executes no code of a project.
 
 run folders ─records, record_cache─▶ columns ─tables, where─▶ a table ─formats─▶ text, CSV, HTML, Parquet
             ─labels, graph, curves, report─▶ one HTML page (page/)

@@ -31,7 +31,7 @@ _MOST_FILES = 20  # before the rest is only counted
 
 
 class Change(NamedTuple):
-    """What a name is in one run, and in the other; `told` is what else is to be said of it."""
+    """The values of a name in one run and in the other; `told` is a note about them."""
 
     name: str
     old: str
@@ -40,7 +40,7 @@ class Change(NamedTuple):
 
 
 class Section(NamedTuple):
-    """What differs in one respect. `note` says why that is not wholly known, or that there is nothing to
+    """The differences in one respect. `note` says why they are not fully known, or that there is nothing to
     compare; `text` are lines of a unified diff."""
 
     title: str
@@ -50,12 +50,12 @@ class Section(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether anything does."""
+        """True if anything differs."""
         return bool(self.changes)
 
 
 def compare(old: Record, new: Record, *, with_code: bool = False) -> list[Section]:
-    """What differs between two runs, section by section; with_code: also the lines of the code."""
+    """The differences of two runs, section by section; with_code: also the lines of the code."""
     known = [runs.read_provenance(record.run) for record in (old, new)]
     return [
         Section("status", changes(_status(old), _status(new))),
@@ -158,7 +158,7 @@ def _results(old: Record, new: Record) -> Section:
 
 
 def _difference(old: Any, new: Any) -> str:
-    """Of two numbers, also in percent."""
+    """The difference of two numbers, also in percent."""
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new)):
         return ""
     try:

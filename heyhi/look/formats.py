@@ -62,7 +62,7 @@ def _cells(name: str, values: list[Any], width: int | None) -> list[str]:
 
 
 def _read_as_they_are(values: list[Any]) -> bool:
-    """Whether values that are equal read the same: not so 1, 1.0 and True, nor 0.0 and -0.0."""
+    """True if two equal values also read the same, unlike 1, 1.0 and True, or 0.0 and -0.0."""
     kinds = {*map(type, values)} - {type(None)}
     return len(kinds) <= 1 and not (float in kinds and 0.0 in values)
 

@@ -1,4 +1,4 @@
-"""Which run needs which, as a picture: boxes in columns, what is needed left of what needs it.
+"""Draw which run needs which: boxes in columns, with each run to the right of its dependencies.
 
 runs, needs ─▶ Box: one run, or of many all of one config ─▶ places ─▶ Graph
 """
@@ -103,6 +103,6 @@ def _placed(records: Sequence[Record], above: Mapping[str, Sequence[str]], keys:
 
 
 def _middle(key: _Key, pairs: set[tuple[_Key, _Key]], boxes: Mapping[_Key, Box]) -> float:
-    """How high what it needs lies: in this order few lines cross."""
+    """The mean y of its dependencies; sorting by it avoids crossings."""
     heights = [boxes[one].y for one, other in pairs if other == key and one in boxes]
     return sum(heights) / len(heights) if heights else 0.0

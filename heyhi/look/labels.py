@@ -1,4 +1,4 @@
-"""What tells runs apart, in few words: for where there is little room.
+"""Short labels that distinguish runs, for places with little room.
 
 p/c02_sup_train/sl/lr@0.1_2b05b5b0      sl lr=0.1          beside others of the same config
                                         sl 2b05b5b0        by its id alone
@@ -23,7 +23,7 @@ _LONGEST_VALUE = 24
 
 
 def config_of(record: Record) -> str:
-    """What an id is without its overrides: which config the run is of."""
+    """An id without its overrides: the config of the run."""
     return as_utf8(os.path.dirname(record.id) or record.id)
 
 
@@ -34,7 +34,7 @@ def end_of(record: Record) -> str:
 
 
 def is_launcher(name: str) -> bool:
-    """Whether a field is of the launcher, which changes no result."""
+    """True if a field belongs to the launcher, which changes no result."""
     return name.partition(".")[0] == LAUNCHER
 
 
@@ -51,7 +51,7 @@ def owner_of(text: str, folders: Set[str]) -> str:
 
 
 def choices(records: Sequence[Record]) -> dict[str, list[str | None]]:
-    """Where runs of a task have different messages set: the field -> which one each run has (None: none).
+    """The fields in which runs of a task set different messages: field -> the message of each run, or None.
 
     That is a oneof, as a rule.
     """

@@ -1,4 +1,4 @@
-"""What a run has printed, and what it prints: its run.log as text, followed to the run's end.
+"""Print a run's run.log as text, and follow it to the run's end.
 
 A line is shown as a terminal would show it in the end: what a progress bar wrote over is gone, control
 characters are left out, bytes that are no UTF-8 are replaced.
@@ -45,7 +45,7 @@ def tail(path: Path, count: int | None = None) -> Iterator[str]:
 
 
 def start_of_last(descriptor: int, count: int) -> int:
-    """Where the last lines of an open file begin."""
+    """The position where the last lines of an open file begin."""
     if count <= 0:
         return os.fstat(descriptor).st_size
     position = end = os.fstat(descriptor).st_size
@@ -112,14 +112,14 @@ class Follower:
         yield from self._ended()
 
     def close(self) -> Iterator[str]:
-        """What is left, also of a line without an end."""
+        """The rest of the text, also of an unfinished line."""
         yield from self.read()
         yield from self._flush()
         self._close()
 
     @property
     def rest(self) -> str:
-        """How a line looks that has not ended."""
+        """The present look of an unfinished line."""
         return as_on_terminal(self._rest)
 
     def _was_replaced(self) -> bool:
@@ -161,7 +161,7 @@ class Follower:
 
 
 class Watched:
-    """What a run is, looked at again and again; Slurm is asked seldom."""
+    """The state of a run, read repeatedly; asks Slurm seldom."""
 
     def __init__(self, run: Run, pause: Callable[[float], None] = time.sleep) -> None:
         self._run = run

@@ -1,4 +1,4 @@
-"""What was read of run folders, kept from call to call by columns: ten thousand runs are loaded in a moment.
+"""A cache of run folders between calls, stored by columns, so that ten thousand runs load in a moment.
 
 <experiment root>/.heyhi/records.json
 
@@ -29,7 +29,7 @@ _Row = tuple[Any, ...]  # id, stamp of conf/, stamp of the folder, and what was 
 
 
 class Kept:
-    """What was read of runs, by their ids: a tuple each, of values as JSON has them.
+    """The cached rows of runs, by id: a tuple of JSON values each.
 
     `fields` are the names of what is in such a tuple.
     """
@@ -49,7 +49,7 @@ class Kept:
             pass
 
     def find(self, run_id: str, folder: str, stamp: str = "") -> _Row | None:
-        """What was read of a run, if its folder has the same stamp still (the given one), and conf/ too."""
+        """The cached row, if neither the folder nor conf/ has changed since."""
         row = self._rows.get(run_id)
         if row is None or row[1] != self._conf or row[2] != (stamp or stamp_of(folder)):
             return None
@@ -99,7 +99,7 @@ def _loaded(data: bytes, fields: Sequence[str]) -> Iterator[_Row]:
 
 
 def _cells(column: Any, count: int) -> Iterable[Any]:
-    """What a column says of each row."""
+    """The values of a column, for each row."""
     if isinstance(column, dict):
         columns = [_cells(inner, count) for inner in column.values()]
         rows = zip(*columns, strict=True) if columns else repeat((), count)
@@ -132,7 +132,7 @@ def _column(values: Sequence[Any]) -> Any:
 
 
 def stamp_of(folder: str) -> str:
-    """What changes when one of the files of a run does that are read."""
+    """A stamp that changes when one of the files that HeyHi reads of a run does."""
     return " ".join([_stamp_of(f"{folder}/{name}") for name in _READ])
 
 
@@ -145,7 +145,7 @@ def _stamp_of(path: str) -> str:
 
 
 def _conf_stamp(project: Project) -> str:
-    """What changes when a schema or a config under conf/ does, or the project's name."""
+    """A stamp that changes when a schema or a config under conf/ does, or the project's name."""
     digest = hashlib.sha256(os.fsencode(f"{project.root} {_stamp_of(f'{project.root}/pyproject.toml')}\n"))
     seen: set[str] = set()  # links may lead in circles
     for folder, names, found in os.walk(project.conf, followlinks=True):

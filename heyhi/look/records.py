@@ -1,4 +1,4 @@
-"""What run folders say, a record a run, whatever is wrong with them; kept from call to call.
+"""Read run folders, broken ones too, as a record per run, with a cache between calls.
 
     run folders ─▶ Record: status, config, result, last metrics, start, host, commit, drift, problem
 
@@ -36,7 +36,7 @@ _DONE = Status.DONE.value
 
 
 class Record(NamedTuple):
-    """What there is to know of a run.
+    """Everything that a run's folder says about the run.
 
     `config`, `result` and `metrics` are scalars by their dotted paths; `metrics` are the last values that
     differ from those of the result. Times are those of the last start; `duration_s` is None if nobody knows
@@ -185,7 +185,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _load(path: str) -> tuple[Any, str]:
-    """What a JSON file holds (None: there is none), and what is wrong with it."""
+    """The content of a JSON file (None: no file), and the problem with it."""
     try:
         return from_json(files.read(path)), ""
     except FileNotFoundError:
@@ -200,7 +200,7 @@ def _load(path: str) -> tuple[Any, str]:
 
 
 def _missing(run: Run) -> str:
-    """What is wrong with a folder that has no heyhi.json."""
+    """The problem with a folder that has no heyhi.json."""
     if run.jobid.exists() or run.result.exists():
         return "heyhi.json is missing: what it computed is not known"
     try:
@@ -265,7 +265,7 @@ def _add_leaves(parts: Iterable[tuple[str | int, Any]], above: str, found: dict[
 
 
 def _scalars(value: Any) -> Iterator[tuple[str, Any]]:
-    """Those of a result or a line of metrics, fit to be shown."""
+    """The scalars of a result or a line of metrics, in a form to show."""
     for name, one in results.scalars(value).items():
         if isinstance(one, str):
             one = as_utf8(cut(one, _LONGEST))

@@ -45,7 +45,7 @@ class Replay(NamedTuple):
 
 
 class _Command(NamedTuple):
-    """Where it is given, what differs from the environment (None: unset), and the arguments of run.py."""
+    """The command's folder, its changes of the environment (None: unset), and the arguments of run.py."""
 
     folder: Path
     environment: dict[str, str | None]
@@ -53,7 +53,7 @@ class _Command(NamedTuple):
     secrets: tuple[str, ...] = ()  # variables that have to be set where it is given
 
     def line(self) -> str:
-        """For a shell."""
+        """The command line for a shell."""
         unset = [f"-u {quoted(name)}" for name, value in self.environment.items() if value is None]
         given = [f"{n}={quoted(v)}" for n, v in self.environment.items() if v is not None]
         before = " ".join(["env", *unset, *given] if unset else given)
@@ -64,7 +64,7 @@ class _Command(NamedTuple):
         return f"({needed}cd {quoted(str(self.folder))} && {before} python run.py {words})"
 
     def ask(self) -> "subprocess.CompletedProcess[bytes]":
-        """What it would do, and with which config."""
+        """The run folder and the config that the command would use."""
         kept = {name: value for name, value in os.environ.items() if name not in self.environment}
         given = {name: value for name, value in self.environment.items() if value is not None}
         words = [sys.executable, "run.py", "--print-out-dir", "--print", *self.words]
@@ -181,7 +181,7 @@ def _log_level(known: dict[str, Any]) -> list[str]:
 
 
 def _code(run: Run, known: dict[str, Any]) -> tuple[Path, str]:
-    """Where the code is; why that is not a copy of it, or an empty text."""
+    """The folder of the code, and the reason why it is no snapshot, or an empty text."""
     copy, root = known.get("snapshot"), Path(str(known.get("project_root")))
     found = find_snapshot(run, known)
     if found is not None and files.is_file(found / "run.py"):
@@ -196,14 +196,14 @@ def _code(run: Run, known: dict[str, Any]) -> tuple[Path, str]:
 def _state_of_code(
     place: Path, known: dict[str, Any], why: str, *, with_changes: bool
 ) -> tuple[list[str], list[str]]:
-    """What of the code is not as it was, and what is to be known."""
+    """The changes of the code since the run, and notes."""
     if not why:
         return _state_of_copy(place, known)
     return _state_of_working_tree(place, known, why, with_changes=with_changes)
 
 
 def _state_of_copy(copy: Path, known: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Whether a copy of the code is the one that was made; files that a run left in it change no code."""
+    """The changes of a snapshot, and notes; files that a run left in it change no code."""
     commit, noted = known.get("git_commit"), noted_git_state(copy).commit
     problems, notes = [], []
     if commit and noted and commit != noted:
@@ -216,7 +216,7 @@ def _state_of_copy(copy: Path, known: dict[str, Any]) -> tuple[list[str], list[s
 def _state_of_working_tree(
     root: Path, known: dict[str, Any], why: str, *, with_changes: bool
 ) -> tuple[list[str], list[str]]:
-    """Whether the code in the working tree is that of the run, as far as git can tell.
+    """The changes of the working tree since the run, as far as git can tell, and notes.
 
     To look for changes, git may run what the settings of the repository name: only if that is asked for.
     """
@@ -250,7 +250,7 @@ def _not_verified(run: Run, place: Path) -> list[str]:
 
 
 def _refuse_others_code(run: Run, place: Path) -> None:
-    """To check a run is to run its code, with its variables: only if all of that is the user's, or root's."""
+    """Refuse to check a run, which runs its code, unless its files belong to the user or to root."""
     for path in (run.folder, run.provenance, place, place / "run.py"):
         for known in (os.lstat(path), os.stat(path)):
             if known.st_uid not in (os.geteuid(), 0):
@@ -273,7 +273,7 @@ def _tells(printed: bytes, folder: Path) -> bool:
 def _differences(
     run: Run, answer: "subprocess.CompletedProcess[bytes]", folder: Path, roots: Sequence[str]
 ) -> list[str]:
-    """How what it makes differs from the run, whose config has the first of the roots."""
+    """The differences of the command's config from the run's, which has the first of the roots."""
     if answer.returncode:
         said = os.fsdecode(answer.stderr).strip().splitlines() or [f"exit status {answer.returncode}"]
         return [f"it composes no more: {said[-1].removeprefix('error: ')}"]

@@ -45,7 +45,7 @@ _LONGEST = 40  # characters of a text in the table
 
 
 class Subject(NamedTuple):
-    """What a page is about: runs, which need which (by their folders), and the scripts that ask for them."""
+    """The content of a page: runs, their dependencies (by folder), and the scripts that contain them."""
 
     title: str
     records: Sequence[Record]
@@ -187,7 +187,7 @@ def _project_name(project: Project) -> str:
 
 
 def _counts(records: Iterable[Record]) -> list[tuple[str, int]]:
-    """How many runs are what, in the order of a run's life."""
+    """The number of runs of each status, in the order of a run's life."""
     counts = Counter(record.status for record in records)
     return [(status, counts[status]) for status in (*(one.value for one in Status), "") if counts[status]]
 
@@ -283,7 +283,7 @@ def _missing(column: Column) -> int:
 
 
 def _shown_first(columns: Sequence[Column], sizes: Mapping[str, int]) -> set[str]:
-    """What there is room for: of fields and results those that tell most runs apart."""
+    """The fields and results that fit on a page: those that distinguish most runs."""
     shown = {*_ALWAYS, *(["task"] if len(sizes) > 1 else [])}
     for kind, room in _MOST_SHOWN.items():
         fitting = [column for column in columns if column.kind == kind and not is_launcher(column.name)]
@@ -314,7 +314,7 @@ def _kind(name: str, config: set[str], result: set[str]) -> str:
 
 
 def _common(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """The commonest value of each field, by task: what the configs of single runs are told beside."""
+    """The commonest value of each field, by task: the baseline for showing each run's config."""
     counts: dict[str, dict[str, Counter[Any]]] = {}
     totals = Counter(record.task for record in records)
     values: dict[tuple[str, str, str], Any] = {}
@@ -357,7 +357,7 @@ def _runs(
 
 
 def _difference(config: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config has otherwise; None: it does not have it."""
+    """The values in which a config differs from the baseline; None for a missing field."""
     differs = {name: value for name, value in config.items() if repr(common.get(name)) != repr(value)}
     return {**differs, **{name: None for name in common if name not in config}}
 
@@ -381,7 +381,7 @@ def _latest_first(records: Sequence[Record]) -> list[Record]:
 
 
 def _about(record: Record) -> list[tuple[str, str]]:
-    """Where a run came from, as heyhi.json says it, whatever that holds."""
+    """The provenance of a run from heyhi.json, which may hold anything."""
     try:
         known = runs.read_provenance(record.run)
     except RecursionError:
@@ -423,7 +423,7 @@ def _told(value: Any) -> str:
 
 
 def _curves(records: Sequence[Record]) -> dict[str, Any]:
-    """Those of the latest runs, and of how many there are any."""
+    """The curves of the latest runs, and how many runs have curves."""
     having = [r for r in _latest_first(records) if os.path.isfile(f"{r.folder}/metrics.jsonl")]
     numbers = {record.folder: number for number, record in enumerate(records)}
     found: dict[int, Any] = {}

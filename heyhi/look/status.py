@@ -1,4 +1,4 @@
-"""What the runs of some places are now: how many of each status, who works on them, each that is not DONE.
+"""The present state of some runs: counts by status, their drivers, and each run that is not DONE.
 
 places ─Look─▶ records, drivers ─▶ Overview: counts, drivers, rows, what to do next ─▶ text
 
@@ -70,7 +70,7 @@ class Row(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """What there is, and what to do next. `lives`: something may still change by itself; `asks_slurm`: to
+    """The state, and the next commands. `lives`: something may still change by itself; `asks_slurm`: to
     look once more, Slurm would have to be asked."""
 
     counts: Mapping[str, int]
@@ -82,12 +82,12 @@ class Overview(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How many runs there are."""
+        """The number of runs."""
         return sum(count for status, count in self.counts.items() if status != NO_RUN)
 
     @property
     def key(self) -> object:
-        """What is the same as long as no status has changed, and no driver has come or gone."""
+        """A value that changes when a status changes, or a driver comes or goes."""
         return self.counts, [row[:2] for row in self.rows], [driver.owner for driver in self.drivers]
 
 
@@ -107,7 +107,7 @@ class Look:
         self._is_all = not places
 
     def __call__(self) -> Overview:
-        """What there is now. Slurm is asked at most once, and only if one of its jobs may live."""
+        """The present state. Asks Slurm at most once, and only if one of its jobs may be alive."""
         several = list({str(run.folder): run for run in self._runs()}.values())
         records = read_records(several, self._project)
         living = drivers.alive(self._project)
@@ -176,7 +176,7 @@ _DONE = Status.DONE.value
 
 
 def _state_of(record: Record) -> str:
-    """What is told of a run to those that need it."""
+    """The text about a run in the lines of runs that need it."""
     is_elsewhere = record.status == _DONE and record.problem.startswith(RESULT_AT)
     return f"{record.status}, {record.problem}" if is_elsewhere else record.status
 
@@ -187,7 +187,7 @@ def _counted(records: Iterable[Record]) -> dict[str, int]:
 
 
 def _is_lost_in_slurm(record: Record) -> bool:
-    """Whether it is a job of a Slurm that does not answer."""
+    """True if the run is a job of a Slurm that does not answer."""
     return record.status == Status.UNKNOWN.value and JobId(record.job).local is None and bool(record.job)
 
 
@@ -195,7 +195,7 @@ def _is_lost_in_slurm(record: Record) -> bool:
 
 
 def _signs(record: Record) -> list[float]:
-    """When a run last wrote to its files."""
+    """The time when a run last wrote to its files."""
     return [seen for name in ("run.log", "metrics.jsonl") if (seen := _changed(f"{record.folder}/{name}"))]
 
 
@@ -214,7 +214,7 @@ def _began(record: Record) -> float | None:
 
 
 def _ended(record: Record, signs: Sequence[float]) -> float | None:
-    """When a run ended; one that waits was submitted then."""
+    """The time when a run ended, or was submitted if it waits."""
     if record.status in (Status.QUEUED.value, Status.NOT_STARTED.value):
         return _changed(f"{record.folder}/heyhi.jobid")
     began = _began(record)
@@ -247,7 +247,7 @@ def _path(batch: StoredBatch) -> str:
 
 
 def _again(run: Run) -> str:
-    """The command line that goes on with a run; empty if nobody knows it."""
+    """The command line that continues a run; empty if unknown."""
     known = runs.read_provenance(run)
     try:
         old, root = str(known.get("experiment_root")), str(root_of(run, known))

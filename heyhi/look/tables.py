@@ -1,4 +1,4 @@
-"""What came of runs, as a table: a row a run, and what is asked of it.
+"""Results of runs as a table: a row per run, with conditions, order and means.
 
     places ─▶ records ─select─▶ records ─▶ Columns ─sort─▶ Columns ─▶ DataFrame, or as `forms` has it
                                       └─group─▶ Columns
@@ -50,7 +50,7 @@ _ABOUT = (*_FIRST, *_LAST)
 def summary(
     *places: "str | os.PathLike[str]", every: bool = False, where: str | None = None
 ) -> "pd.DataFrame":
-    """What came of runs, as a table: a row a run.
+    """Return the results of runs as a table, with a row per run.
 
     Its columns are id, status, the fields of the config that differ, the scalars of the result, the last
     metrics, start, duration in seconds, drift, problem, host, job, commit, snapshot, task and folder.
@@ -160,7 +160,7 @@ def _free(kind: str, name: str, taken: Iterable[str]) -> str:
 
 
 def _differs(values: Sequence[Any], tasks: Sequence[str]) -> bool:
-    """Whether a field has several values, or is unset in one run and set in another one of the same task."""
+    """True if a field has several values, or if some runs of the same task set it and others do not."""
     there = {*values} - {None}
     numbers = {value for value in there if value == value}
     if len(numbers) + (len(numbers) < len(there)) > 1:  # all NaN are one value
@@ -297,13 +297,13 @@ def _tells(name: str, values: list[Any]) -> bool:
 
 
 def is_numeric(values: Sequence[Any]) -> bool:
-    """Whether a column has numbers (or truth values), and nothing else."""
+    """True if a column has numbers (or truth values), and nothing else."""
     there = [value for value in values if value is not None]
     return bool(there) and not any(isinstance(value, str) for value in there)
 
 
 def has_numbers(values: Iterable[Any]) -> bool:
-    """Whether a column has any number, or truth value; NaN is one that came out wrong."""
+    """True if a column has any number, or truth value; NaN is one that came out wrong."""
     return any(isinstance(value, (int, float)) for value in values)
 
 

@@ -24,14 +24,14 @@ __all__ = ["Fitting", "as_float", "fit", "no_column"]
 
 
 class Fitting(NamedTuple):
-    """Which rows fit, and in how many rows a column that was taken for numbers had something else."""
+    """The matching rows, and the number of rows in which a column of numbers had other values."""
 
     rows: list[bool]
     no_numbers: Mapping[str, int]
 
 
 def fit(where: str, table: "pd.DataFrame") -> Fitting:
-    """Which rows fit a condition. Raises UsageError."""
+    """The rows that match a condition. Raises UsageError."""
     import pandas as pd
 
     try:
@@ -54,7 +54,7 @@ _NO_CONDITION = f"no condition; {_EXAMPLE}"
 
 
 def no_column(name: str, names: Iterable[str]) -> str:
-    """What is said of a column that is none."""
+    """The error for an unknown column."""
     known = list(names)
     there_are = f"; there are {some_of(list(map(on_one_line, known)))}"
     return f"no column {name!r}{did_you_mean(name, known) or there_are}"
@@ -187,7 +187,7 @@ class _Evaluation(ast.NodeVisitor):
         return operator.attrgetter(self._words.get(node.attr, node.attr))(self.visit(node.value))
 
     def visit_Subscript(self, node: ast.Subscript) -> Any:
-        """One of several: note.str[0]."""
+        """An item of a value: note.str[0]."""
         return self.visit(node.value)[self.visit(node.slice)]
 
     def visit_Call(self, node: ast.Call) -> Any:

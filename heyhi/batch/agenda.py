@@ -1,4 +1,4 @@
-"""What is to be done of a batch, decided purely: entries x their states x mode -> items, with reasons.
+"""Decide what to do for a batch, purely: entries x their states x mode -> items, with reasons.
 
 DONE                       nothing, and not in the workflow
 DONE, its result elsewhere move it in; left, if the place is on another machine
@@ -23,7 +23,7 @@ __all__ = ["Agenda", "Item", "Kind", "make_agenda", "read_states"]
 
 
 class Kind(enum.Enum):
-    """What an item asks for."""
+    """The kind of work of an item."""
 
     START = "start"  # or wipe and start, or start in place
     ADOPT = "adopt"
@@ -36,7 +36,7 @@ _ALIVE = (Status.QUEUED, Status.RUNNING)
 
 
 class Item(NamedTuple):
-    """What is to be done with one run of a batch, after which other runs, and why."""
+    """The work for one run of a batch, the runs that it waits for, and the reason."""
 
     entry: Entry
     plan: Plan
@@ -51,7 +51,7 @@ class Item(NamedTuple):
 
     @property
     def is_pending(self) -> bool:
-        """Whether there is anything to do or to wait for."""
+        """True if there is work to do or to wait for."""
         return self.kind is not Kind.NOTHING
 
 
@@ -68,7 +68,7 @@ class Agenda(NamedTuple):
         return [item for item in self.items if item.is_pending]
 
     def counts(self) -> dict[str, int]:
-        """How many runs there are of each status."""
+        """The number of runs of each status."""
         found = Counter(item.plan.state.status.value for item in self.items)
         return {status.value: found[status.value] for status in Status if found[status.value]}
 
@@ -79,7 +79,7 @@ def read_states(batch: Batch) -> dict[Path, RunState]:
 
 
 def make_agenda(batch: Batch, mode: Mode, states: Mapping[Path, RunState]) -> Agenda:
-    """What is to be done; a line's own --mode wins over the batch's."""
+    """Decide the work of a batch; a line's own --mode wins over the batch's."""
     chosen = {entry.run.folder: _choose(entry, mode, states) for entry in batch.entries}
     blockers = _blockers(batch, chosen)
     items = []
@@ -136,7 +136,7 @@ def _what_first(run: Run, state: RunState) -> str:
 
 
 def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: str | None) -> str:
-    """What the run is, and what is done about it."""
+    """The state of the run, and the work for it."""
     status = plan.reason.removesuffix(f": {plan.action.value}")
     if plan.state.keeps and not (kind is Kind.LEAVE and plan.state.status is Status.UNKNOWN):
         status += f" ({plan.state.keeps})"

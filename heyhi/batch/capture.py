@@ -52,14 +52,14 @@ class Line(NamedTuple):
 
 
 class Remark(NamedTuple):
-    """What a script does that a batch cannot honour, or that its author should know."""
+    """A command of a script that a batch cannot honour, or that its author should know of."""
 
     where: str
     problem: str
 
 
 class Captured(NamedTuple):
-    """What a script would run, in its order; what else it ran; what is to be said of it.
+    """The runs of a script in its order, its other commands, and the remarks about it.
 
     `sources` are the script and the files that it sources, by their absolute paths, with the hash of each.
     """
@@ -71,7 +71,7 @@ class Captured(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How many runs a script may have, and how long it may take: most likely, beyond it loops for ever."""
+    """The limits on a script's runs and time; a script beyond them most likely loops forever."""
 
     runs: int = 200_000
     seconds: float = 600
@@ -145,7 +145,7 @@ def _read(script: Path) -> str:
 
 
 def _environment(text: str, folder: Path, project: Project, limits: Limits) -> dict[str, str]:
-    """What the script sees."""
+    """The environment of the script."""
     return {
         **os.environ,
         VARIABLE: str(folder),
@@ -163,7 +163,7 @@ _INTERPRETER = re.compile(r"python(3(\.\d+)?)?")
 
 
 def _interpreters() -> list[str]:
-    """What Python is called here: by name, and by path."""
+    """The names and paths of Python on this machine."""
     names = {"python", "python3"}
     paths = {sys.executable}
     for folder in os.get_exec_path():
@@ -202,7 +202,7 @@ _PREFIX = "heyhi-captured-"
 
 @contextmanager
 def _folder() -> "Iterator[tuple[Path, int]]":
-    """A folder that is gone in the end, and a descriptor: the process told to it dies with us.
+    """A temporary folder, and a descriptor: the process that gets it ends when we do.
 
     It holds all that the script exports, secrets too: so it is in memory, where there is room.
     """
@@ -344,7 +344,7 @@ class _Step(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        """Whether it names a run.py."""
+        """True if it names a run.py."""
         return "run.py" in self.command
 
 
@@ -355,7 +355,7 @@ class _Last(NamedTuple):
     secrets: Secrets
 
     def told(self, step: _Step | None) -> str:
-        """Where and what, in one line."""
+        """The place and the remark, in one line."""
         if step is None:
             return ""
         known = [*self.secrets.values(os.environ).values()]
@@ -426,7 +426,7 @@ def _read_lines(folder: Path, trace: Sequence[_Step]) -> list[Line]:
 
 
 def _records(data: bytes, environments: Iterator[_Environment]) -> Iterator[tuple[float, Line]]:
-    """What the functions in capture.bash wrote down."""
+    """The records that the functions in capture.bash wrote."""
     parts = [os.fsdecode(part) for part in data.split(b"\0")]
     position = 0
     while position < len(parts) - 1:
@@ -440,7 +440,7 @@ def _records(data: bytes, environments: Iterator[_Environment]) -> Iterator[tupl
 
 
 def _environments(path: Path) -> Iterator[_Environment]:
-    """What the environment of each record of a process has besides, if it may have changed."""
+    """The environment of each record of a process, if it may have changed."""
     last = b""
     changes: _Environment = {}
     for text in path.read_bytes().split(b"\0") if path.exists() else ():
@@ -454,14 +454,14 @@ _path = cache(Path)
 
 
 def _process(content: Mapping[str, Any]) -> tuple[float, Line]:
-    """What a run.py wrote down that was started some other way."""
+    """The record of a run.py that bypassed the functions."""
     run_py, *argv = content["words"]
     cwd, changes = content["cwd"], _changes(content["environment"])
     return content["time"], Line(tuple(argv), os.path.join(cwd, run_py), Path(cwd), "", changes)
 
 
 class _Places:
-    """Which traced command a process comes from: the last one that names run.py and its first arguments."""
+    """The traced command that a process comes from: the last one with run.py and its first arguments."""
 
     def __init__(self, trace: Sequence[_Step]) -> None:
         self._steps = [step for step in trace if step.where]
@@ -486,7 +486,7 @@ class _Places:
 
 
 def _arguments(command: str) -> tuple[str, ...]:
-    """What follows run.py in a traced command."""
+    """The words after run.py in a traced command."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -507,7 +507,7 @@ _NOT_OF_THE_SCRIPT = {"_", "SHLVL", "PWD", "OLDPWD", "BASH_ENV", "COLUMNS", "LIN
 
 
 def _parse_exports(text: bytes) -> dict[str, str]:
-    """What `declare -x` printed."""
+    """Parse the output of `declare -x`."""
     found = {}
     for name, plain, ansi in _EXPORT.findall(text):
         value = _ESCAPE.sub(_unescaped, ansi) if ansi else re.sub(rb"\\(.)", rb"\1", plain, flags=re.DOTALL)
@@ -521,7 +521,7 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def _changes(now: Mapping[str, str]) -> _Environment:
-    """What differs from the environment that the script began with."""
+    """The differences from the environment at the script's start."""
     names = sorted({*now, *os.environ} - _NOT_OF_THE_SCRIPT)
     return {
         name: now.get(name)
@@ -581,7 +581,7 @@ _HINTS = [
 
 
 def _hints(lines: Sequence[Line], trace: Sequence[_Step]) -> Iterator[Remark]:
-    """What the text of the lines asks for, and a batch cannot do."""
+    """Remarks on commands in the text of the lines that a batch cannot honour."""
     read_lines = cache(_lines_of)
     for where in dict.fromkeys(line.where for line in lines if line.where):
         source, _, number = where.rpartition(":")
@@ -595,7 +595,7 @@ def _hints(lines: Sequence[Line], trace: Sequence[_Step]) -> Iterator[Remark]:
 
 
 def _written_secrets(script: Path, text: str, lines: Sequence[Line], secrets: Secrets) -> Iterator[Remark]:
-    """Where a secret stands in the text of a script of the project, which is copied with the code."""
+    """The place of a secret in the text of a project's script, which is part of the snapshot."""
     environments = {id(line.environment): line.environment for line in lines}.values()
     values = {value for one in environments for value in secrets.values(one).values() if len(value) > 3}
     for value in sorted(values)[:_MOST_SECRETS]:

@@ -75,28 +75,28 @@ class Driver(NamedTuple):
 
     @property
     def host_and_pid(self) -> tuple[str, int]:
-        """Where it runs."""
+        """The host where it runs, and its pid."""
         return JobId(self.owner).local or ("?", 0)
 
     @property
     def lock(self) -> Path:
-        """What it holds as long as it lives."""
+        """The lock that it holds until it ends."""
         return self.path.with_suffix(".lock")
 
 
 def orders_place(project: Project) -> Path:
-    """Where drivers keep what their jobs read."""
+    """The folder of the files that drivers write for their jobs."""
     return project.experiment_root / ".heyhi" / "orders"
 
 
 def batches_place(project: Project) -> Path:
-    """Where batches that are not scripts of the user's are written as scripts."""
+    """The folder of scripts that HeyHi writes for batches that are no scripts of the user."""
     return project.experiment_root / ".heyhi" / "batches"
 
 
 def file_about(project: Project, batch: str, folder: str, suffix: str) -> Path:
-    """Where a file about a batch, or about other runs, goes: by the path of its script, as several may have
-    one name."""
+    """The path of a file about a batch or other runs, by the path of its script: several scripts may share
+    a name."""
     script = Path(batch)
     path = os.path.relpath(script, project.root) if script.is_absolute() else batch
     path = script.name if script.parent == batches_place(project) else path
@@ -224,7 +224,7 @@ def _are_all_jobs_gone(lock: Path) -> bool:
 
 
 def _command_lines() -> Iterator[bytes]:
-    """Those of all processes of this machine."""
+    """The command lines of all processes of this machine."""
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             try:

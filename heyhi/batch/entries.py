@@ -89,7 +89,7 @@ class BatchError(UsageError):
 
 
 class _Problems:
-    """What is found wrong, until all is known."""
+    """Collects the errors of a batch, to report them all at once."""
 
     def __init__(self) -> None:
         self._places: dict[str, dict[str, None]] = {}
@@ -282,7 +282,7 @@ def _beside_disk(entry: Entry, problems: _Problems) -> Entry:
 
 
 def _frozen_like(entry: Entry) -> bool:
-    """Whether it is frozen with this very config: told without reading all that is written of it."""
+    """True if it is frozen with this config, decided without reading the whole record."""
     try:
         return f'"fingerprint": "{entry.draft.fingerprint}"'.encode() in files.read(entry.run.provenance)
     except OSError:
@@ -373,7 +373,7 @@ def _texts_of_map(field: FieldDescriptor, entries: Any) -> Iterator[str]:
 
 
 class _Dangling:
-    """Why a path in the experiment root that is in no run of the batch cannot be relied on; found once."""
+    """The reason why no run makes a path in the experiment root that is in no run of the batch; cached."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""One command line that stands for many runs: `--grid`, `--zip`, `--table` -> overrides, a list for each run.
+"""Expand `--grid`, `--zip` and `--table` of a command line into lists of overrides, one per run.
 
     --grid lr=1 lr=2 seed=0 seed=1     lr=1 seed=0 | lr=1 seed=1 | lr=2 seed=0 | lr=2 seed=1
     --zip lr=1 lr=2 wd=3 wd=4          lr=1 wd=3 | lr=2 wd=4

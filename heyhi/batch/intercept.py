@@ -17,12 +17,12 @@ _SHOWS = ("--print", "--help", "--explain")
 
 
 def asks_to_show(argv: Sequence[str]) -> bool:
-    """Whether a command line only shows something: such a one is run, as a script uses the answer."""
+    """True if a command line only prints something; a capture runs it, as the script uses the output."""
     return any(word == "-h" or word.startswith(_SHOWS) for word in argv)
 
 
 def capture_folder() -> Path | None:
-    """Where this process is to write itself down; None: nothing is being captured.
+    """The file in which this process must record itself; None outside a capture.
 
     Raises UsageError if the capture that it belongs to is over.
     """
@@ -42,7 +42,7 @@ def capture_folder() -> Path | None:
 
 
 def _environments_of_ancestors() -> Iterator[bytes]:
-    """What each process above this one began with; not of those that are other users'."""
+    """The initial environments of this process's ancestors, without those of other users."""
     pid = os.getppid()
     while pid > 1:
         try:

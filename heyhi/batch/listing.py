@@ -21,7 +21,7 @@ _MOST_NOTES = 20
 
 
 def lines(agenda: Agenda, *, every: bool = False) -> Iterator[str]:
-    """What is pending (or every run), why, and after which others; then the counts, and what is to be known.
+    """List the pending (or all) runs, why, and after which others; then counts and notes.
 
     #2  p/c02_sup_train/sl/lr@0.1_2b05b5b0  NOT_STARTED: start  after #1  [8 GPUs, 24 h]  (sweep.sh:4)
     """
@@ -38,7 +38,7 @@ def lines(agenda: Agenda, *, every: bool = False) -> Iterator[str]:
 
 
 class Listing:
-    """What is pending of a batch, and why, as a terminal or a notebook shows it."""
+    """The pending runs of a batch, and why, as a terminal or a notebook shows them."""
 
     def __init__(self, agenda: Agenda, *, every: bool = False) -> None:
         self._agenda, self._every = agenda, every
@@ -93,7 +93,7 @@ def _after(item: Item, numbers: Mapping[Path, int]) -> str:
 
 
 def _overrides(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> str:
-    """What the id of a run stands for, with `#2` for the folder of the second one."""
+    """The overrides behind a run's id, with `#2` for the folder of the second run."""
     root = item.entry.draft.experiment_root
     names = {f"{{{{EXP_DIR}}}}/{need.relative_to(root)}/": f"#{numbers[need]}/" for need in needs}
     return " ".join(_readable(text, names) for text in item.entry.draft.canonical)
@@ -134,7 +134,7 @@ def _summary(agenda: Agenda) -> Iterator[str]:
 
 
 def _gpu_hours(agenda: Agenda) -> Iterator[str]:
-    """By partition, of what is to be started."""
+    """The GPU hours by partition of the runs to start."""
     hours: Counter[str] = Counter()
     unlimited: Counter[str] = Counter()
     for item in agenda.items:

@@ -1,4 +1,4 @@
-"""Where Snakemake keeps its own files, when the project or the home folder cannot be written.
+"""Choose the folders of Snakemake's own files, if the project or the home folder is read-only.
 
 <where it runs>/.snakemake      logs, marks; it runs in the project
 ~/.cache/snakemake              source files that it has fetched
@@ -38,7 +38,7 @@ def _place(project: Project, name: str) -> Path:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether a folder can be made, or files in it."""
+    """True if HeyHi can make this folder, or files in it."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return os.access(there, os.W_OK | os.X_OK)
 

@@ -128,7 +128,7 @@ def store(batch: "Batch") -> str:
 
 
 def _known(path: Path) -> Any:
-    """What is kept of a batch, but for the time; None if nothing is."""
+    """The stored capture of a batch, without the time; None if there is none."""
     try:
         return {**json.loads(files.read(path)), "captured": None}
     except (OSError, ValueError, TypeError, RecursionError):
@@ -163,7 +163,7 @@ def _script(place: str) -> str:
 
 
 def _place(batch: str, project: Project) -> Path:
-    """Where a batch is kept: by the path of its script, as several may have one name, and by the user."""
+    """The file of a batch's capture, by the script's path (several may share a name) and the user."""
     script = _script(batch)
     digest = hashlib.sha256(os.fsencode(f"{os.getuid()} {script}")).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", os.path.basename(script)).removesuffix(".sh").lstrip(".")[:80]

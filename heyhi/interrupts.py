@@ -1,8 +1,7 @@
-"""Ctrl-C before anything of HeyHi is there to catch it: a line, status 130, and no traceback.
+"""Handle Ctrl-C before HeyHi can catch it: a line, status 130, and no traceback.
 
-A program imports for a while before it does anything. Python's own answer to an exception that nobody catches
-is replaced, for Ctrl-C alone, and only in programs that are HeyHi's: run.py, `heyhi`, and Snakemake as
-`heyhi start` calls it.
+A program imports for a while before it does anything. This module replaces Python's answer to an uncaught
+KeyboardInterrupt, only in HeyHi's programs: run.py, `heyhi`, and Snakemake as `heyhi start` calls it.
 """
 
 import os
@@ -22,7 +21,7 @@ def _answer(kind: type[BaseException], problem: BaseException, trace: TracebackT
         print("interrupted", file=sys.stderr, flush=True)
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):
-        pass  # nobody reads any more
+        pass  # the reader has left
     os._exit(130)
 
 

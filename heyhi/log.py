@@ -107,7 +107,7 @@ def say(text: str) -> None:
 def say_problem(problem: BaseException, program: str = "") -> int:
     """Tell the user what has ended a command, in one line; return the exit status. Raises what is a bug.
 
-    An error of the system that names no file is told of `program`.
+    For an error of the system that names no file, the line names `program`.
     """
     if isinstance(problem, HeyhiError):
         say_error(problem)

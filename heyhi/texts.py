@@ -109,7 +109,7 @@ def line_of(problem: UnicodeDecodeError) -> int:
     return problem.object.count(b"\n", 0, problem.start) + 1
 
 
-_DEEPEST = 200  # levels of JSON; whoever goes through them may take several frames of Python for each
+_DEEPEST = 200  # levels of JSON; a walk may take several frames of Python for each
 
 
 class TooDeepError(ValueError):

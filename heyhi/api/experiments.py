@@ -250,8 +250,8 @@ def maybe_launch(
 ) -> ExperimentDir:
     """Do what `run.py` does with these arguments, in this process; the run's folder.
 
-    Raises HeyhiError, and what the task raises. A run that is done, or that lives, is left as it is,
-    unless `mode` says restart: then `force` is needed where nobody can be asked.
+    Raises HeyhiError, and what the task raises. It leaves a done or living run as it is, unless `mode` says
+    restart: then it needs `force` if it cannot ask on a terminal.
     """
     invocation = Invocation(
         os.fspath(cfg),

@@ -1,9 +1,9 @@
-"""Many command lines: a script becomes runs, each once, and a driver carries out what is left of them.
+"""Many command lines: a script becomes runs, and a driver carries out the ones that are left.
 
-batch.sh ─capture, grid─▶ command lines ─entries─▶ runs, which needs which ─agenda─▶ what is left ─drivers─▶
+batch.sh ─capture, grid─▶ command lines ─entries─▶ runs and their needs ─agenda─▶ work left ─drivers─▶
 
-intercept: what a run.py does in a script that is captured; stored: what was captured last, for looking;
-listing: an agenda as text; snakemake_files: where Snakemake keeps its own.
+intercept: run.py during a capture; stored: the last capture, for looking;
+listing: an agenda as text; snakemake_files: the folders of Snakemake's own files.
 """
 
 from typing import TYPE_CHECKING

@@ -268,7 +268,7 @@ def _run(
         stdin=subprocess.DEVNULL,
         stdout=2,
         start_new_session=True,
-        # Before its first command: were it told by us, a kill in between would leave it running.
+        # Before its first command: if we wrote it, a kill in between would leave the script running.
         preexec_fn=lambda: os.write(ends_with_us, b"%d\n" % os.getpid()),
     )
     try:

@@ -53,7 +53,7 @@ __all__ = [
 # Ends a driver as Ctrl-C does; SIGINT itself is ignored in what a script starts with `&`.
 _STOP = signal.SIGUSR1
 _WAKE = signal.SIGUSR2  # makes the main thread look whether a signal is to be handled
-# Days from when a driver was found to have been killed until its orders go, if nobody knows whether one of
+# Days after finding a driver killed until HeyHi removes its orders, if it is unknown whether one of
 # its jobs has yet to read them.
 _KEEP_DAYS = 30
 _END_OF_TIME = 1e11  # seconds; the calendar of Python ends some years later
@@ -292,7 +292,7 @@ def start(project: Project, words: Sequence[str], *, detach: bool) -> int:
         return _leave_behind(project, words)
     if sys.stdout is sys.__stdout__:
         return _wait_for(subprocess.Popen(words), lambda: None)
-    # In a notebook, what goes to the process's own stdout is seen by nobody.
+    # A notebook does not show the process's own stdout.
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return _wait_for(process, lambda: _hand_on(process))
 

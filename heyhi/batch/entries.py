@@ -217,7 +217,7 @@ class _Reader:
         try:
             base = self._base(invocation.cfg, line.cwd)
             composition = self._composer.compose(base, invocation.overrides)
-            slurm.needs_of(composition.config)  # what no cluster can give is told with the line
+            slurm.needs_of(composition.config)  # a request that no cluster can fulfil is an error of the line
             draft = make_draft(invocation, self._project, composition, base, self._experiment_root)
         except HeyhiError as problem:
             self.problems.add(where, problem)

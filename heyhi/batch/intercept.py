@@ -1,7 +1,7 @@
-"""Inside a script that is being captured: run.py writes itself down, and launches nothing.
+"""During a capture, run.py records its command line and launches nothing.
 
-The script's processes are told so by the variable HEYHI_CAPTURE. What hides it from run.py (`env -i`) cannot
-hide the processes that run.py descends from: they are asked too, before anything is launched.
+The variable HEYHI_CAPTURE says that a capture is on. A command that hides it from run.py (`env -i`) cannot
+hide run.py's ancestors, so run.py checks their environments too before it launches anything.
 """
 
 import os

@@ -2,9 +2,9 @@
 
     python run.py ...  ─run_py────▶ exit status
     heyhi COMMAND ...  ─commands──▶ looking, init ─▶ exit status
-    a key press        ─completion▶ what the last word may become
+    a key press        ─completion▶ candidates for the last word
 
-complete_config: a second, fast reader of configs for key presses; shells: what shells are like.
+complete_config: a second, fast reader of configs for key presses; shells: properties of shells.
 """
 
 from typing import TYPE_CHECKING

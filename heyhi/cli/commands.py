@@ -443,7 +443,7 @@ def _problem_of(path: Path, project: Project, composer: "Composer") -> ConfigErr
 
 def _problem_of_chunk(path: Path, composer: "Composer", cls: type[Any]) -> ConfigError | None:
     try:
-        composer.load(path, cls)  # of what it leaves out, whoever includes it says what is required
+        composer.load(path, cls)  # required fields may come from the including file
         return None
     except ConfigError as problem:
         return problem

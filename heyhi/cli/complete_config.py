@@ -9,8 +9,8 @@ season=|             SPRING, AUTUMN, NULL
 Isoil=|              soil/deep                   by the type of what is there
 
 The reader makes plain data of a file by the schemas' outline: a scalar is its text as an override's value.
-It reads strictly, as far as that goes: values are of their types, but for the ranges of numbers. What counts
-is told by `prototxt` and `includes` when something is composed; tests hold the two readers together.
+It checks types, but not the ranges of numbers. `prototxt` and `includes` decide when something is composed;
+tests compare the two readers.
 """
 
 import os

@@ -3,8 +3,8 @@
     python run.py -c conf/a lr=|      of run.py: flags by its parser, overrides by the config's schema
     heyhi kill p/a|                   of heyhi: by what each command takes
 
-What a word is, is told by the name that it has in a help text (CFG, RUN, KEY=VALUE): `_KINDS`. Nothing
-of the project's is run, and nothing is made: the generated modules are taken as they are.
+The name of a word in a help text (CFG, RUN, KEY=VALUE) determines its kind: `_KINDS`. Completion runs nothing
+of the project, and takes the generated modules as they are.
 """
 
 import argparse

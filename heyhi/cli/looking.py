@@ -180,7 +180,7 @@ def _wait(seconds: float) -> None:
     """Wait. Raises BrokenPipeError if the reader of the output has left."""
     try:
         reader = select.poll()
-        reader.register(sys.stdout.fileno(), 0)  # that it is gone is told unasked
+        reader.register(sys.stdout.fileno(), 0)  # POLLERR and POLLHUP are always reported
     except (OSError, ValueError):  # in a notebook there is no file
         time.sleep(seconds)
         return

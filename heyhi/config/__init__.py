@@ -4,8 +4,8 @@
     c.prototxt ─search, includes, prototxt─▶ messages ─┐
     key=value  ─overrides, canonical, fields, scalars──┴─composer─▶ message ─frozen─▶ what a task gets
 
-views: what a config can be turned into; explain: `--help-cfg` and `--explain`; notebooks: its HTML.
-Generated modules and pickles name this package: what they need of it is handed on for good.
+views: other forms of a config; explain: `--help-cfg` and `--explain`; notebooks: its HTML.
+Generated modules and pickles name this package, so it hands on what they need for good.
 """
 
 from typing import TYPE_CHECKING

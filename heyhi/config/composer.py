@@ -59,7 +59,7 @@ _Keyed = tuple[Override, Key]
 class Composer:
     """Composes any number of configs of one project, which all see the same files.
 
-    A file is read once, with what it includes, and an include is looked up once. `trace` is told of
+    It reads each file once, with its includes, and looks up each include once. `trace` is called with
     each layer.
     """
 

@@ -4,7 +4,7 @@
     agents.0.name           of the first element; an index equal to the length, or -1, appends
     env.PATH                the value of a map's key
 
-What was set is told in one canonical spelling: an append by its index, a key and a value as
+Functions return what they set in a canonical spelling: an append by its index, a key and a value as
 `scalars` writes them.
 """
 
@@ -265,7 +265,7 @@ def _set_message(message: Message, field: Field, rest: Path, done: Path, text: s
             inner = type(inner)()  # NULL creates nothing; a bad path is an error all the same
         return _set(inner, rest, done, text)
     if text == NULL:
-        # upb clears the chosen member of a oneof, where it is told to clear another one.
+        # upb clears the chosen member of a oneof when asked to clear another one.
         if message.HasField(field.name):
             message.ClearField(field.name)
     elif text == SELECT:

@@ -95,7 +95,7 @@ class _Place(NamedTuple):
 class Loader:
     """Loads files with what they include; each is read once, and each include is looked up once.
 
-    `trace` is told of each file that is merged.
+    `trace` is called with each merged file.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Loader:
         self, file: Path, cls: type[Message], at: Key, chain: tuple[Path, ...], *, in_element: bool
     ) -> Message:
         known = self._loaded.get((file, cls))
-        if known is not None and self._trace is None:  # a trace is told of a file each time
+        if known is not None and self._trace is None:  # a trace wants each file each time
             return known
         _refuse_cycle(file, chain)
         own = prototxt.read(file, cls, self._root)

@@ -7,7 +7,7 @@
     encoder.mlp=SELECT      chooses a message, and leaves it as it is
     Ilauncher=big           includes a config; also `I.launcher=big`, and `I=big` for the task itself
 
-What needs the schema to tell (is `Iterations` a field?) is told in `fields` and `compose`.
+`fields` and `composer` decide what needs the schema (is `Iterations` a field?).
 """
 
 import re

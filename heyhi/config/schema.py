@@ -48,7 +48,7 @@ _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_cfgs.py", "_cfgs.pyi")
 _HEADER = re.compile(rb'# Made by "heyhi protos" from \S+: do not edit\. sources=(\w+) content=(\w+)\n')
 _LOCK = ".heyhi_protos.lock"  # beside it are outline.OUTLINE and schemas.SCHEMAS
 _DESCRIBED = "schemas.binpb"
-_WORK = ".heyhi_protos"  # where files are made, below conf/; only by whoever holds the lock
+_WORK = ".heyhi_protos"  # the folder for making files, below conf/; only the holder of the lock uses it
 
 
 class Doc(NamedTuple):

@@ -8,8 +8,8 @@
                                   unset          ["soil.acid"], what has neither value nor default
                                   diff           ["lr 0.1 -> 0.2"], of two dicts
 
-Scalars are Python values, as in a frozen config. Defaults are told inside unset messages too, but not
-of what a oneof could have been, and not for ever in a type inside itself.
+Scalars are Python values, as in a frozen config. Unset messages show their defaults too, except unset
+members of a oneof, and a type inside itself.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -318,8 +318,8 @@ def paths(config: dict[str, Any]) -> list[str]:
 def added_fields(known: Iterable[str], message: Message) -> set[str]:
     """The fields that a schema has got since `known` were the paths of all that it had.
 
-    They have their defaults: whoever composes the old command line gets them without having said so. What
-    lies in a message that was not there before is no such field, nor is one that somebody has set.
+    They have their defaults: composing the old command line adds them unasked. A field in a message that was
+    missing before does not count, nor does one that is set.
     """
     known = {*known}
     had = {above for path in known for above in _above(path)} | {""}

@@ -1,10 +1,10 @@
-"""One run carried out, here or on a cluster.
+"""Carry one run out, here or on a cluster.
 
     draft, mode ─start─▶ order ─┬─here─────────────────────────────────▶ job ─▶ task(cfg) ─▶ result.json
                                 └─submission─▶ sbatch ─ranks─────────▶ job
 
-snapshot, git: the copy of the code; environment: what a task may ask about its job; gpus: each to one job;
-disk_room: a full disk; slurm, slurm_options: what Slurm is asked, and told about a launcher.
+snapshot, git: the copy of the code; environment: a task's questions about its job; gpus: one job per GPU;
+disk_room: a full disk; slurm, slurm_options: questions to Slurm, and its options for a launcher.
 """
 
 from typing import TYPE_CHECKING

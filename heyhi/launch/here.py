@@ -117,7 +117,7 @@ def _once_decided(run: Run) -> RunState:
 def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Message], say: Say) -> RunState:
     """Do what the mode says with the run of an order, and wait for its end. Returns its state then.
 
-    A job of a batch: whoever else starts the same run at the same time, here or elsewhere, one does it.
+    For a job of a batch: if several processes start the same run at once, here or elsewhere, one does it.
     """
     first = runs.read_job(order.run)
     while True:
@@ -305,7 +305,7 @@ def _lives(process: "psutil.Process") -> bool:
     import psutil
 
     try:
-        # A zombie has ended; whoever started it has not asked yet how.
+        # A zombie has ended; its parent has not waited for it yet.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -404,7 +404,7 @@ def _refuse_if_lost(run: Run, owner: JobId) -> None:
     """Raise OSError if the folder was deleted meanwhile: what is there now may be another process's run."""
     if claim.is_in_place(run.lock):
         return
-    # A task may have emptied its own folder: then nobody else is in it.
+    # A task may have emptied its own folder: then no other process is in it.
     is_ours = run.folder.is_dir() and runs.read_job(run) in (None, owner)
     if is_ours and claim.take_again(run.lock, owner.text):
         return
@@ -545,7 +545,7 @@ def _end_old_starts(run: Run) -> None:
 def _with_versions(content: dict[str, Any]) -> dict[str, Any]:
     """Add the versions of the packages that the task has imported."""
     modules = {name: module for name, module in sys.modules.copy().items() if "." not in name}
-    # Looked up, and not asked for: some packages warn whoever asks.
+    # Looked up, and not asked for: some packages warn on access.
     found = {name: getattr(module, "__dict__", {}).get("__version__") for name, module in modules.items()}
     own = {n: v for n, v in sorted(found.items()) if isinstance(v, str) and n not in sys.stdlib_module_names}
     before = content.get("versions")

@@ -39,7 +39,7 @@ __all__ = [
     "with_ends",
 ]
 
-#: Seconds between two questions to Slurm by whoever waits.
+#: Seconds between two questions to Slurm while waiting.
 PAUSE = 10.0
 
 _MOST_WORDS = 1000  # of a command line
@@ -90,7 +90,7 @@ def ask_queue() -> Queue | None:
     """Every job that Slurm knows, array tasks one by one; None if there is no answer.
 
     Of all users: an experiment root may be shared, and a colleague's waiting job is not dead. Of all states:
-    how a job ended is told for some minutes.
+    Slurm knows an ended job for some minutes.
     """
     command = ["squeue", "--all", "--states=all", "--array", "--noheader", "--format=%i|%T|%r|%j|%Z"]
     try:
@@ -307,7 +307,7 @@ def _ask_accounting(jobs: Iterable[str]) -> dict[str, _Account | None]:
     _asked_accounting.update(new)
     columns = "--format=JobID,State,ExitCode,DerivedExitCode,JobName"
     words = ["--allusers", "--allocations", "--noheader", "--parsable2", columns]
-    # Of an array all tasks are told by its id.
+    # The id of an array stands for all its tasks.
     ids = ",".join(dict.fromkeys(job.partition("_")[0] for job in new))
     answer = _answer(["sacct", *words, f"--jobs={ids}"]) if new else None
     if answer is None:
@@ -394,7 +394,7 @@ def submit(
 
     `variables` are put into sbatch's environment: with --export=ALL the job has them. sbatch keeps the
     descriptors in `held` open: the locks behind them are held as long as it lives. Raises LaunchError if it
-    refuses, in its own words; NoAnswerError if nobody knows what came of it.
+    refuses, in its own words; NoAnswerError if the outcome is unknown.
     """
     try:
         answer = _call(["sbatch", "--parsable", *options], stdin=script, held=held, variables=variables)

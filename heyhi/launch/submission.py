@@ -1,10 +1,10 @@
-"""Hand orders to Slurm: what `launch` is for this machine. Beside it, alone in changing folders from outside.
+"""Submit orders to Slurm. With `here`, the only module that changes a run folder from outside its job.
 
 claim ─▶ wipe, freeze, provenance ─▶ heyhi.jobid = submitting:NAME_4 ─▶ sbatch ─▶ heyhi.jobid = 123_4 ─▶ drop
 
 A crash anywhere leaves no untracked job. The name of the job is in the folder before sbatch is called, and
 Slurm can be asked about a name. The claims are held until the id is recorded; sbatch inherits them, so that
-they are held as long as it may submit. Whoever finds a name there and no claim asks Slurm: it has the job,
+they are held as long as it may submit. A process that finds a name and no claim asks Slurm: it has the job,
 or there is none.
 """
 

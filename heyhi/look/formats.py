@@ -49,7 +49,7 @@ def text_lines(table: Columns, width: int | None = None) -> Iterator[str]:
 def _cells(name: str, values: list[Any], width: int | None) -> list[str]:
     """A column of equally wide texts, its name first."""
     longest = sys.maxsize if width is None else max(20, width // 3)
-    # Most values come again and again: each is told once.
+    # Most values repeat: format each once.
     keys = values if _read_as_they_are(values) else list(map(repr, values))
     texts = {
         key: cut(_told(value), longest, 9) for key, value in dict(zip(keys, values, strict=True)).items()

@@ -2,8 +2,8 @@
 
     run folders ─▶ Record: status, config, result, last metrics, start, host, commit, drift, problem
 
-The config is read as heyhi.json has it, so a schema is not needed: one of an older schema has the fields that
-it had. Only drift is told with the schema and the configs of now, and says why where it cannot be.
+It reads the config from heyhi.json, without a schema: a run of an older schema has the fields of that schema.
+Only drift needs the present schema and configs; if it is unknown, it says why.
 """
 
 import json
@@ -39,10 +39,10 @@ class Record(NamedTuple):
     """Everything that a run's folder says about the run.
 
     `config`, `result` and `metrics` are scalars by their dotted paths; `metrics` are the last values that
-    differ from those of the result. Times are those of the last start; `duration_s` is None if nobody knows
-    when it ended. `drift` says how the config composes otherwise now, or why that is not known; `problem`
-    what is wrong with the folder, or with the run, or what it waits for in Slurm. `status` is empty for a
-    folder that is no run's.
+    differ from those of the result. Times are those of the last start; `duration_s` is None if its end is
+    unknown. `drift` is the difference of the config composed now, or why that is unknown; `problem`
+    is the problem of the folder or the run, or Slurm's reason to wait. `status` is empty for a folder that is
+    no run's.
     """
 
     id: str

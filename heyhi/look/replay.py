@@ -79,10 +79,10 @@ class _Command(NamedTuple):
 
 
 def replay_of(run: Run, out: Path | None = None, *, check: bool = False) -> Replay:
-    """The command that makes a run again, in its own folder or in `out`. Nothing is run, unless to `check`.
+    """The command that makes a run again, in its own folder or in `out`. Runs nothing, unless to `check`.
 
-    Raises UsageError if nobody knows what it was, if its code is nowhere, or if another user's code would be
-    run to check it.
+    Raises UsageError if the command is unknown, if its code is missing, or if the check would run another
+    user's code.
     """
     known = runs.read_provenance(run)
     if not all(isinstance(known.get(name), kind) for name, kind in _NEEDED.items()):

@@ -55,10 +55,10 @@ _MOST_NEEDS = 3
 
 
 class Row(NamedTuple):
-    """A run that is not DONE, or that something is wrong with.
+    """A run that is not DONE, or has a problem.
 
     `since` is when it began, was submitted, or ended, and `sign` when it last wrote something: both in
-    seconds since the epoch, None if nobody knows. `what` is what it does, waits for, or died of.
+    seconds since the epoch, None if unknown. `what` is what it does, waits for, or died of.
     """
 
     status: str

@@ -3,8 +3,8 @@
     places ─▶ records ─select─▶ records ─▶ Columns ─sort─▶ Columns ─▶ DataFrame, or as `forms` has it
                                       └─group─▶ Columns
 
-Columns are plain lists of one length by their names; None is where there is nothing. pandas is imported only
-for a condition, and for whoever wants a DataFrame.
+Columns are plain lists of one length by name; None stands for a missing value. Only conditions and DataFrames
+import pandas.
 """
 
 import math

@@ -1,10 +1,10 @@
-"""A run: its folder, its id, its status, and what is decided about it.
+"""A run: its folder, its id, its status, and the plan for it.
 
     argv ─invocation─▶ draft ─▶ ids, folder, status ─▶ plan ─▶ order
 
-find, fingerprints: which runs there are; drift, migration: how they would compose now;
-claim, guard, processes: who is at work in a folder; ownership, places, secret_names: what may be touched;
-results, elsewhere: what a run made, and where it is; deaths, failures: why it ended.
+find, fingerprints: lists of runs; drift, migration: runs beside the present schema and configs;
+claim, guard, processes: the process at work in a folder; ownership, places, secret_names: limits;
+results, elsewhere: a run's result, and its place; deaths, failures: the reason of a run's end.
 """
 
 from typing import TYPE_CHECKING

@@ -1,9 +1,9 @@
 """The reason of a run's death, if its job could not record it.
 
-    the job itself                      error.txt               wins, whatever else is known
-    its driver, by its exit status      ended.<execution>.json  } whoever learns it first; it stays
+    the job itself                      error.txt               wins over all others
+    its driver, by its exit status      ended.<execution>.json  } the first to learn it; the record stays
     Slurm, as long as it knows it       ended.<execution>.json  } when they have forgotten it
-    who sends the signal, beforehand    ended.<execution>.json  } the job has it in its error.txt then
+    the sender of a signal, beforehand  ended.<execution>.json  } the job copies it into its error.txt
 
 A record needs no claim: it is a file of its own for each execution (`starts[].id` in heyhi.json), made with
 `link`, so that the first one stays. Nothing else in the folder is touched.
@@ -55,7 +55,7 @@ def record(run: Run, job: JobId, reason: str, by: str, status: int | None = None
 
     `by` is who says so; `status` the exit status of its process, -n for signal n. Returns the file if it was
     made. None: there is one, the job has written down its end itself, another job has the run now, or the
-    folder cannot be written to, which is no failure of whoever has learnt it.
+    folder cannot be written to, which is no failure of the caller.
     """
     content: dict[str, Any] = {"job": job.text, "reason": reason, "by": by, "time": _now()}
     if status is not None:

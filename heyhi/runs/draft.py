@@ -212,7 +212,7 @@ def drift_from(
     ours = {"config": config, "project_root": str(project.origin), "experiment_root": str(root)}
     frozen, unset = _without_roots(known), known.get("unset")
     added: set[str] = set()
-    if isinstance(unset, list):  # else nobody knows which fields there were
+    if isinstance(unset, list):  # else the fields of then are unknown
         added = views.added_fields([*views.paths(frozen), *map(str, unset)], now.config)
     return views.diff(frozen, _without_roots(ours), added=added)
 

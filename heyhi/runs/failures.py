@@ -54,7 +54,7 @@ def with_traceback(line: str, failure: BaseException) -> str:
 
 def show(failure: BaseException) -> None:
     """Print the traceback to stderr, if that can be done."""
-    with suppress(Exception):  # nobody reads any more, or the exception is a strange one; it is on record
+    with suppress(Exception):  # the reader has left, or the exception is a strange one; it is on record
         traceback.print_exception(failure)
 
 

@@ -64,8 +64,8 @@ def some_project(places: Sequence[str]) -> Project:
 def find_runs(place: Path, project: Project) -> list[Found]:
     """All runs in a folder, or the one that it is, in the order of their ids.
 
-    A folder below the experiment root that has files but is no run's is listed too: whoever reads it says
-    what it is. Links to folders are followed. Raises UsageError if there is no such folder.
+    It also lists folders below the experiment root that have files but are no run's, and follows links to
+    folders. Raises UsageError if there is no such folder.
     """
     if not place.is_dir():
         raise UsageError(f"{place}: no such folder")

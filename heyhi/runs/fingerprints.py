@@ -42,7 +42,7 @@ def note(experiment_root: Path, fingerprint: str, run_id: str) -> None:
     except OSError as problem:
         if problem.errno not in _NOT_OURS:
             raise
-        return  # nobody finds this run by its config
+        return  # then nothing finds this run by its config
     try:
         os.write(descriptor, line if _is_cut(notes) else line[1:])
     finally:

@@ -172,7 +172,7 @@ def read_job(run: Run) -> JobId | None:
     finally:
         os.close(descriptor)
     text = data.decode(errors="replace").strip()
-    if len(data) > _LONGEST_JOB:  # nothing that we have written: its beginning is enough to be told
+    if len(data) > _LONGEST_JOB:  # HeyHi did not write this: its beginning is enough for the message
         text = cut(text)
     return JobId(text) if text else None
 

@@ -39,7 +39,7 @@ SUBMITTING = "submitting:"
 class JobId(NamedTuple):
     """The job that computes a run. A local job has a host and a pid, a Slurm job a Slurm id.
 
-    `submitting:<name of the job>` is one of Slurm whose id nobody has recorded: it may never have got one.
+    `submitting:<name of the job>` is a Slurm job without a recorded id; it may never have got one.
     """
 
     text: str

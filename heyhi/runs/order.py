@@ -2,7 +2,7 @@
 
     Draft ──make_order──▶ Order ──write_orders──▶ orders.jsonl ──read_order──▶ launch, in a job
 
-What is composed becomes text here, once: whoever starts the run, later or elsewhere, never composes.
+A composed config becomes text here, once; a start, later or elsewhere, never composes.
 """
 
 import json

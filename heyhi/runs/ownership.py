@@ -28,8 +28,8 @@ _CONFIGS = {"config.prototxt", "config_meta.prototxt"}
 def find_obstacle(run: Run, config: str, config_meta: str, *, mode_wipes: bool = False) -> str | None:
     """The reason why a run must not start in its folder, which no job has used yet; None if it may.
 
-    `config` and `config_meta` are the texts of the configs as they are composed now. `mode_wipes`: the mode
-    is one that wipes, which nobody wants where files of others are.
+    `config` and `config_meta` are the texts of the configs composed now. `mode_wipes`: the mode wipes the
+    folder, which must not happen to files of others.
     """
     if not os.path.lexists(run.folder):
         return None

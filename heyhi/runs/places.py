@@ -67,7 +67,7 @@ def of_user(parent: Path) -> Path:
         try:
             place.mkdir(mode=0o700)
         except FileExistsError:
-            pass  # whoever made it: it is looked at
+            pass  # the caller checks who made it
         problem = _why_not_ours(place) or _why_unsafe(parent)
     except OSError as failure:
         raise OSError(failure.errno, f"cannot be made: {failure.strerror}", str(place)) from None

@@ -68,7 +68,7 @@ class QueuedJob(NamedTuple):
         return self.state in _IN_SLURM
 
 
-#: What Slurm knows, by id, and by `submitting:<name>` for jobs whose id nobody recorded.
+#: What Slurm knows, by id, and by `submitting:<name>` for jobs without a recorded id.
 Queue = Mapping[str, QueuedJob]
 
 

@@ -1,4 +1,4 @@
-"""The bridge to Snakemake: what a Snakefile calls, and what carries its jobs out.
+"""The bridge to Snakemake: the functions that a Snakefile calls, and the executors of its jobs.
 
     Snakefile ─rules, launch.smk─▶ snakemake_main ─executor plugins─▶ local_jobs, child │ slurm_jobs ─▶ run.py
 

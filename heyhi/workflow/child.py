@@ -1,7 +1,7 @@
 """The batch as a child of Snakemake's main process sees it: from files that the main process wrote.
 
 Snakemake starts itself again for a `run:` rule, and on the node under its own Slurm executor. A child never
-captures the script, nor composes: it is told the commands of the runs, by their folders.
+captures the script, nor composes: it reads the commands of the runs from that file, by their folders.
 """
 
 import json

@@ -359,7 +359,7 @@ class Workflow:
             _leave(UsageError(f"{wildcards.run}: no run of {self.agenda.batch.name}"))
         return self._items[wildcards.run]
 
-    # ---- What jobs are told ---------------------------------------------------------------------
+    # ---- Arguments of jobs ----------------------------------------------------------------------
 
     @cached_property
     def _secrets(self) -> Secrets:

@@ -538,4 +538,4 @@ if (!at("curves").hidden || !at("fields").hidden) {
   Plotly = found.default ?? globalThis.Plotly;
   drawCharts();
 }
-document.documentElement.dataset.ready = "yes"; // for whoever waits until all is drawn
+document.documentElement.dataset.ready = "yes"; // tests wait for this

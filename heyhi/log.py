@@ -28,10 +28,12 @@ __all__ = [
     "send_output_to",
     "setup_logging",
     "show",
+    "warn",
 ]
 
 _FORMAT = "%(levelname)s%(asctime)s [{label}%(module)s:%(lineno)d] %(message)s"
 _DATE = "%m%d %H:%M:%S"
+_PACKAGE = os.path.join(os.path.dirname(__file__), "")
 
 
 def setup_logging(
@@ -102,6 +104,16 @@ def say(text: str) -> None:
         print(shown(text), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         pass
+
+
+def warn(text: str) -> None:
+    """Warn of something that a Python program asked for; the warning shows its line, not one of HeyHi's."""
+    import warnings
+
+    level, frame = 1, sys._getframe()
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 
 def say_problem(problem: BaseException, program: str = "") -> int:

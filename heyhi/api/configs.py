@@ -5,7 +5,6 @@ cfg.train.lr                    0.1, typed and read-only
 """
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +33,7 @@ from heyhi.config import (
     write_bytes,
 )
 from heyhi.errors import ConfigError
+from heyhi.log import warn
 from heyhi.project import Project, display, find_project
 from heyhi.runs import Run
 
@@ -111,7 +111,7 @@ def _load_old(path: Path, msg_class: type[Any] | None) -> Any:
     if not unknown:
         return None  # something else is wrong with it
     told = ", ".join(f"{name} ({text})" for name, text in unknown.items())
-    warnings.warn(f"{display(path)}: left out, as the schema has them no more: {told}", stacklevel=4)
+    warn(f"{display(path)}: left out, as the schema has them no more: {told}")
     return message
 
 

@@ -175,8 +175,10 @@ def _code(old: Record, new: Record, known: Sequence[Mapping[str, Any]], *, with_
     found = changes(*[_commit(one) for one in known])
     if lacking := [record.id for record in (old, new) if not record.snapshot]:
         return Section("code", found, f"there is no copy of the code of {' and of '.join(lacking)}")
+    commits = {one.get("git_commit") for one in known}  # untracked files are changes, but not of the copy
+    same = Section("code", found if len(commits) > 1 else [], "one copy of the code")
     if old.snapshot == new.snapshot:
-        return Section("code", found, "one copy of the code")
+        return same
     copies = [
         find_snapshot(record.run, {**one, "snapshot": record.snapshot})
         for record, one in zip((old, new), known, strict=True)
@@ -186,7 +188,7 @@ def _code(old: Record, new: Record, known: Sequence[Mapping[str, Any]], *, with_
         return Section("code", found, f"a copy of the code is gone: {' and '.join(gone)}")
     before, after = (top_of(copy) for copy in copies if copy is not None)
     if before == after:
-        return Section("code", found, "one copy of the code")
+        return same
     files = _differing_files(before, after)
     text = [line for change in files for line in _lines(before, after, change.name)] if with_code else []
     return Section("code", [*found, *files], text=text)

@@ -266,10 +266,6 @@ def _user(number: int) -> str:
         return f"user {number}"
 
 
-def _tells(printed: bytes, folder: Path) -> bool:
-    return printed.startswith(os.fsencode(f"{folder}\n"))
-
-
 def _differences(
     run: Run, answer: "subprocess.CompletedProcess[bytes]", folder: Path, roots: Sequence[str]
 ) -> list[str]:
@@ -277,9 +273,11 @@ def _differences(
     if answer.returncode:
         said = os.fsdecode(answer.stderr).strip().splitlines() or [f"exit status {answer.returncode}"]
         return [f"it composes no more: {said[-1].removeprefix('error: ')}"]
-    if not _tells(answer.stdout, folder):
-        return [f"it would be another run: {os.fsdecode(answer.stdout.partition(chr(10).encode())[0])}"]
-    config = answer.stdout[len(os.fsencode(f"{folder}\n")) :]
+    told, _, config = answer.stdout.partition(b"\n")
+    if not told:
+        return ["its run.py names no folder: whether it would be the same run is not known"]
+    if told != os.fsencode(folder):
+        return [f"it would be another run: {os.fsdecode(told)}"]
     try:
         frozen = files.read(run.config)
     except OSError as problem:

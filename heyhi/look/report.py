@@ -15,7 +15,6 @@ import json
 import os
 import shlex
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 from heyhi import files, runs
 from heyhi.batch import StoredBatch, find_batch, is_batch
 from heyhi.errors import UsageError
+from heyhi.log import warn
 from heyhi.look import tables
 from heyhi.look.curves import read_curves
 from heyhi.look.graph import HEIGHT, WIDTH, Box, Graph, make_graph
@@ -56,9 +56,7 @@ class Subject(NamedTuple):
 # ---- What it is about ---------------------------------------------------------------------------
 
 
-def find_subject(
-    places: Sequence[str], project: Project, tell: Callable[[str], None] = warnings.warn
-) -> Subject:
+def find_subject(places: Sequence[str], project: Project, tell: Callable[[str], None] = warn) -> Subject:
     """All runs in these places, as `tables.find_records` has them; without any, of the whole experiment root.
 
     `tell` is called with a line if a script has changed since it was captured. Raises UsageError for a place

@@ -13,7 +13,6 @@ time. In a pipe a run is a line, whole; on a terminal it is coloured, and cut to
 
 import os
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -25,6 +24,7 @@ from heyhi import runs
 from heyhi.batch import Driver, StoredBatch, drivers, find_batch, is_batch
 from heyhi.errors import UsageError
 from heyhi.launch import root_of
+from heyhi.log import warn
 from heyhi.look.logs import last_line
 from heyhi.look.records import Record, read_records
 from heyhi.project import Project, display, moved
@@ -98,9 +98,7 @@ class Look:
     for a place that is none.
     """
 
-    def __init__(
-        self, places: Sequence[str], project: Project, tell: Callable[[str], None] = warnings.warn
-    ) -> None:
+    def __init__(self, places: Sequence[str], project: Project, tell: Callable[[str], None] = warn) -> None:
         self._project = project
         self._batches = [find_batch(place, project, tell) for place in places if is_batch(place, project)]
         self._others = [place for place in places if not is_batch(place, project)]

@@ -9,13 +9,13 @@ import pandas.
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from heyhi.batch import find_batch, is_batch
 from heyhi.errors import UsageError
+from heyhi.log import warn
 from heyhi.look.records import Record, batch_records, read_records
 from heyhi.look.where import as_float, fit, no_column
 from heyhi.project import Project, find_project
@@ -68,9 +68,7 @@ def summary(
 # ---- Which runs ---------------------------------------------------------------------------------
 
 
-def find_records(
-    places: Sequence[str], project: Project, tell: Callable[[str], None] = warnings.warn
-) -> list[Record]:
+def find_records(places: Sequence[str], project: Project, tell: Callable[[str], None] = warn) -> list[Record]:
     """The records of all runs in these places, each once; without any, of the whole experiment root.
 
     No script is run: a batch is taken as it was captured last, and `tell` is called with a line if it has
@@ -207,9 +205,7 @@ def _typed(name: str, values: list[Any]) -> "pd.Series[Any]":
 # ---- What is asked of it ------------------------------------------------------------------------
 
 
-def select(
-    records: Sequence[Record], where: str | None, tell: Callable[[str], None] = warnings.warn
-) -> list[Record]:
+def select(records: Sequence[Record], where: str | None, tell: Callable[[str], None] = warn) -> list[Record]:
     """The records for which a condition holds: `lr < 0.1 and status == 'DONE'`. Raises UsageError.
 
     It may name every column, also those of fields that do not differ; `names like this` in backticks. `tell`
@@ -256,9 +252,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or value != value
 
 
-def group(
-    records: Sequence[Record], over: Sequence[str], tell: Callable[[str], None] = warnings.warn
-) -> Columns:
+def group(records: Sequence[Record], over: Sequence[str], tell: Callable[[str], None] = warn) -> Columns:
     """Mean, standard error and count of each number, over some fields of the config (`seed`).
 
     A row for each combination of the other fields that differ; the launcher, which changes no result, is none

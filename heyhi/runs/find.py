@@ -98,7 +98,7 @@ def runs_at(place: str, project: Project) -> list[Found]:
     Raises UsageError if it is neither.
     """
     for folder in (Path(place), project.experiment_root / place):
-        if folder.is_dir():
+        if place and folder.is_dir():
             return find_runs(folder, project)
     if place.endswith(".sh"):
         raise UsageError(f"{place}: no such batch")
@@ -174,6 +174,8 @@ def _leads_on(entry: "os.DirEntry[str]", root: str) -> bool:
 
 def find_run(word: str, project: Project) -> Run:
     """The run that a word names. Raises UsageError if none is meant, or if several may be."""
+    if not word:
+        raise UsageError("no run '': an empty word names none; give an id, a part of one, a folder or a job")
     for folder in (project.experiment_root / word, Path(word)):
         if is_run_folder(folder):
             return run_of(folder, project)
@@ -183,7 +185,7 @@ def find_run(word: str, project: Project) -> Run:
     if len(named) == 1:
         return named[0]  # as `ls` shows it; it may be a part of the id of a run that uses its files
     # Both are looked at: the number of a job may be a part of another run's id, and it may be to be killed.
-    # An empty variable or a folder (., ..) is not meant as a part of whatever run is there.
+    # A folder (., ..) is not meant as a part of whatever run is there.
     is_part = bool(word.strip("./"))
     fitting = [run for run in known if (is_part and word in run.id) or _is_job_of(word, run)]
     if len(fitting) == 1:

@@ -675,6 +675,14 @@ def test_a_mistake_in_words_is_one_line(garden: Garden, words: str, problem: str
     assert done.err.startswith(problem)
 
 
+@pytest.mark.parametrize("command", ["status", "summary", "report", "logs", "diff", "kill", "replay"])
+def test_an_empty_word_is_not_the_current_folder(garden: Garden, command: str) -> None:
+    (garden.root / "heyhi.json").write_text("{}")  # as in a run's folder
+    done = heyhi(garden, command, "", *([""] if command == "diff" else []))
+    told = "error: no run '': an empty word names none; give an id, a part of one, a folder or a job\n"
+    assert (done.status, done.out, done.err) == (2, "", told)
+
+
 def test_a_stdout_that_cannot_show_it_all_gets_escapes_and_none_gets_nothing(garden: Garden) -> None:
     run = garden.exp / "p/seed"
     run.mkdir(parents=True)

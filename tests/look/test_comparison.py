@@ -159,6 +159,17 @@ def test_copies_of_the_code(tmp_path: Path, first: str, second: str, note: str) 
     assert section("code", old, new) == Section("code", [], note)
 
 
+def test_a_run_and_its_replay_have_the_same_code_whatever_git_called_changed(tmp_path: Path) -> None:
+    copy = copy_of_code(tmp_path, "0123", FILES)
+    told = {"a": {"git_commit": "c1", "git_dirty": True}, "b": {"git_commit": "c1", "git_dirty": False}}
+    told["c"] = {"git_commit": "c2", "git_dirty": True}
+    old, new, other = (record(tmp_path, name, snapshot=copy) for name in "abc")
+    for name, known in told.items():
+        (tmp_path / name / "heyhi.json").write_text(json.dumps(known))
+    assert section("code", old, new) == Section("code", [], "one copy of the code")
+    assert [change.name for change in section("code", old, other).changes] == ["commit"]
+
+
 # ---- As text ------------------------------------------------------------------------------------
 
 

@@ -202,6 +202,14 @@ def test_what_composes_no_more_is_said(garden: Garden) -> None:
     assert "it composes no more: override 'seed=1': Grow has no field 'seed'" in done.err
 
 
+def test_a_program_that_prints_nothing_is_said_to_name_no_folder(garden: Garden) -> None:
+    garden(*CARROT, "--checkpoint", "", "seed=1")
+    (garden.root / "run.py").write_text("")
+    done = replay(garden, "seed@1", "--check")
+    assert done.status == 1
+    assert "its run.py names no folder: whether it would be the same run is not known" in done.err
+
+
 def test_what_somebody_has_put_into_its_file_is_taken_as_far_as_it_goes(garden: Garden) -> None:
     garden(*CARROT, "seed=1")
     path = folder(garden, "seed=1") / "heyhi.json"

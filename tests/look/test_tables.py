@@ -149,8 +149,9 @@ def test_texts_among_numbers_are_told_of() -> None:
     assert told == ["what is no number counts as no value: loss in 2 runs"]
     assert [one.id for one in select(several, "loss != 0.5", told.append)] == ["b", "c"]
     assert len(told) == 1
-    with pytest.warns(UserWarning, match="loss in 2 runs"):
+    with pytest.warns(UserWarning, match="loss in 2 runs") as warned:
         select(several, "loss < 1")
+    assert warned[0].filename == __file__, "it shows the caller's line"
 
 
 WRONG = {

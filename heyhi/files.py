@@ -21,6 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "NotAFileError",
@@ -34,6 +38,7 @@ __all__ = [
     "open_regular",
     "open_to_append",
     "read",
+    "read_object",
     "read_text",
     "read_typed",
     "sync_all",
@@ -191,6 +196,16 @@ def read_typed(path: str | Path) -> bytes:
 def read_text(path: str | Path, errors: str = "strict") -> str:
     """The text of a regular file, as UTF-8. Raises OSError as `read` does, and UnicodeDecodeError."""
     return read(path).decode("utf-8", errors)
+
+
+def read_object(path: str | Path) -> "dict[str, Any]":
+    """Return the members of a file's JSON object; none if there is no such file, or if it is damaged."""
+    from heyhi.texts import from_json_object
+
+    try:
+        return from_json_object(read_text(path))
+    except (OSError, ValueError):
+        return {}
 
 
 # ---- Writing ------------------------------------------------------------------------------------

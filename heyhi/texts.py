@@ -20,6 +20,7 @@ __all__ = [
     "cut",
     "first_line",
     "from_json",
+    "from_json_object",
     "joined",
     "line_of",
     "on_one_line",
@@ -131,6 +132,15 @@ def from_json(text: str | bytes) -> Any:
     if sum(map(text.count, opening)) > _DEEPEST and _is_too_deep(value):  # type: ignore[arg-type]
         raise TooDeepError
     return value
+
+
+def from_json_object(text: str | bytes) -> dict[str, Any]:
+    """Return the members of a JSON object; none for any other text: files may be damaged."""
+    try:
+        value = from_json(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _is_too_deep(value: Any) -> bool:

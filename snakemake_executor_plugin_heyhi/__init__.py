@@ -47,13 +47,13 @@ class RunExecutor:
 
     def _start_or_adopt(self, job: Any) -> None:
         """Carry a run out on this machine, or wait for its end where it lives; and return."""
-        what = self._runs.job_of(job.wildcards)
+        run, command, secrets = self._runs.job_of(job.wildcards)
         if why := self._runs.why_left(job.wildcards):
             self._ended(job, JobEnd(False, why))
         elif self._runs.lives_elsewhere(job.wildcards):
-            self._jobs.adopt(job, what.run, lambda state: self._start_again(job, state))
+            self._jobs.adopt(job, run, lambda state: self._start_again(job, state))
         else:
-            self._jobs.start(job, *what)
+            self._jobs.start(job, run, command, secrets)
 
     def _start_again(self, job: Any, _: RunState) -> None:
         """Start a run that was adopted, and has never really been started."""

@@ -51,8 +51,8 @@ class Executor(RunExecutor, SlurmExecutor):  # type: ignore[misc]  # Snakemake h
             super().run_jobs(others)
 
     def _submit(self, job: Any, state: RunState | None = None) -> None:
-        request = self._runs.request_of(job.wildcards, dict(job.resources.items()), state)
-        self._submitter.put(job, request)
+        submission = self._runs.submission_of(job.wildcards, dict(job.resources.items()), state)
+        self._submitter.put(submission._replace(key=job))
 
     def _start_again(self, job: Any, state: RunState) -> None:
         if self._runs.wants_local(job.wildcards):

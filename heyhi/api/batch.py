@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from heyhi.batch import Captured, Line, Listing, drivers, entries, make_agenda, of_batch, read_states
 from heyhi.config import NULL, Composer, escape_word, find_base, load_messages, notebooks
-from heyhi.errors import HeyhiError, UsageError, did_you_mean
+from heyhi.errors import HeyhiError, UsageError
 from heyhi.files import write_whole
 from heyhi.look import batch_records, columns, frame
 from heyhi.project import display, find_project
-from heyhi.runs import Invocation, Mode, make_draft, parse_argv
+from heyhi.runs import Invocation, make_draft, parse_argv, to_mode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ class Batch:
 
     def _listing(self, mode: str, *, every: bool = False) -> Listing:
         batch = self._composed()
-        return Listing(make_agenda(batch, _mode(mode), read_states(batch)), every=every)
+        return Listing(make_agenda(batch, to_mode(mode), read_states(batch)), every=every)
 
     def _composed(self) -> entries.Batch:
         return entries.compose_lines(self.name, Captured(tuple(self._lines)), self._project)
@@ -124,7 +124,7 @@ class Batch:
         script = drivers.batches_place(self._project) / f"{self.name}.sh"
         script.parent.mkdir(parents=True, exist_ok=True)
         self.write(script)
-        words = drivers.command(self._project, str(script), profile, _mode(mode).value, force=force)
+        words = drivers.command(self._project, str(script), profile, to_mode(mode).value, force=force)
         return drivers.start(self._project, words, detach=detach)
 
 
@@ -132,13 +132,6 @@ def _source(file: str) -> str:
     """The file of a line of Python; of a notebook's, which cell."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return display(file) if os.path.exists(file) or shell is None else f"In[{shell.execution_count}]"
-
-
-def _mode(name: str) -> Mode:
-    known = [mode.value for mode in Mode]
-    if name not in known:
-        raise UsageError(f"no mode {name!r}{did_you_mean(name, known) or '; one of ' + ', '.join(known)}")
-    return Mode(name)
 
 
 def _text(key: str, value: Any) -> str:

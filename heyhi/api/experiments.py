@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from heyhi import files, runs
 from heyhi.config import compose, find_base, load_messages, notebooks
-from heyhi.errors import RefusedError, UsageError
+from heyhi.errors import RefusedError
 from heyhi.launch import Main, claimed, here, slurm, start_run
 from heyhi.project import Project, find_project
 from heyhi.runs import (
@@ -32,6 +32,7 @@ from heyhi.runs import (
     make_plan,
     ownership,
     results,
+    to_mode,
 )
 
 __all__ = [
@@ -222,17 +223,10 @@ def handle_dst(exp_handle: ExperimentDir, mode: str, force: bool = False) -> boo
 
     With `force` nothing is said; asked is never. Raises HeyhiError if a job that has to end may live on.
     """
-    plan = make_plan(exp_handle._state(), _mode(mode))
+    plan = make_plan(exp_handle._state(), to_mode(mode))
     if plan.action in (Action.RESTART, Action.KILL_RESTART, Action.REFUSE):
         exp_handle.kill_and_prune(silent=force)
     return plan.action not in (Action.SKIP, Action.MOVE_IN)
-
-
-def _mode(text: str) -> Mode:
-    try:
-        return Mode(text)
-    except ValueError:
-        raise UsageError(f"no such mode {text!r}; one of {', '.join(MODES)}") from None
 
 
 def maybe_launch(
@@ -256,7 +250,7 @@ def maybe_launch(
     invocation = Invocation(
         os.fspath(cfg),
         tuple(overrides),
-        chosen_mode=_mode(mode),
+        chosen_mode=to_mode(mode),
         adhoc=adhoc,
         force=force,
         checkpoint=checkpoint,

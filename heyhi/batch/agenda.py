@@ -41,8 +41,8 @@ class Item(NamedTuple):
     entry: Entry
     plan: Plan
     kind: Kind
-    needs: tuple[Path, ...]
-    reason: str
+    needs: tuple[Path, ...] = ()
+    reason: str = ""
 
     @property
     def run(self) -> Run:
@@ -79,27 +79,17 @@ def read_states(batch: Batch) -> dict[Path, RunState]:
 
 
 def make_agenda(batch: Batch, mode: Mode, states: Mapping[Path, RunState]) -> Agenda:
-    """Decide the work of a batch; a line's own --mode wins over the batch's."""
-    chosen = {entry.run.folder: _choose(entry, mode, states) for entry in batch.entries}
-    blockers = _blockers(batch, chosen)
-    items = []
+    """Return what is to be done; a line's own --mode wins over the batch's."""
+    items = {}
     for entry in batch.entries:
-        folder = entry.run.folder
-        plan, kind = chosen[folder]
-        wanted = () if kind is Kind.MOVE_IN else batch.needs[folder]
-        needs = tuple(need for need in wanted if chosen[need].kind is not Kind.NOTHING)
-        items.append(Item(entry, plan, kind, needs, _reason(entry, plan, kind, blockers.get(folder))))
-    return Agenda(batch, mode, tuple(items))
-
-
-class _Choice(NamedTuple):
-    plan: Plan
-    kind: Kind
-
-
-def _choose(entry: Entry, mode: Mode, states: Mapping[Path, RunState]) -> _Choice:
-    plan = make_plan(states[entry.run.folder], entry.invocation.chosen_mode or mode)
-    return _Choice(plan, _kind(plan))
+        plan = make_plan(states[entry.run.folder], entry.invocation.chosen_mode or mode)
+        items[entry.run.folder] = Item(entry, plan, _kind(plan))
+    blockers = _blockers(batch, items)
+    for folder, item in items.items():
+        wanted = () if item.kind is Kind.MOVE_IN else batch.needs[folder]
+        needs = tuple(need for need in wanted if items[need].is_pending)
+        items[folder] = item._replace(needs=needs, reason=_reason(item, blockers.get(folder)))
+    return Agenda(batch, mode, tuple(items.values()))
 
 
 def _kind(plan: Plan) -> Kind:
@@ -113,16 +103,16 @@ def _kind(plan: Plan) -> Kind:
     return Kind.NOTHING if plan.state.has_result else Kind.LEAVE
 
 
-def _blockers(batch: Batch, chosen: Mapping[Path, _Choice]) -> dict[Path, str]:
+def _blockers(batch: Batch, items: Mapping[Path, Item]) -> dict[Path, str]:
     """Runs that cannot start yet -> what has to happen first to one that they need, at any distance."""
     left = {
-        entry.run.folder: _what_first(entry.run, chosen[entry.run.folder].plan.state)
-        for entry in batch.entries
-        if chosen[entry.run.folder].kind in (Kind.LEAVE, Kind.MOVE_IN)
+        folder: _what_first(item.run, item.plan.state)
+        for folder, item in items.items()
+        if item.kind in (Kind.LEAVE, Kind.MOVE_IN)
     }
     found: dict[Path, str] = {}
     for folder in graphlib.TopologicalSorter(batch.needs).static_order() if left else ():
-        if chosen[folder].kind is Kind.START:
+        if items[folder].kind is Kind.START:
             blocking = (left.get(need) or found.get(need) for need in batch.needs[folder])
             if blocker := next(filter(None, blocking), None):
                 found[folder] = blocker
@@ -135,8 +125,9 @@ def _what_first(run: Run, state: RunState) -> str:
     return f"{run.id} is done"
 
 
-def _reason(entry: Entry, plan: Plan, kind: Kind, blocker: str | None) -> str:
-    """The state of the run, and the work for it."""
+def _reason(item: Item, blocker: str | None) -> str:
+    """Return what the run is, and what is done about it."""
+    entry, plan, kind = item.entry, item.plan, item.kind
     status = plan.reason.removesuffix(f": {plan.action.value}")
     if plan.state.keeps and not (kind is Kind.LEAVE and plan.state.status is Status.UNKNOWN):
         status += f" ({plan.state.keeps})"

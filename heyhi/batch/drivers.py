@@ -30,7 +30,7 @@ from heyhi.files import write_whole
 from heyhi.log import say, show
 from heyhi.project import Project
 from heyhi.runs import JobId, claim, places, processes, this_host, this_process
-from heyhi.texts import NOT_UTF8, from_json, line_of, quoted
+from heyhi.texts import NOT_UTF8, line_of, quoted
 
 __all__ = [
     "PAGE",
@@ -213,7 +213,7 @@ def _are_all_jobs_gone(lock: Path) -> bool:
 
     A child that it had forked holds its lock until it is a program of its own, with its command line.
     """
-    known = _read(lock.with_suffix(".json"))
+    known = files.read_object(lock.with_suffix(".json"))
     process = processes.Process.of(known.get("process"))
     if process is None or processes.lives(process) is not False:
         return False  # of another host, or a container: its jobs cannot be seen from here
@@ -346,19 +346,11 @@ def alive(project: Project) -> list[Driver]:
     for lock in sorted(orders_place(project).glob("*.lock")):
         owner = claim.holder(lock)
         if owner is not None:
-            known = _read(lock.with_suffix(".json"))
+            known = files.read_object(lock.with_suffix(".json"))
             batch, log, started = (known.get(name) or "" for name in ("batch", "log", "started"))
             since = started if isinstance(started, float) and 0 < started < _END_OF_TIME else 0.0
             found.append(Driver(lock.with_suffix(""), owner, str(batch or "?"), str(log), since))
     return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = from_json(files.read_text(path))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def stop(driver: Driver, *, patience: float = 90) -> None:

@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 
 from heyhi import files
 from heyhi.batch.capture import Captured, Line, Remark, capture, hash_of
-from heyhi.batch.grid import Single, expand_placed
+from heyhi.batch.grid import expand
 from heyhi.batch.intercept import asks_to_show
 from heyhi.config import Composer, find_base, load_messages
 from heyhi.errors import ConfigError, HeyhiError, UsageError
@@ -196,12 +196,11 @@ class _Reader:
         """Add the entries of a line, or what is wrong with it."""
         try:
             for single in self._singles(line):
-                where = f"{line.where} ({single.place})" if single.place else line.where
-                self._compose(line, single.invocation, where)
+                self._compose(line, single, f"{line.where} ({single.row})" if single.row else line.where)
         except HeyhiError as problem:
             self.problems.add(line.where, problem)
 
-    def _singles(self, line: Line) -> Sequence[Single]:
+    def _singles(self, line: Line) -> Sequence[Invocation]:
         if real_path(line.run_py) != real_path(self._project.root / "run.py"):
             raise UsageError(f"{line.run_py}: is not the run.py of this project ({self._project.root})")
         if asks_to_show(line.argv):
@@ -211,7 +210,7 @@ class _Reader:
             raise UsageError("--adhoc: its folder would be new at each call; in a batch, name one with --out")
         if invocation.table is not None:
             self.tables[os.path.abspath(line.cwd / invocation.table)] = None
-        return expand_placed(invocation, line.cwd)
+        return expand(invocation, line.cwd)
 
     def _compose(self, line: Line, invocation: Invocation, where: str) -> None:
         try:

@@ -18,39 +18,23 @@ from heyhi.files import NotAFileError, read_typed
 from heyhi.runs import Invocation
 from heyhi.texts import NOT_UTF8, line_of
 
-__all__ = ["Single", "expand", "expand_placed"]
-
-
-class Single(NamedTuple):
-    """The invocation of a single run; `place` is the row of the table that it is from."""
-
-    invocation: Invocation
-    place: str = ""
+__all__ = ["expand"]
 
 
 def expand(invocation: Invocation, cwd: Path) -> list[Invocation]:
-    """The invocations of single runs that an invocation stands for. Raises UsageError."""
-    return [single.invocation for single in expand_placed(invocation, cwd)]
-
-
-def expand_placed(invocation: Invocation, cwd: Path) -> list[Single]:
-    """The same with their places."""
+    """Return the invocations of single runs that an invocation stands for. Raises UsageError."""
     if not invocation.is_many:
-        return [Single(invocation)]
+        return [invocation]
     rows = [_Row()] if invocation.table is None else _table(cwd / invocation.table, invocation.table)
     choices = itertools.product(_grid(invocation.grid), _zip(invocation.zipped), rows)
-    return [
-        Single(_single(invocation, (*grid, *pairs, *row.overrides)), row.place)
-        for grid, pairs, row in choices
-    ]
+    return [_single(invocation, (*grid, *pairs, *row.overrides), row.place) for grid, pairs, row in choices]
 
 
-def _single(many: Invocation, more: Sequence[str]) -> Invocation:
+def _single(many: Invocation, more: Sequence[str], row: str) -> Invocation:
     overrides = (*many.overrides, *more)
     out = () if many.pattern is None else ("--out", many.pattern)
-    return many._replace(
-        grid=(), zipped=(), table=None, overrides=overrides, argv=("-c", many.cfg, *out, *overrides)
-    )
+    argv = ("-c", many.cfg, *out, *overrides)
+    return many._replace(grid=(), zipped=(), table=None, row=row, overrides=overrides, argv=argv)
 
 
 # ---- Words --------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from heyhi import files
 from heyhi.errors import UsageError
 from heyhi.project import Project
 from heyhi.runs import Run, real_path
+from heyhi.texts import from_json
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -130,8 +131,8 @@ def store(batch: "Batch") -> str:
 def _known(path: Path) -> Any:
     """The stored capture of a batch, without the time; None if there is none."""
     try:
-        return {**json.loads(files.read(path)), "captured": None}
-    except (OSError, ValueError, TypeError, RecursionError):
+        return {**from_json(files.read(path)), "captured": None}
+    except (OSError, ValueError, TypeError):
         return None
 
 
@@ -194,7 +195,7 @@ def find_batch(place: str, project: Project, tell: Callable[[str], None]) -> Sto
         return _of_stdin(project)
     try:
         batch = _read(place, project)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise UsageError(f"{place}: {_why_none(place)}") from None
     if batch.changed:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(batch.captured))
@@ -226,7 +227,7 @@ def _why_none(place: str) -> str:
 def _read(place: str, project: Project) -> StoredBatch:
     from heyhi.batch.capture import hash_of
 
-    known = json.loads(files.read(_place(place, project)))
+    known = from_json(files.read(_place(place, project)))
     if known["format"] != _FORMAT or known["batch"] != _script(place):
         raise ValueError("of another version, or of another script")
     root, runs = project.experiment_root, known["runs"]

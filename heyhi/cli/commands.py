@@ -62,7 +62,7 @@ from heyhi.cli.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
 from heyhi.log import ask, have_streams, say, say_error, say_problem, show
 from heyhi.project import Project, find_project
-from heyhi.runs import Mode, Parser, one_of
+from heyhi.runs import Mode, OneOf, Parser, to_mode
 from heyhi.texts import quoted, shown, some_of
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ def _completion_parser() -> Parser:
     from heyhi.cli.shells import SHELLS
 
     parser = Parser(prog="heyhi completion")
-    parser.add_argument("shell", metavar="SHELL", nargs="?", type=one_of(SHELLS))
+    parser.add_argument("shell", metavar="SHELL", nargs="?", type=OneOf("shell", SHELLS))
     parser.add_argument("--install", action="store_true", help="add one line to the shell's start-up file")
     parser.add_argument("--trust", metavar="DIR", help="allow a key press to start this folder's Python")
     parser.add_argument("--distrust", metavar="DIR", help="revoke --trust")
@@ -410,7 +410,7 @@ def _later(name: str, note: str) -> Command:
 def _batch_parser(command: str) -> Parser:
     parser = Parser(prog=f"heyhi {command}")
     parser.add_argument("batch", metavar="BATCH")
-    parser.add_argument("--mode", type=one_of({mode.value: mode for mode in Mode}), default=Mode.GENTLE_START)
+    parser.add_argument("--mode", type=to_mode, default=Mode.GENTLE_START)
     if command == "plan":
         parser.add_argument("--all", action="store_true", help="also list runs that are done")
         parser.add_argument("--json", action="store_true", help="print a JSON object per run")

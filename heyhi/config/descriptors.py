@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +21,7 @@ from heyhi.errors import ConfigError, ProjectError
 from heyhi.project import Project, display
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor
+    from google.protobuf.descriptor import Descriptor, FileDescriptor
     from google.protobuf.message import Message
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "read_schemas",
     "schema_error",
     "schema_files",
+    "types_in",
     "types_of",
 ]
 
@@ -100,19 +101,25 @@ def types_of(described: bytes, root: str = "") -> Schemas:
         raise ValueError(str(problem)) from None
     for file in declared:
         pool.Add(file)
-    waiting: list[Any] = []
     for file in declared:
-        if not file.name.startswith("google/protobuf/"):
-            waiting += pool.FindFileByName(file.name).message_types_by_name.values()
         if file.name == "conf/conf.proto" and not root:
             root = f"{file.package}.MetaCfg" if file.package else "MetaCfg"
-    types = []
+    own = [pool.FindFileByName(f.name) for f in declared if not f.name.startswith("google/protobuf/")]
+    return Schemas(GetMessageClass(pool.FindMessageTypeByName(root)), tuple(types_in(own)))
+
+
+def types_in(declared: "Iterable[FileDescriptor]") -> "list[type[Message]]":
+    """Return all message types that files declare, in the order of the files, outer types first."""
+    from google.protobuf.message_factory import GetMessageClass
+
+    waiting: list[Any] = [outer for file in declared for outer in file.message_types_by_name.values()]
+    found = []
     while waiting:
         descriptor = waiting.pop(0)
         if not descriptor.GetOptions().map_entry:
-            types.append(GetMessageClass(descriptor))
+            found.append(GetMessageClass(descriptor))
             waiting += descriptor.nested_types
-    return Schemas(GetMessageClass(pool.FindMessageTypeByName(root)), tuple(types))
+    return found
 
 
 def describe(descriptor: "Descriptor") -> bytes:

@@ -17,12 +17,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import google.protobuf
 
 from heyhi import files
-from heyhi.config.descriptors import SCHEMAS, are_kept, pack, schema_error, schema_files
+from heyhi.config.descriptors import SCHEMAS, are_kept, pack, schema_error, schema_files, types_in
 from heyhi.config.outline import OUTLINE
 from heyhi.errors import ConfigError, HeyhiError, ProjectError
 from heyhi.log import say_problem
@@ -102,21 +102,10 @@ def conf_spec() -> "ModuleSpec | None":
 
 
 def load_message_types(project: Project) -> list[type["Message"]]:
-    """All message types of the project's schemas, in the order of their files, outer ones first."""
-    from google.protobuf.message_factory import GetMessageClass
-
+    """Return all message types of the project's schemas, in the order of their files, outer ones first."""
     load_messages(project)
-    waiting: list[Any] = []
-    for schema in schema_files(project):
-        module = importlib.import_module(f"conf.{schema.stem}_pb2")
-        waiting += module.DESCRIPTOR.message_types_by_name.values()
-    found = []
-    while waiting:
-        descriptor = waiting.pop(0)
-        if not descriptor.GetOptions().map_entry:
-            found.append(GetMessageClass(descriptor))
-            waiting += descriptor.nested_types
-    return found
+    names = [schema.stem for schema in schema_files(project)]
+    return types_in(importlib.import_module(f"conf.{name}_pb2").DESCRIPTOR for name in names)
 
 
 def load_docs(project: Project) -> dict[str, Doc]:

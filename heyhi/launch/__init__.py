@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from heyhi.launch.here import freeze_new, launch_order, user_name, with_code_state
     from heyhi.launch.job import UNSAVED, Main, claimed
     from heyhi.launch.slurm import wants_slurm
-    from heyhi.launch.slurm_options import Resources, resources_from_defaults
-    from heyhi.launch.submission import Ask
+    from heyhi.launch.slurm_options import resources_from_defaults
+    from heyhi.launch.submission import Submission
     from heyhi.launch.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of, top_of
     from heyhi.launch.start import Report, start_run
 
@@ -45,8 +45,8 @@ __getattr__ = hand_on(
     here="freeze_new launch_order user_name with_code_state",
     job="Main UNSAVED claimed",
     slurm="wants_slurm",
-    slurm_options="Resources resources_from_defaults",
-    submission="Ask",
+    slurm_options="resources_from_defaults",
+    submission="Submission",
     snapshot="find_snapshot is_as_its_name_says noted_git_state root_of top_of",
     start="Report start_run",
 )

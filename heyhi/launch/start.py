@@ -89,10 +89,10 @@ def _is_for_rank_0() -> bool:
 def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft") -> Report:
     from heyhi.launch.here import with_code_state
     from heyhi.launch.slurm import read_state
-    from heyhi.launch.submission import Ask, submit
+    from heyhi.launch.submission import Submission, submit
 
     (order,) = with_code_state([order], say)
-    (job,) = submit([Ask(order, plan)], resources.options(), order.id.rpartition("/")[2], say)
+    (job,) = submit([Submission(order, plan, resources, order.id.rpartition("/")[2])], say)
     if isinstance(job, HeyhiError):
         raise job
     if job is None:

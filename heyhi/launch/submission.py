@@ -11,20 +11,22 @@ or there is none.
 import itertools
 import os
 import resource
-import secrets
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from secrets import token_hex
+from typing import Any, NamedTuple
 
 from heyhi import files, runs
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
 from heyhi.launch import here, job, slurm
+from heyhi.launch.slurm_options import Resources
 from heyhi.runs import SUBMITTING, Action, JobId, Order, Plan, Run, claim, ownership
 
-__all__ = ["Ask", "Outcome", "most_at_once", "submit"]
+__all__ = ["Outcome", "Submission", "most_at_once", "submit"]
 
 _MOST = 1000  # runs of one array: the script names all their folders
 _SPARE_FILES = 100  # open files that a driver needs besides claims
@@ -32,11 +34,19 @@ _SPARE_FILES = 100  # open files that a driver needs besides claims
 Say = Callable[[str], None]
 
 
-class Ask(NamedTuple):
-    """An order to be submitted, and what is planned for its run."""
+class Submission(NamedTuple):
+    """An order to be submitted, what is planned for its run, and what it needs.
+
+    `label` is what squeue shows. `secrets` are variables of the job that are in no file. `key` is the
+    caller's own name of it.
+    """
 
     order: Order
     plan: Plan
+    resources: Resources
+    label: str
+    secrets: Mapping[str, str] = {}
+    key: Any = None
 
 
 #: Its job; why it was not submitted; None: another process has started it meanwhile.
@@ -51,41 +61,32 @@ def most_at_once() -> int:
     return max(1, min(slurm.max_array_size(), _MOST, hard - _SPARE_FILES))
 
 
-def submit(
-    asks: Sequence[Ask],
-    options: Sequence[str],
-    label: str,
-    say: Say,
-    variables: Mapping[str, str] | None = None,
-) -> list[Outcome]:
-    """Submit runs of equal needs as one job: an array, if there are several.
+def submit(asks: Sequence[Submission], say: Say) -> list[Outcome]:
+    """Submit runs of equal resources, label and secrets as one job: an array, if there are several.
 
-    Returns what came of each. The job is named by `label`, which squeue shows. `variables` are secrets that
-    all its tasks get, and no file: sbatch takes them from its own environment, and Slurm keeps them for a
+    Returns what came of each. sbatch takes the secrets from its own environment, and Slurm keeps them for a
     requeue. Raises LaunchError if Slurm refuses, and NoAnswerError if it does not answer: then nothing was
     submitted, or what was is found by its name.
     """
     _kill(asks)
-    name = f"{label}.{secrets.token_hex(4)}"
+    first = asks[0]
+    name = f"{first.label}.{token_hex(4)}"
     with ExitStack() as claims:
         marks = [
             _mark(ask, f"{name}_{number}" if len(asks) > 1 else name, name, claims, say)
             for number, ask in enumerate(asks)
         ]
-        ready = [number for number, mark in enumerate(marks) if isinstance(mark, _Mark)]
+        ready = [number for number, mark in enumerate(marks) if isinstance(mark, partial)]
         if not ready:
-            return [None if isinstance(mark, _Mark) else mark for mark in marks]
+            return [None if isinstance(mark, partial) else mark for mark in marks]
         array = [f"--array={_ranges(ready)}"] if len(asks) > 1 else []
-        words = [*options, *array, f"--job-name={name}", "--chdir=/", "--output=/dev/null", "--export=ALL"]
+        words = [*first.resources.options(), *array, f"--job-name={name}"]
+        words += ["--chdir=/", "--output=/dev/null", "--export=ALL"]
         _sync([asks[number] for number in ready])
         held = [claim.descriptor(asks[number].order.run.lock) for number in ready]
-        job_id = _submit(
-            lambda: slurm.submit(_script(asks), words, held, variables),
-            lambda: _unmark(asks, marks),
-            name,
-        )
+        job_id = _submit(lambda: slurm.submit(_script(asks), words, held, first.secrets), marks, name)
         outcomes = [
-            JobId(f"{job_id}_{number}" if len(asks) > 1 else job_id) if isinstance(mark, _Mark) else mark
+            JobId(f"{job_id}_{number}" if len(asks) > 1 else job_id) if isinstance(mark, partial) else mark
             for number, mark in enumerate(marks)
         ]
         for ask, outcome in zip(asks, outcomes, strict=True):
@@ -94,7 +95,7 @@ def submit(
         return outcomes
 
 
-def _sync(asks: Sequence[Ask]) -> None:
+def _sync(asks: Sequence[Submission]) -> None:
     """Wait until all that the jobs will read is on the disk: they outlive this machine."""
     folders = [Path(ask.order.folder) for ask in asks]
     folders += [Path(copy) for ask in asks if (copy := ask.order.provenance.get("snapshot"))]
@@ -102,7 +103,7 @@ def _sync(asks: Sequence[Ask]) -> None:
         files.sync_all(folder)
 
 
-def _kill(asks: Sequence[Ask]) -> None:
+def _kill(asks: Sequence[Submission]) -> None:
     """End the jobs that are to be replaced: those of Slurm all at once."""
     killed = [
         ask
@@ -118,16 +119,13 @@ def _kill(asks: Sequence[Ask]) -> None:
             here.kill(ask.order.run, ask.plan.state)
 
 
-class _Mark(NamedTuple):
-    """The name that is in a run's folder until the id of its job is; the job and the error of before."""
-
-    text: str
-    before: JobId | None
-    error: bytes | None
+#: Takes the name of a job out of a run's folder; why none is in it; None: another process was faster.
+_Mark = partial[None] | HeyhiError | None
 
 
-def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _Mark | HeyhiError | None:
-    """Take a run's claim, and make its folder ready for its job. What stands against it harms no other."""
+def _mark(ask: Submission, task_name: str, name: str, claims: ExitStack, say: Say) -> _Mark:
+    """Take a run's claim, make its folder ready for its job, and write the job's name into it, for as long
+    as its id is not known. What stands against it harms no other run."""
     order, run = ask.order, ask.order.run
     for_the_job = {"slurm_name": name, "log_level": order.log_level, "environment": order.environment}
     name_of_it = f"{SUBMITTING}{task_name}"
@@ -137,18 +135,18 @@ def _mark(ask: Ask, task_name: str, name: str, claims: ExitStack, say: Say) -> _
         claimed = job.claimed(run, job=name_of_it, ended=here.jobs_of(ask.plan))
         if not claims.enter_context(claimed) or not here.still_as_planned(run, ask.plan):
             return None
-        mark = _Mark(name_of_it, runs.read_job(run), _error(run))
+        unmark = partial(_unmark, ask, runs.read_job(run), _error(run))
         ordered = order._replace(provenance={**order.provenance, **for_the_job})
         here.make_ready(ordered, ask.plan, say, sync=False)
         run.error.unlink(missing_ok=True)  # it is not the new job's, which may never start
-        files.write_whole(run.jobid, mark.text)
+        files.write_whole(run.jobid, name_of_it)
     except HeyhiError as problem:
         return problem
     except OSError as problem:
         return LaunchError(
             f"{problem.filename or run.folder}: cannot be written: {problem.strerror or problem}"
         )
-    return mark
+    return unmark
 
 
 def _error(run: Run) -> bytes | None:
@@ -158,7 +156,7 @@ def _error(run: Run) -> bytes | None:
         return None
 
 
-def _submit(submit_it: Callable[[], str], unmark: Callable[[], None], name: str) -> str:
+def _submit(submit_it: Callable[[], str], marks: Sequence[_Mark], name: str) -> str:
     """The id of the job; the marks are taken back if there surely is none."""
     try:
         return submit_it()
@@ -168,24 +166,29 @@ def _submit(submit_it: Callable[[], str], unmark: Callable[[], None], name: str)
             raise  # the marks stay: what came of it can be asked later
         found = next((known.id for known in queue.values() if known.name == name), None)
         if found is None:
-            unmark()
+            _take_back(marks)
             raise
         return found.partition("_")[0]
     except LaunchError:
-        unmark()
+        _take_back(marks)
         raise
 
 
-def _unmark(asks: Sequence[Ask], marks: Sequence[_Mark | HeyhiError | None]) -> None:
-    for ask, mark in zip(asks, marks, strict=True):
-        if not isinstance(mark, _Mark):
-            continue
-        if mark.before is not None and ask.plan.action is Action.CONTINUE:
-            files.write_whole(ask.order.run.jobid, mark.before.text)
-            if mark.error is not None:
-                files.write_whole(ask.order.run.error, mark.error)
-        else:
-            ask.order.run.jobid.unlink(missing_ok=True)
+def _take_back(marks: Sequence[_Mark]) -> None:
+    for mark in marks:
+        if isinstance(mark, partial):
+            mark()
+
+
+def _unmark(ask: Submission, before: JobId | None, error: bytes | None) -> None:
+    """Put the job and the error of before back into the folder of a run that goes on in place."""
+    run = ask.order.run
+    if before is None or ask.plan.action is not Action.CONTINUE:
+        run.jobid.unlink(missing_ok=True)
+        return
+    files.write_whole(run.jobid, before.text)
+    if error is not None:
+        files.write_whole(run.error, error)
 
 
 # ---- What Slurm is given ------------------------------------------------------------------------
@@ -206,7 +209,7 @@ exec srun --kill-on-bad-exit=1 --wait=0 --input=none {python} run.py --on-slurm 
 """
 
 
-def _script(asks: Sequence[Ask]) -> str:
+def _script(asks: Sequence[Submission]) -> str:
     order = asks[0].order
     code = order.provenance.get("snapshot") or order.project_root
     return _SCRIPT.format(

@@ -76,11 +76,7 @@ def settle(run: Run, job: JobId, who: str) -> None:
     """
     path = run.ended(execution_of(run, job))
     content = {"job": job.text, "reason": f"has ended, as {who} said", "by": who, "time": _now()}
-    try:
-        old: Any = json.loads(files.read_text(path))
-        content = old if isinstance(old, dict) else content
-    except (OSError, ValueError, RecursionError):
-        pass
+    content = files.read_object(path) or content
     files.write_whole(path, json.dumps({**content, "settled": True}) + "\n")
 
 
@@ -165,12 +161,9 @@ def _noted_error(run: Run) -> str:
 def reason_of(run: Run, job: JobId | None) -> str:
     """The reason that another process recorded for a job's last execution; empty if there is none."""
     for execution in executions_of(run, job) if job else ():
-        try:
-            content: Any = json.loads(files.read_text(run.ended(execution)))
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(content, dict) and isinstance(content.get("reason"), str):
-            return shown(content["reason"])
+        reason = files.read_object(run.ended(execution)).get("reason")
+        if isinstance(reason, str):
+            return shown(reason)
     return ""
 
 

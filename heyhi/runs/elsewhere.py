@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.runs import claim, places
+from heyhi.texts import from_json_object
 
 __all__ = [
     "SETTING",
@@ -177,13 +178,8 @@ def _read(lock: Path | str, job: str | None) -> dict[str, Any]:
     text = claim.read_note(lock)
     if not text:
         return {}
-    import json  # of no use to most calls, and not there yet
-
-    try:
-        note = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(note, dict) or not isinstance(note.get("job"), str):
+    note = from_json_object(text)
+    if not isinstance(note.get("job"), str):
         return {}
     return note if job is None or note["job"] == job else {}
 
@@ -220,16 +216,14 @@ def read_mark(place: Place) -> dict[str, Any]:
 
     A lock is a file that others may write to: what it names is not read, nor removed, on its word alone.
     """
-    import json
-
     folder = place.folder
     known = os.lstat(folder)
     if not stat.S_ISDIR(known.st_mode) or known.st_uid != os.getuid():
         raise OSError(errno.EPERM, "is not a folder of this user's", str(folder))
     try:
-        mark = json.loads(files.read_text(folder / _MARK))
-    except (ValueError, RecursionError):
-        mark = None
-    if not isinstance(mark, dict) or mark.get("job") != place.job:
+        mark = from_json_object(files.read_text(folder / _MARK))
+    except ValueError:  # other bytes than text
+        mark = {}
+    if mark.get("job") != place.job:
         raise OSError(errno.EPERM, f"does not have the result of {place.job}", str(folder))
     return mark

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.runs.ids import JobId
-from heyhi.texts import cut, from_json
+from heyhi.texts import cut
 
 __all__ = [
     "JOBID",
@@ -179,11 +179,7 @@ def read_job(run: Run) -> JobId | None:
 
 def read_provenance(run: Run) -> dict[str, Any]:
     """The content of heyhi.json; empty if there is none, or if it cannot be read."""
-    try:
-        content = from_json(files.read_text(run.provenance))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return files.read_object(run.provenance)
 
 
 def starts_of(known: Mapping[str, Any]) -> list[dict[str, Any]]:

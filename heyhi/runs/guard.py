@@ -13,11 +13,12 @@ import json
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from heyhi import files
 from heyhi.runs import processes
 from heyhi.runs.processes import Process
+from heyhi.texts import from_json_object
 
 __all__ = ["Guard", "is_ours", "leave", "read", "stand"]
 
@@ -87,11 +88,7 @@ def read(path: Path) -> Guard | None:
         data = files.read(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        content: Any = json.loads(data)
-    except (ValueError, RecursionError):
-        content = None
-    known = content if isinstance(content, dict) else {}
+    known = from_json_object(data)
     return Guard(str(known.get("token", "")), str(known.get("job", "")), Process.of(known))
 
 

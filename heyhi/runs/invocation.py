@@ -5,14 +5,14 @@
 
 import argparse
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi.errors import UsageError, did_you_mean
 
-__all__ = ["Invocation", "Mode", "Parser", "one_of", "parse_argv", "run_py_parser"]
+__all__ = ["Invocation", "Mode", "OneOf", "Parser", "parse_argv", "run_py_parser", "to_mode"]
 
 _LEVELS = ("ERROR", "WARN", "INFO", "DEBUG")
 _DEFAULT_SNAPSHOT = "DEFAULT"
@@ -29,8 +29,26 @@ class Mode(enum.Enum):
     DRYRUN = "dryrun"
 
 
+class OneOf:
+    """Turns a word into one of the known values, which `what` names. Raises UsageError for any other word."""
+
+    def __init__(self, what: str, known: Mapping[str, Any]) -> None:
+        self.what, self.known = what, known
+
+    def __call__(self, word: str) -> Any:
+        """Return the value of a word."""
+        if word in self.known:
+            return self.known[word]
+        hint = did_you_mean(word, list(self.known)) or f"; one of {', '.join(self.known)}"
+        raise UsageError(f"no such {self.what} {word!r}{hint}")
+
+
+#: The mode of a name.
+to_mode = OneOf("mode", {mode.value: mode for mode in Mode})
+
+
 class Invocation(NamedTuple):
-    """A parsed command line. `argv` is the line as typed."""
+    """A parsed command line. `argv` is the line as typed; `row` is its row of a --table."""
 
     cfg: str
     overrides: tuple[str, ...] = ()
@@ -49,6 +67,7 @@ class Invocation(NamedTuple):
     grid: tuple[str, ...] = ()
     zipped: tuple[str, ...] = ()
     table: str | None = None
+    row: str = ""
     after: tuple[str, ...] = ()
     wait: bool = False
     argv: tuple[str, ...] = ()
@@ -185,15 +204,15 @@ def run_py_parser() -> Parser:
 
 
 def _add_flags_of_a_start(add: Callable[..., object]) -> None:
-    modes = {mode.value: mode for mode in Mode}
     add("-c", "--cfg", action=_Once, required=True, metavar="CFG", help="the config file")
     add(
         "--mode",
         dest="chosen_mode",
         action=_Once,
         metavar="MODE",
-        type=one_of(modes),
-        help=f"what may happen to the run: {', '.join(modes)} (default: gentle_start; restart with --adhoc)",
+        type=to_mode,
+        help=f"what may happen to the run: {', '.join(to_mode.known)} "
+        "(default: gentle_start; restart with --adhoc)",
     )
     add("--adhoc", action="store_true", help="use a new folder under adhoc/<date>, for debugging")
     add("--out", "--exp_id_pattern_override", dest="pattern", metavar="DIR", help="use this run folder")
@@ -205,7 +224,7 @@ def _add_flags_of_a_start(add: Callable[..., object]) -> None:
         "--log-level",
         default="INFO",
         metavar="LEVEL",
-        type=one_of({level: level for level in _LEVELS}),
+        type=OneOf("log level", {level: level for level in _LEVELS}),
         help=f"the log level of the task: {', '.join(_LEVELS)} (default: INFO)",
     )
 
@@ -225,19 +244,3 @@ def _add_flags_of_many(add: Callable[..., object]) -> None:
     add("--zip", dest="zipped", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_ZIP)
     add("--table", metavar="FILE", help="make a run of each row of a CSV or TSV file with a header of keys")
     add("--after", action="append", default=[], metavar="DIR", help="wait for the run of this folder")
-
-
-class _OneOf:
-    def __init__(self, known: dict[str, Any]) -> None:
-        self.known = known
-
-    def __call__(self, word: str) -> Any:
-        if word in self.known:
-            return self.known[word]
-        hint = did_you_mean(word, list(self.known)) or f"; one of {', '.join(self.known)}"
-        raise argparse.ArgumentTypeError(f"no such value {word!r}{hint}")
-
-
-def one_of(known: dict[str, Any]) -> Any:
-    """A function that turns a word into one of the known values; `known` maps words to values."""
-    return _OneOf(known)

@@ -152,13 +152,7 @@ def state_at_rest(run: Run, job: JobId | None, queue: Queue | None = None) -> Ru
 
 def _damage(run: Run) -> str:
     """The reason why a heyhi.json does not prove that the folder is HeyHi's; empty if it does."""
-    import json
-
-    try:
-        is_whole = isinstance(json.loads(files.read(run.provenance)), dict)
-    except (OSError, ValueError, RecursionError):
-        is_whole = False
-    return "" if is_whole else "heyhi.json is damaged"
+    return "" if files.read_object(run.provenance) else "heyhi.json is damaged"
 
 
 def _state_by_process(run: Run, job: JobId | None) -> RunState | None:
@@ -212,16 +206,10 @@ def _may_have_lost_files(run: Run) -> bool:
 
 def _is_settled(run: Run, job: JobId) -> bool:
     """True if an execution has ended for sure: a process waited for it, or the user said so."""
-    import json
-
-    for execution in executions_of(run, job):
-        try:
-            content = json.loads(files.read_text(run.ended(execution)))
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(content, dict) and not {"settled", "signal", "exit"}.isdisjoint(content):
-            return True
-    return False
+    return any(
+        not {"settled", "signal", "exit"}.isdisjoint(files.read_object(run.ended(execution)))
+        for execution in executions_of(run, job)
+    )
 
 
 def _state_without_locks(run: Run, job: JobId | None, queue: Queue | None, why: str) -> RunState:

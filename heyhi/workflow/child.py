@@ -6,9 +6,9 @@ captures the script, nor composes: it reads the commands of the runs from that f
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from heyhi import files
 from heyhi.errors import UsageError
@@ -17,24 +17,17 @@ from heyhi.project import Project
 from heyhi.runs import Run
 from heyhi.texts import from_json
 
-__all__ = ["Child", "ToldRun", "tell_children"]
+__all__ = ["Child", "tell_children"]
 
 _VARIABLE = "HEYHI_CHILDREN"
 
 
-class ToldRun(NamedTuple):
-    """A run as a child process knows it."""
+def tell_children(path: Path, batch: str, told: Mapping[str, Mapping[str, str]]) -> None:
+    """Write down, in the main process, what its children will read: run folder -> id, task, command.
 
-    id: str
-    folder: str
-    task: str
-    command: str
-
-
-def tell_children(path: Path, batch: str, told: Iterable[ToldRun]) -> None:
-    """Write down, in the main process, what its children will read. Raises OSError."""
-    content = json.dumps({"batch": batch, "runs": [one._asdict() for one in told]})
-    write_whole(path, content, mode=0o600)
+    Raises OSError.
+    """
+    write_whole(path, json.dumps({"batch": batch, "runs": told}), mode=0o600)
     os.environ[_VARIABLE] = str(path)
 
 
@@ -56,7 +49,7 @@ class Child:
                 f"{_VARIABLE}={path}: what the driver of this job wrote is gone: {problem}"
             ) from None
         self.batch_name: str = content["batch"]
-        self._told = {one["folder"]: ToldRun(**one) for one in content["runs"]}
+        self._told: dict[str, dict[str, str]] = content["runs"]
 
     def begin(self) -> None:
         """Do nothing: the main process did it."""
@@ -71,15 +64,15 @@ class Child:
 
     def results(self, task: str) -> list[str]:
         """The results of all runs of a task, for rules of the user's."""
-        return [str(Run("", Path(one.folder)).result) for one in self._told.values() if one.task == task]
+        return [str(Run("", Path(folder)).result) for folder, it in self._told.items() if it["task"] == task]
 
     def launch_command(self, wildcards: Any) -> str:
         """The shell command that carries a run out."""
-        return self._told[wildcards.run].command
+        return self._told[wildcards.run]["command"]
 
     def name(self, wildcards: Any) -> str:
         """The id of a run."""
-        return self._told[wildcards.run].id
+        return self._told[wildcards.run]["id"]
 
     reason = name
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from heyhi.batch import (
     Agenda,
@@ -32,7 +32,7 @@ from heyhi.batch import (
 )
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.files import write_out
-from heyhi.launch import gpus, resources_from_defaults, slurm, with_code_state
+from heyhi.launch import Submission, gpus, resources_from_defaults, slurm, with_code_state
 from heyhi.log import ask, say_problem
 from heyhi.project import Project, find_project
 from heyhi.runs import (
@@ -45,12 +45,12 @@ from heyhi.runs import (
     make_order,
     make_plan,
     places,
+    to_mode,
     write_orders,
 )
 from heyhi.texts import joined, quoted, shown, some_lines
 from heyhi.workflow.aliases import Aliases
-from heyhi.workflow.child import Child, ToldRun, tell_children
-from heyhi.workflow.slurm_jobs import Request
+from heyhi.workflow.child import Child, tell_children
 
 __all__ = ["RULES", "Workflow", "load"]
 
@@ -74,7 +74,7 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
         unknown = [key for key in config if key not in _KNOWN]
         if unknown:
             raise UsageError(f"--config {unknown[0]}=...: unknown{did_you_mean(unknown[0], list(_KNOWN))}")
-        mode = _read_mode(str(config.get("mode", Mode.GENTLE_START.value)))
+        mode = to_mode(str(config.get("mode", Mode.GENTLE_START.value)))
         project = find_project(str(Path(snakemake.main_snakefile).parent / "run.py"))
         if not snakemake.is_main_process:
             return Child(project)
@@ -97,15 +97,6 @@ def load(config: Mapping[str, Any], snakemake: Any, default_batch: str) -> "Work
         _tell(f"note: {not_kept}")
     workflow.introduce()
     return workflow
-
-
-def _read_mode(name: str) -> Mode:
-    known = [mode.value for mode in Mode]
-    if name not in known:
-        raise UsageError(
-            f"--config mode={name}: no such mode{did_you_mean(name, known) or ': ' + ', '.join(known)}"
-        )
-    return Mode(name)
 
 
 def _leave(problem: BaseException) -> NoReturn:
@@ -137,14 +128,6 @@ def _write(what: str, path: Path, make: Callable[[], str]) -> None:
         _tell(f"{what}: {problem}")
     except OSError as problem:
         _tell(f"{what}: {path} cannot be written: {problem.strerror}")
-
-
-class JobOfRun(NamedTuple):
-    """A job on this machine: its run, its command, and variables for it that are in no file."""
-
-    run: Run
-    command: str
-    secrets: Mapping[str, str]
 
 
 class Workflow:
@@ -285,10 +268,10 @@ class Workflow:
         mode = Mode.RESTART if self._is_forced(item) else mode
         return self._command(item, "--job", [str(self._number(item)), mode.value])
 
-    def job_of(self, wildcards: Any) -> "JobOfRun":
-        """The command that our own executor starts."""
+    def job_of(self, wildcards: Any) -> tuple[Run, str, dict[str, str]]:
+        """A run, its shell command, and its variables that are in no file, as `Jobs.start` takes them."""
         item = self._item(wildcards)
-        return JobOfRun(item.run, self.launch_command(wildcards), self._secrets_of(item))
+        return item.run, self._launch_command(item), self._secrets_of(item)
 
     def is_for_slurm(self, wildcards: Any) -> bool:
         """True if HeyHi submits a run to Slurm: the run must start, and its launcher is not `local`."""
@@ -300,10 +283,10 @@ class Workflow:
         """True if a run's launcher says `local`."""
         return slurm.wants_local(self._item(wildcards).entry.draft.composition.config)
 
-    def request_of(
+    def submission_of(
         self, wildcards: Any, resources: Mapping[str, Any], state: RunState | None = None
-    ) -> Request:
-        """The request to Slurm: the run's order, its plan, and its resources.
+    ) -> Submission:
+        """The submission to Slurm: the run's order, its plan, and its resources.
 
         `resources` are Snakemake's, for a run whose config has no launcher. `state` is what an adopted run
         has turned out to be.
@@ -314,7 +297,7 @@ class Workflow:
         order = self._orders_by_number[self._number(item)]
         label = Path(self.agenda.batch.name).stem or "batch"
         needs = slurm.needs_of(item.entry.draft.composition.config) or resources_from_defaults(resources)
-        return Request(order, plan, needs, label, self._secrets_of(item))
+        return Submission(order, plan, needs, label, self._secrets_of(item))
 
     def lives_elsewhere(self, wildcards: Any) -> bool:
         """True if the driver waits for a run and does not start it."""
@@ -403,10 +386,10 @@ class Workflow:
         python = ["env", f"--chdir={code}", sys.executable, "run.py"]
         return shlex.join([*python, flag, str(self._orders), *words])
 
-    def _told(self, folder: str) -> ToldRun:
+    def _told(self, folder: str) -> dict[str, str]:
         item = self._items[folder]
         command = self._launch_command(item) if folder in self._todo else ""
-        return ToldRun(item.run.id, folder, item.entry.draft.composition.task, command)
+        return {"id": item.run.id, "task": item.entry.draft.composition.task, "command": command}
 
     # ---- Before the first job -------------------------------------------------------------------
 
@@ -430,9 +413,8 @@ class Workflow:
             self._orders_by_number = self._with_code([self._order(item) for item in self._todo.values()])
             write_orders(self._orders, self._orders_by_number)
             self._share_secrets()
-            tell_children(
-                self._driver.with_suffix(".children"), self.batch_name, map(self._told, self._items)
-            )
+            told = {folder: self._told(folder) for folder in self._items}
+            tell_children(self._driver.with_suffix(".children"), self.batch_name, told)
         except HeyhiError as problem:
             self._forget_and_leave(problem)
         except OSError as problem:

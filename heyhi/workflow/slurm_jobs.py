@@ -9,36 +9,18 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any
 
 from heyhi import runs
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
-from heyhi.launch import Ask, Resources, slurm, submission
-from heyhi.runs import Action, JobId, Mode, Order, Plan, Run, RunState, Status, deaths, make_plan
+from heyhi.launch import Submission, slurm, submission
+from heyhi.runs import Action, JobId, Mode, Plan, Run, RunState, Status, deaths, make_plan
 from heyhi.workflow.local_jobs import JobEnd, Jobs
 
-__all__ = ["Request", "Submitter", "cancel_stopped"]
+__all__ = ["Submitter", "cancel_stopped"]
 
 _GATHER = 0.2  # seconds that more may come in before what is there is submitted
 _PAUSE = 10.0  # seconds until the next try, if Slurm does not answer
-
-
-class Request(NamedTuple):
-    """A run to be submitted, as the driver decided it: what it needs, how squeue shows it.
-
-    `secrets` are variables that are in no file.
-    """
-
-    order: Order
-    plan: Plan
-    resources: Resources
-    label: str
-    secrets: Mapping[str, str] = {}
-
-
-class _Entry(NamedTuple):
-    key: Any
-    request: Request
 
 
 class Submitter:
@@ -55,16 +37,16 @@ class Submitter:
         self._on_end = on_end
         self._on_problem = on_problem
         self._tell = tell
-        self._entries: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[Submission] = queue.SimpleQueue()
         self._submitted: dict[Run, JobId] = {}
         self._complaint = ""  # that was told, and still holds
         self._is_over = threading.Event()
         self._is_submitting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def put(self, key: Any, request: Request) -> None:
+    def put(self, entry: Submission) -> None:
         """Have a run submitted, and return."""
-        self._entries.put(_Entry(key, request))
+        self._entries.put(entry)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
@@ -83,7 +65,7 @@ class Submitter:
         except BaseException as problem:
             self._on_problem(problem)
 
-    def _gather(self) -> list[_Entry]:
+    def _gather(self) -> list[Submission]:
         """At least one, and what comes in soon after it."""
         entries = [self._entries.get()]
         while True:
@@ -92,28 +74,24 @@ class Submitter:
             except queue.Empty:
                 return entries
 
-    def _submit_all(self, entries: Iterable[_Entry]) -> None:
-        groups: dict[tuple[Any, ...], list[_Entry]] = {}
+    def _submit_all(self, entries: Iterable[Submission]) -> None:
+        groups: dict[tuple[Any, ...], list[Submission]] = {}
         for entry in entries:
-            order = entry.request.order
+            order = entry.order
             code = order.provenance.get("snapshot") or order.project_root
             # All tasks of an array have one environment: sbatch's.
-            secrets = tuple(sorted(entry.request.secrets.items()))
-            key = entry.request.resources, code, order.experiment_root, secrets
+            secrets = tuple(sorted(entry.secrets.items()))
+            key = entry.resources, code, order.experiment_root, secrets
             groups.setdefault(key, []).append(entry)
         for group in groups.values():
             most = self._until_it_answers(submission.most_at_once)
             for start in range(0, len(group), most or len(group)):
                 self._submit(group[start : start + (most or len(group))])
 
-    def _submit(self, group: list[_Entry]) -> None:
+    def _submit(self, group: list[Submission]) -> None:
         """Submit runs of equal needs, at most as many as one job may have."""
-        planned = [(entry, plan_now(entry.request)) for entry in group]
-        ready = [
-            entry._replace(request=entry.request._replace(plan=plan))
-            for entry, plan in planned
-            if self._is_to_be_submitted(entry, plan)
-        ]
+        now = [entry._replace(plan=_plan_now(entry)) for entry in group]
+        ready = [entry for entry in now if self._is_to_be_submitted(entry)]
         if not ready:
             return
         try:
@@ -126,29 +104,26 @@ class Submitter:
         except OSError as problem:
             self._give_up(ready, f"{problem.filename or 'its folder'}: {problem.strerror}")
 
-    def _submit_once(self, entries: list[_Entry]) -> None:
-        requests = [entry.request for entry in entries]
-        asks = [Ask(request.order, request.plan) for request in requests]
+    def _submit_once(self, entries: list[Submission]) -> None:
         with self._is_submitting:  # until all that was submitted is known to who stops it
             if self._is_over.is_set():
                 return
-            options, label = requests[0].resources.options(), requests[0].label
-            outcomes = submission.submit(asks, options, label, self._tell, requests[0].secrets)
+            outcomes = submission.submit(entries, self._tell)
             for entry, outcome in zip(entries, outcomes, strict=True):
                 if isinstance(outcome, HeyhiError):
                     self._give_up([entry], str(outcome))
                     continue
                 if outcome is not None:
-                    self._submitted[entry.request.order.run] = outcome
+                    self._submitted[entry.order.run] = outcome
                 self._adopt(entry)
 
-    def _give_up(self, entries: list[_Entry], why: str) -> None:
+    def _give_up(self, entries: list[Submission], why: str) -> None:
         for entry in entries:
-            order = entry.request.order
+            order = entry.order
             self._on_end(entry.key, JobEnd(False, f"{order.id}: not submitted: {why} ({order.folder})"))
 
-    def _is_to_be_submitted(self, entry: _Entry, plan: Plan) -> bool:
-        order, status = entry.request.order, plan.state.status
+    def _is_to_be_submitted(self, entry: Submission) -> bool:
+        order, plan, status = entry.order, entry.plan, entry.plan.state.status
         if plan.action not in (Action.SKIP, Action.REFUSE, Action.MOVE_IN):
             return True
         if plan.state.has_result:
@@ -159,12 +134,11 @@ class Submitter:
             self._adopt(entry)
         return False
 
-    def _adopt(self, entry: _Entry) -> None:
+    def _adopt(self, entry: Submission) -> None:
         def again(state: RunState) -> None:
-            plan = make_plan(state, Mode.GENTLE_START)
-            self._entries.put(entry._replace(request=entry.request._replace(plan=plan)))
+            self._entries.put(entry._replace(plan=make_plan(state, Mode.GENTLE_START)))
 
-        self._jobs.adopt(entry.key, entry.request.order.run, again)
+        self._jobs.adopt(entry.key, entry.order.run, again)
 
     def _until_it_answers(self, ask: Callable[[], Any], *, may_wait: bool = True) -> Any:
         """Slurm's answer, after retries. Raises QueueFullError unless it `may_wait` for room in the queue."""
@@ -193,12 +167,9 @@ def cancel_stopped(jobs: Mapping[Run, JobId]) -> None:
         slurm.cancel(*(job.text for job in jobs.values()))
 
 
-def plan_now(request: Request) -> Plan:
+def _plan_now(entry: Submission) -> Plan:
     """The plan for a run, as decided before unless another process has started the run since."""
-    if runs.read_job(request.order.run) == request.plan.state.job:
-        return request.plan
-    return _fresh(request)
-
-
-def _fresh(request: Request) -> Plan:
-    return make_plan(runs.read_state(request.order.run), Mode.GENTLE_START)
+    run = entry.order.run
+    if runs.read_job(run) == entry.plan.state.job:
+        return entry.plan
+    return make_plan(runs.read_state(run), Mode.GENTLE_START)

@@ -96,7 +96,7 @@ def test_what_the_task_raises_is_raised(garden: Garden) -> None:
 
 # Arguments of a launch, and the error.
 MISTAKES = {
-    'mode="restrat"': "UsageError: no such mode 'restrat'; one of gentle_start, start_restart, ",
+    'mode="restrat"': "UsageError: no such mode 'restrat'; did you mean 'restart', ",
     '"lr=fast"': "ConfigError: .*lr.*fast",
     'cfg=pathlib.Path("nowhere")': "ConfigError: .*nowhere",
     'exp_id_pattern_override="%(nope)s"': "UsageError: bad pattern '%\\(nope\\)s'",

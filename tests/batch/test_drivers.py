@@ -67,7 +67,7 @@ WRONG = {
     "path": (["--profile", "./nowhere"], "profile './nowhere': no such profile; there are local, slurm"),
     "mode": (
         ["--mode", "restrat"],
-        "argument --mode: no such value 'restrat'; did you mean 'restart', 'start_restart'?; see --help",
+        "no such mode 'restrat'; did you mean 'restart', 'start_restart'?",
     ),
 }
 

@@ -140,8 +140,7 @@ ERRORS: dict[tuple[str, ...], list[str]] = {
         "it.sh:1: override 'lrr=1': Grow has no field 'lrr'; did you mean 'lr'?",
         "it.sh:3: override 'lr=x': lr: expected a number (float), not 'x'",
         "it.sh:4: bad argument 'bad': expected an override key=value, or a flag (see --help)",
-        "it.sh:5: argument --mode: no such value 'x'; one of gentle_start, start_restart, start_continue, "
-        "restart, dryrun; see --help",
+        "it.sh:5: no such mode 'x'; one of gentle_start, start_restart, start_continue, restart, dryrun",
         "it.sh:6: --adhoc: its folder would be new at each call; in a batch, name one with --out",
     ],
     ("lrr=1", "lrr=2 seed=3", "lr=2 lrr=2"): [

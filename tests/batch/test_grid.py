@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from heyhi.batch.grid import expand, expand_placed
+from heyhi.batch.grid import expand
 from heyhi.errors import UsageError
 from heyhi.runs.invocation import parse_argv
 
@@ -65,11 +65,8 @@ TABLES = {
 def test_a_row_of_a_table_is_a_run(name: str, tmp_path: Path) -> None:
     file, text, expected = TABLES[name]
     (tmp_path / file).write_bytes(text.encode())
-    singles = expand_placed(parse_argv(["-c", "it", "--table", file]), tmp_path)
-    told = [
-        f"{single.place.removeprefix(f'{file}:')}: {' '.join(single.invocation.overrides)}"
-        for single in singles
-    ]
+    singles = expand(parse_argv(["-c", "it", "--table", file]), tmp_path)
+    told = [f"{one.row.removeprefix(f'{file}:')}: {' '.join(one.overrides)}" for one in singles]
     assert told == expected
 
 

@@ -172,7 +172,7 @@ BAD: list[tuple[Sequence[str], str]] = [
     (["table.sh"], "error: table.sh: 1 error; nothing was started"),
     (
         ["empty.sh", "--mode", "gentle"],
-        "error: argument --mode: no such value 'gentle'; did you mean 'gentle_start'?",
+        "error: no such mode 'gentle'; did you mean 'gentle_start'?",
     ),
     ([], "error: the following arguments are required: BATCH; see --help"),
 ]

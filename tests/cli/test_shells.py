@@ -443,7 +443,7 @@ def test_an_unknown_shell_is_one_line(garden: Garden) -> None:
     assert install(garden, shell="dash") == Done(
         2, "", f"error: SHELL=dash: {known}; name one: heyhi completion --install bash\n"
     )
-    assert install(garden, "dash", shell="bash").err.startswith("error: argument SHELL: no such value 'dash'")
+    assert install(garden, "dash", shell="bash").err.startswith("error: no such shell 'dash'")
 
 
 @pytest.mark.parametrize("name", SHELLS)

@@ -56,12 +56,9 @@ REFUSED = {
     "-c x --pri": "unknown flag '--pri'; did you mean '--print', '--grid', '--zip'?",
     "-c x -x": "unknown flag '-x'; see --help",
     "-c x --out": "argument --out/--exp_id_pattern_override: expected one argument; see --help",
-    "-c x --mode restrat": "argument --mode: no such value 'restrat'; did you mean 'restart', "
-    "'start_restart'?; see --help",
-    "-c x --mode x": "argument --mode: no such value 'x'; one of gentle_start, start_restart, "
-    "start_continue, restart, dryrun; see --help",
-    "-c x --log-level LOUD": "argument --log-level: no such value 'LOUD'; one of ERROR, WARN, INFO, DEBUG; "
-    "see --help",
+    "-c x --mode restrat": "no such mode 'restrat'; did you mean 'restart', 'start_restart'?",
+    "-c x --mode x": "no such mode 'x'; one of gentle_start, start_restart, start_continue, restart, dryrun",
+    "-c x --log-level LOUD": "no such log level 'LOUD'; one of ERROR, WARN, INFO, DEBUG",
     "-c x -c y": "argument -c/--cfg: is given twice; see --help",
     "-c x --mode dryrun --mode restart": "argument --mode: is given twice; see --help",
     "-c x --print=y": "argument --print: ignored explicit argument 'y'; see --help",

@@ -482,7 +482,7 @@ def test_a_job_that_cannot_even_begin_says_why(garden: Garden) -> None:
 
 
 WRONG = {
-    "mode": (["mode=restrat"], "--config mode=restrat: no such mode; did you mean 'restart'"),
+    "mode": (["mode=restrat"], "no such mode 'restrat'; did you mean 'restart'"),
     "word": (["moed=restart"], "--config moed=...: unknown; did you mean 'mode'?"),
     "batch": (["batch=nope.sh"], "nope.sh"),
 }

@@ -111,7 +111,7 @@ class Run(NamedTuple):
         return self.folder / f".ranks.{job}.{start}"
 
     def meetings(self) -> list[Path]:
-        """The files that exist."""
+        """The meetings that exist."""
         return list(self.folder.glob(".ranks.*"))
 
 

@@ -21,6 +21,12 @@ def config_columns(*several: Record, every: bool = False) -> list[str]:
 
 # ---- Columns ------------------------------------------------------------------------------------
 
+
+def test_each_field_of_a_record_about_the_run_is_a_column() -> None:
+    values = {"config", "result", "metrics"}  # a column for each of their scalars
+    assert {*Record._fields} - values == {*columns([record("a")])}, "the columns are tables._FIRST and _LAST"
+
+
 DIFFERS: dict[str, tuple[list[Record], list[str]]] = {
     "a value": ([record("a", {"lr": 1, "n": 1}), record("b", {"lr": 2, "n": 1})], ["lr"]),
     "unset in one": ([record("a", {"lr": 1}), record("b")], ["lr"]),

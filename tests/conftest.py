@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+#: What all errors say of a name that is no field.
+NO_FIELD = "has no field"
 DATA = Path(__file__).parent / "data"
 HERE = Path(__file__).resolve().parent.parent
 

@@ -150,7 +150,7 @@ def _scalar_text(
 
 def _refuse(rest: _Path, field: FieldDescriptor, done: _Path) -> None:
     if rest:
-        raise ValueError(f"{join_key(done)} is a {_one_type(field)}; it has no field {rest[0]!r}")
+        raise ValueError(f"{join_key(done)} is a {_one_type(field)}; {fields.lacks('it', rest[0])}")
 
 
 def _element(field: FieldDescriptor, values: Any, part: str, done: _Path) -> tuple[FieldDescriptor, Any]:

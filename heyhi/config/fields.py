@@ -33,6 +33,7 @@ __all__ = [
     "inner_type",
     "is_map",
     "key_text",
+    "lacks",
     "map_key",
     "map_value",
     "mounted",
@@ -190,7 +191,7 @@ def no_field(descriptor: Descriptor, name: str, done: Path = ()) -> str:
     """The error for a name that is no field of the message at the path `done`, with a suggestion:
     a field of that name further down, else similar names here, else one of all its fields."""
     owner = f"{join_key(done)} ({descriptor.name})" if done else descriptor.name
-    problem = f"{owner} has no field {cut(name)!r}"
+    problem = lacks(owner, name)
     below = [path for path in _paths_below(descriptor) if path.split(".")[-1] == name]
     if below:
         full = [join_key((*done, *path.split("."))) for path in below[:3]]
@@ -200,6 +201,11 @@ def no_field(descriptor: Descriptor, name: str, done: Path = ()) -> str:
     if hint and done:
         hint = hint.replace(" '", f" '{join_key(done)}.")
     return problem + (hint or f"; its fields: {', '.join(known) or 'none'}")
+
+
+def lacks(owner: str, name: str) -> str:
+    """The clause that a message has no field of a name, in all errors."""
+    return f"{owner} has no field {cut(name)!r}"
 
 
 def _paths_below(descriptor: Descriptor, seen: tuple[str, ...] = ()) -> Iterator[str]:
@@ -246,7 +252,7 @@ def _scalar_at_end(field: FieldDescriptor, rest: Path, done: Path, hint: str = "
     """The type of a scalar, which is the end of a path: nothing may be left of it."""
     scalar = scalar_of(field)
     if rest:
-        hint = hint or f"it has no field {cut(rest[0])!r}"
+        hint = hint or lacks("it", rest[0])
         raise ValueError(f"{join_key(done)} is of type {scalar.name}; {hint}")
     return scalar
 

@@ -23,12 +23,12 @@ from heyhi.config.fields import (
     in_oneof,
     inner_type,
     map_value,
+    no_field,
     oneofs_of,
     scalar_value,
     type_of,
 )
 from heyhi.config.scalars import python_value, scalar_of
-from heyhi.errors import did_you_mean
 
 __all__ = ["Frozen", "add_methods", "editable", "freeze", "frozen_class"]
 
@@ -84,7 +84,7 @@ class Frozen:
 
         def __getattr__(self, name: str) -> Any:
             # Only called for names that do not exist.
-            raise AttributeError(_unknown(type_of(self._editable_class), name))
+            raise AttributeError(no_field(type_of(self._editable_class), name))
 
         def __setattr__(self, name: str, value: object) -> None:
             raise RuntimeError(f"Attempt to set {name}={value} on read-only config")
@@ -124,12 +124,6 @@ class Frozen:
         return [*super().__dir__(), *fields_of(self._editable_class.DESCRIPTOR)]
 
 
-def _unknown(descriptor: Descriptor, name: str) -> str:
-    known = list(fields_of(descriptor))
-    hint = did_you_mean(name, known) or f"; its fields: {', '.join(known) or 'none'}"
-    return f"{descriptor.name} has no field {name!r}{hint}"
-
-
 def _text(message: Message) -> str:
     return text_format.MessageToString(message, as_utf8=True)
 
@@ -151,7 +145,7 @@ def _message_of(values: dict[str, Any], cls: type[Message]) -> Message:
     message = cls()
     for name, value in values.items():
         if name not in fields_of(type_of(message)):
-            raise ValueError(_unknown(type_of(message), name))
+            raise ValueError(no_field(type_of(message), name))
         if value is not None:
             _assign(message, name, value)
     return message

@@ -9,7 +9,7 @@ from heyhi.batch.entries import BatchError, Entry, compose_lines, lines_of_stdin
 from heyhi.errors import UsageError
 from heyhi.runs.draft import make_order
 from heyhi.runs.status import Status
-from tests.conftest import BatchOf, end_as
+from tests.conftest import NO_FIELD, BatchOf, end_as
 
 
 def _needs(batch_of: BatchOf, *texts: str | list[str]) -> dict[str, list[str]]:
@@ -137,17 +137,17 @@ def test_a_file_that_is_there_may_be_of_no_run(batch_of: BatchOf) -> None:
 # Lines -> all that is said.
 ERRORS: dict[tuple[str, ...], list[str]] = {
     ("lrr=1", "lr=1", "lr=x", "bad", "--mode x", "--adhoc"): [
-        "it.sh:1: override 'lrr=1': Grow has no field 'lrr'; did you mean 'lr'?",
+        f"it.sh:1: override 'lrr=1': Grow {NO_FIELD} 'lrr'; did you mean 'lr'?",
         "it.sh:3: override 'lr=x': lr: expected a number (float), not 'x'",
         "it.sh:4: bad argument 'bad': expected an override key=value, or a flag (see --help)",
         "it.sh:5: no such mode 'x'; one of gentle_start, start_restart, start_continue, restart, dryrun",
         "it.sh:6: --adhoc: its folder would be new at each call; in a batch, name one with --out",
     ],
     ("lrr=1", "lrr=2 seed=3", "lr=2 lrr=2"): [
-        "it.sh:1: override 'lrr=1': Grow has no field 'lrr'; did you mean 'lr'? (also at it.sh:2, it.sh:3)"
+        f"it.sh:1: override 'lrr=1': Grow {NO_FIELD} 'lrr'; did you mean 'lr'? (also at it.sh:2, it.sh:3)"
     ],
     ("--grid lrr=1 lrr=2", "--grid lr", "--zip lr=1 lr=2 seed=1"): [
-        "it.sh:1: override 'lrr=1': Grow has no field 'lrr'; did you mean 'lr'?",
+        f"it.sh:1: override 'lrr=1': Grow {NO_FIELD} 'lrr'; did you mean 'lr'?",
         "it.sh:2: --grid 'lr': expected key=value, as in --grid lr={0.1,0.01}",
         "it.sh:3: --zip: each key needs as many values as the others: lr has 2, seed has 1",
     ],
@@ -155,7 +155,7 @@ ERRORS: dict[tuple[str, ...], list[str]] = {
         "it.sh:1: waits for itself: a -> it.sh:2 (b) -> it.sh:3 (c) -> it.sh:1 (a)"
     ],
     ("--out a --after b", "--out b --after a", "--out c --after d", "--out d --after c", "lrr=1"): [
-        "it.sh:5: override 'lrr=1': Grow has no field 'lrr'; did you mean 'lr'?",
+        f"it.sh:5: override 'lrr=1': Grow {NO_FIELD} 'lrr'; did you mean 'lr'?",
         "it.sh:1: waits for itself: a -> it.sh:2 (b) -> it.sh:1 (a)",
         "it.sh:3: waits for itself: c -> it.sh:4 (d) -> it.sh:3 (c)",
     ],
@@ -181,7 +181,7 @@ def test_all_errors_come_at_once_with_their_lines(lines: tuple[str, ...], batch_
 def test_a_broken_config_is_one_error_of_all_its_lines(batch_of: BatchOf) -> None:
     batch_of.write("conf/it.prototxt", "grow { lrr: 1 }")
     (told,) = batch_of.errors(*[f"seed={seed}" for seed in range(100)])
-    assert told.startswith("it.sh:1: conf/it.prototxt:1:8: grow (Grow) has no field 'lrr'")
+    assert told.startswith(f"it.sh:1: conf/it.prototxt:1:8: grow (Grow) {NO_FIELD} 'lrr'")
     assert told.endswith("(also at it.sh:2, it.sh:3, it.sh:4, it.sh:5, it.sh:6 and 94 more)")
 
 
@@ -279,7 +279,7 @@ def test_rows_of_a_table_are_named(batch_of: BatchOf) -> None:
     assert [entry.where for entry in batch.entries] == ["it.sh:1 (runs.csv:2)", "it.sh:1 (runs.csv:4)"]
     batch_of.write("runs.csv", "lrr,seed\n1,2\n3,x\n")
     assert batch_of.errors("--table runs.csv") == [
-        "it.sh:1 (runs.csv:2): override 'lrr=1': Grow has no field 'lrr'; did you mean 'lr'? "
+        f"it.sh:1 (runs.csv:2): override 'lrr=1': Grow {NO_FIELD} 'lrr'; did you mean 'lr'? "
         "(also at it.sh:1 (runs.csv:3))"
     ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import heyhi
-from tests.conftest import Done, Garden
+from tests.conftest import NO_FIELD, Done, Garden
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")
 
@@ -19,8 +19,8 @@ OVERRIDES = {
     "--adhok": "unknown flag '--adhok'; did you mean '--adhoc'?",
     "lr": "bad argument 'lr': expected an override key=value, or a flag (see --help)",
     "=1": "override '=1': expected key=value",
-    "sead=1": "override 'sead=1': Grow has no field 'sead'; did you mean 'seed', 'season'?",
-    "soil.dept=1": "override 'soil.dept=1': soil (Soil) has no field 'dept'; did you mean 'soil.depth'?",
+    "sead=1": f"override 'sead=1': Grow {NO_FIELD} 'sead'; did you mean 'seed', 'season'?",
+    "soil.dept=1": f"override 'soil.dept=1': soil (Soil) {NO_FIELD} 'dept'; did you mean 'soil.depth'?",
     "lr=fast": "override 'lr=fast': lr: expected a number (float), not 'fast'",
     "seed=99999999999": (
         "override 'seed=99999999999': seed: 99999999999 is out of range: "
@@ -36,11 +36,11 @@ OVERRIDES = {
     ),
     "Isoil=dep": "override 'Isoil=dep': include 'dep': no such config; did you mean 'deep'?",
     "Ilauncher=soil/deep": (
-        "conf/common/soil/deep.prototxt:1:1: Launcher has no field 'depth'; its fields: local, slurm"
+        f"conf/common/soil/deep.prototxt:1:1: Launcher {NO_FIELD} 'depth'; its fields: local, slurm"
     ),
     "Inote=deep": "override 'Inote=deep': note is no message: nothing can be included there",
     "__class__=x": (
-        "override '__class__=x': Grow has no field '__class__'; its fields: seed, lr, note, seconds, fail, "
+        f"override '__class__=x': Grow {NO_FIELD} '__class__'; its fields: seed, lr, note, seconds, fail, "
         "season, tags, soil, launcher"
     ),
     "launcher.local=SELECT launcher.slurm=SELECT": (
@@ -62,7 +62,7 @@ FILES = {
     "": "conf/bad.prototxt: no task in this config; it sets one of grow, pick",
     "grow { lr: 1": 'conf/bad.prototxt:1:12: Expected "}".',
     "grow {\n  lr: 1\n  sead: 2\n}": (
-        "conf/bad.prototxt:3:3: grow (Grow) has no field 'sead'; did you mean 'grow.seed', 'grow.season'?"
+        f"conf/bad.prototxt:3:3: grow (Grow) {NO_FIELD} 'sead'; did you mean 'grow.seed', 'grow.season'?"
     ),
     "grow {\n  lr: fast\n}": "conf/bad.prototxt:2:7: grow.lr: expected a number (float), not 'fast'",
     "grow { lr: 1e99 }": "conf/bad.prototxt:1:12: grow.lr: 1e99 is too large for a float",
@@ -82,7 +82,7 @@ FILES = {
         "conf/bad.prototxt:1:10: include 'slurm': no such config; did you mean 'launcher/slurm'?"
     ),
     "includes { path: 'deep' mount: 'sole' } grow {}": (
-        "conf/bad.prototxt:1:10: Grow has no field 'sole'; did you mean 'soil'?"
+        f"conf/bad.prototxt:1:10: Grow {NO_FIELD} 'sole'; did you mean 'soil'?"
     ),
     "includes { mount: 'soil' } grow {}": "conf/bad.prototxt:1:10: the include names no path",
 }

@@ -5,7 +5,7 @@ import pytest
 
 from heyhi.config.composer import Composer, Layer, compose
 from heyhi.config.includes import FileLayer
-from tests.conftest import ComposeText, problem, show
+from tests.conftest import NO_FIELD, ComposeText, problem, show
 
 # ---- Order --------------------------------------------------------------------------------------
 
@@ -77,12 +77,12 @@ def test_the_file_that_is_read_again_is_as_it_was(compose_text: ComposeText) -> 
 # ---- Overrides that are wrong -------------------------------------------------------------------
 
 REFUSED = {
-    "Iteratons=3": "Grow has no field 'Iteratons'; did you mean 'Iterations'?",
+    "Iteratons=3": f"Grow {NO_FIELD} 'Iteratons'; did you mean 'Iterations'?",
     "I.=clay": "bad key 'I.': a name is missing",
     "seed.=1": "bad key 'seed.': a name is missing",
     "seed=x": "seed: expected a whole number (int32), not 'x'",
     "--soil.depth=x": "soil.depth: expected a number (float), not 'x'",
-    "grow.seed=1": "Grow has no field 'grow'; .*",
+    "grow.seed=1": f"Grow {NO_FIELD} 'grow'; .*",
     "helper.includes.-1.path=clay": "helper.includes cannot be set; write Ihelper=<path> to include",
 }
 
@@ -189,5 +189,5 @@ def test_a_wrong_file_is_wrong_for_each_line_of_a_composer(compose_text: Compose
     compose_text.write("conf/base.prototxt", "grow { sed: 1 }")
     composer = Composer(compose_text.project, compose_text.demo.MetaCfg)
     told = [problem(lambda: composer.compose(compose_text.base, ()), compose_text.project.root) for _ in "12"]
-    wrong = "conf/base.prototxt:1:8: grow (Grow) has no field 'sed'; did you mean 'grow.seed'?"
+    wrong = f"conf/base.prototxt:1:8: grow (Grow) {NO_FIELD} 'sed'; did you mean 'grow.seed'?"
     assert told == [wrong, wrong]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, Garden
+from tests.conftest import NO_FIELD, Done, Garden
 
 # What --help-cfg says of a field, whatever its kind; the present values are those of PRESENT.
 PRESENT = """\
@@ -273,13 +273,13 @@ def test_explain_tells_each_layer_with_its_place(
 
 
 WRONG_KEYS = {
-    "sed": "Grow has no field 'sed'; did you mean 'seed'?",
-    "soil.dept": "soil (Soil) has no field 'dept'; did you mean 'soil.depth'?",
+    "sed": f"Grow {NO_FIELD} 'sed'; did you mean 'seed'?",
+    "soil.dept": f"soil (Soil) {NO_FIELD} 'dept'; did you mean 'soil.depth'?",
     "watering.how": "watering.how is a oneof; name its member: ",
-    "lr.x": "lr is a float; it has no field 'x'",
+    "lr.x": f"lr is a float; it {NO_FIELD} 'x'",
     "tags.x": "tags is a list: its elements are tags.0 and so on",
-    "tags.0.x": "tags.0 is a string; it has no field 'x'",
-    "plants.9.nam": "plants.9 (Plant) has no field 'nam'; did you mean 'plants.9.name'?",
+    "tags.0.x": f"tags.0 is a string; it {NO_FIELD} 'x'",
+    "plants.9.nam": f"plants.9 (Plant) {NO_FIELD} 'nam'; did you mean 'plants.9.name'?",
     "prices.x": "expected a whole number (int32), not 'x'",
     "a..b": "bad key 'a..b': a name is missing",
 }

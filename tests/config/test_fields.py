@@ -5,6 +5,7 @@ import pytest
 
 from heyhi.config.fields import Path, set_text, settled
 from heyhi.config.overrides import split_key
+from tests.conftest import NO_FIELD
 
 
 def apply(message: Any, *lines: str) -> list[str]:
@@ -105,21 +106,21 @@ _GROW_FIELDS = (
 )
 REFUSED = {
     # names
-    "sed=1": "Grow has no field 'sed'; did you mean 'seed'?",
-    "soil.dpth=1": "soil (Soil) has no field 'dpth'; did you mean 'soil.depth'?",
-    "watering.drip.liters=1": "watering.drip (Drip) has no field 'liters'; "
+    "sed=1": f"Grow {NO_FIELD} 'sed'; did you mean 'seed'?",
+    "soil.dpth=1": f"soil (Soil) {NO_FIELD} 'dpth'; did you mean 'soil.depth'?",
+    "watering.drip.liters=1": f"watering.drip (Drip) {NO_FIELD} 'liters'; "
     "did you mean 'watering.drip.litres'?",
-    "litres=1": "Grow has no field 'litres'; did you mean 'watering.drip.litres'?",
-    "watering.litres=1": "watering (Watering) has no field 'litres'; did you mean 'watering.drip.litres'?",
-    "watering.can.x=1": "watering.can (Can) has no field 'x'; its fields: none",
-    "plants.0.nam=x": "plants.0 (Plant) has no field 'nam'; did you mean 'plants.0.name'?",
-    "zzzzzz=1": f"Grow has no field 'zzzzzz'; its fields: {_GROW_FIELDS}",
-    'soil."a b\n"=1': "soil (Soil) has no field 'a b\\n'; its fields: depth, kind",
+    "litres=1": f"Grow {NO_FIELD} 'litres'; did you mean 'watering.drip.litres'?",
+    "watering.litres=1": f"watering (Watering) {NO_FIELD} 'litres'; did you mean 'watering.drip.litres'?",
+    "watering.can.x=1": f"watering.can (Can) {NO_FIELD} 'x'; its fields: none",
+    "plants.0.nam=x": f"plants.0 (Plant) {NO_FIELD} 'nam'; did you mean 'plants.0.name'?",
+    "zzzzzz=1": f"Grow {NO_FIELD} 'zzzzzz'; its fields: {_GROW_FIELDS}",
+    'soil."a b\n"=1': f"soil (Soil) {NO_FIELD} 'a b\\n'; its fields: depth, kind",
     # Python attributes are no fields
-    "DESCRIPTOR=1": f"Grow has no field 'DESCRIPTOR'; its fields: {_GROW_FIELDS}",
-    "to_dict=1": f"Grow has no field 'to_dict'; its fields: {_GROW_FIELDS}",
-    "__class__=x": f"Grow has no field '__class__'; its fields: {_GROW_FIELDS}",
-    "soil.SetInParent=1": "soil (Soil) has no field 'SetInParent'; its fields: depth, kind",
+    "DESCRIPTOR=1": f"Grow {NO_FIELD} 'DESCRIPTOR'; its fields: {_GROW_FIELDS}",
+    "to_dict=1": f"Grow {NO_FIELD} 'to_dict'; its fields: {_GROW_FIELDS}",
+    "__class__=x": f"Grow {NO_FIELD} '__class__'; its fields: {_GROW_FIELDS}",
+    "soil.SetInParent=1": f"soil (Soil) {NO_FIELD} 'SetInParent'; its fields: depth, kind",
     # what is there, is no such thing
     "watering.how=drip": "watering.how is a oneof; name its member: drip, can, rain, note",
     "watering.how.drip=SELECT": "watering.how is a oneof; name its member: drip, can, rain, note",
@@ -127,7 +128,7 @@ REFUSED = {
     "choose it with soil=SELECT, or clear it with soil=NULL",
     "watering.can=": "watering.can is a message (Can), it cannot be '': "
     "choose it with watering.can=SELECT, or clear it with watering.can=NULL",
-    "seed.x=1": "seed is of type int32; it has no field 'x'",
+    "seed.x=1": f"seed is of type int32; it {NO_FIELD} 'x'",
     "tags=a": "tags is a list: set tags.0=..., append with tags.-1=..., or tags=NULL",
     "tags=SELECT": "tags is a list: set tags.0=..., append with tags.-1=..., or tags=NULL",
     "labels=a": "labels is a map: set labels.<key>=..., or clear it with NULL",
@@ -135,7 +136,7 @@ REFUSED = {
     "choose it with plants.0=SELECT, or clear it with plants.0=NULL",
     "beds.a=x": "beds.a is a message (Plant), it cannot be 'x': set its fields (beds.a.name=...), "
     "choose it with beds.a=SELECT, or clear it with beds.a=NULL",
-    "tags.0.x=1": "tags.0 is of type string; it has no field 'x'",
+    "tags.0.x=1": f"tags.0 is of type string; it {NO_FIELD} 'x'",
     "labels.a.b=x": "labels.a is of type string; a key with a dot needs quotes",
     # elements
     "tags.1=a": "tags has 0 elements: bad index '1'; valid are 0 or -1 to append",
@@ -153,9 +154,9 @@ REFUSED = {
     "lights.true=BLUE": "lights.true: expected one of NONE, RED, GREEN, ODD, not 'BLUE'",
     "prices.1=x": "prices.1: expected a number (float), not 'x'",
     # NULL of what cannot be
-    "soil.dpth=NULL": "soil (Soil) has no field 'dpth'; did you mean 'soil.depth'?",
-    "plants.0.nam=NULL": "plants.0 (Plant) has no field 'nam'; did you mean 'plants.0.name'?",
-    "beds.n.nam=NULL": "beds.n (Plant) has no field 'nam'; did you mean 'beds.n.name'?",
+    "soil.dpth=NULL": f"soil (Soil) {NO_FIELD} 'dpth'; did you mean 'soil.depth'?",
+    "plants.0.nam=NULL": f"plants.0 (Plant) {NO_FIELD} 'nam'; did you mean 'plants.0.name'?",
+    "beds.n.nam=NULL": f"beds.n (Plant) {NO_FIELD} 'nam'; did you mean 'beds.n.name'?",
     "tree" + ".left" * 100 + ".size=1": f"tree{'.left' * 10}.le... is nested too deeply: more than 90 levels",
 }
 

@@ -7,7 +7,7 @@ import pytest
 from heyhi.config.composer import compose
 from heyhi.config.includes import Loader
 from heyhi.config.search import find_base
-from tests.conftest import ComposeText, problem, show
+from tests.conftest import NO_FIELD, ComposeText, problem, show
 
 # ---- Nested includes ----------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ WRONG = {
     ("grow { }", "Isoil=big"): "override 'Isoil=big': include 'big': no such config; "
     "did you mean 'launcher/big'?",
     ("grow { }", "Isoil="): "override 'Isoil=': the include names no path",
-    ("grow { }", "Isol=clay"): "override 'Isol=clay': Grow has no field 'sol'; did you mean 'soil'?",
+    ("grow { }", "Isol=clay"): f"override 'Isol=clay': Grow {NO_FIELD} 'sol'; did you mean 'soil'?",
     ("grow { }", "Isoil.depth=clay"): "override 'Isoil.depth=clay': "
     "soil.depth is no message: nothing can be included there",
     (
@@ -175,7 +175,7 @@ WRONG = {
     "valid are 0 or -1 to append",
     ("grow { }", "Ilabels.a=clay"): "override 'Ilabels.a=clay': "
     "labels is a map of scalars: nothing can be included there",
-    ("grow { }", "Ilauncher=clay"): "conf/common/clay.prototxt:1:1: Launcher has no field 'depth'; "
+    ("grow { }", "Ilauncher=clay"): f"conf/common/clay.prototxt:1:1: Launcher {NO_FIELD} 'depth'; "
     "its fields: local, slurm",
     ("grow { }", "Isoil=bad"): "conf/common/bad.prototxt:1:8: depth: expected a number (float), not \"'x'\"",
     # in files
@@ -184,7 +184,7 @@ WRONG = {
     (
         "grow { }\nincludes { path: 'clay' mount: 'sol' }",
         "",
-    ): "conf/base.prototxt:2:10: Grow has no field 'sol'; did you mean 'soil'?",
+    ): f"conf/base.prototxt:2:10: Grow {NO_FIELD} 'sol'; did you mean 'soil'?",
     ("includes { path: 'clay' mount: 'a..b' } grow { }", ""): "conf/base.prototxt:1:10: "
     "bad key 'a..b': a name is missing",
     ("includes { mount: 'soil' } grow { }", ""): "conf/base.prototxt:1:10: the include names no path",
@@ -231,12 +231,12 @@ def test_a_chain_of_includes_has_an_end(compose_text: ComposeText) -> None:
 
 
 STRANGE = {
-    "I/=x": "Grow has no field '/'; its fields: .*",
+    "I/=x": f"Grow {NO_FIELD} '/'; its fields: .*",
     'Ibeds."/"=x': "include 'x': no such config; known includes: base",
     'Ibeds."../../.."=x': "include 'x': no such config; known includes: base",
     'Ibeds."\\u0000"=x': "include 'x': no such config; known includes: base",
     f"Ibeds.{'x' * 5000}=x": "include 'x': no such config; known includes: base",
-    f"I{'x' * 5000}=x": "Grow has no field 'x{57}...'; its fields: .*",
+    f"I{'x' * 5000}=x": f"Grow {NO_FIELD} 'x{{57}}...'; its fields: .*",
     f"Isoil={'x' * 5000}": "include 'x*': no such config; known includes: base",
     "Isoil=\0": r"include '\\x00': no such config; known includes: base",
     "Isoil=\n": r"include '\\n': no such config; known includes: base",

@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 
 from heyhi.config import notebooks, prototxt
 from heyhi.config.frozen import freeze
-from tests.conftest import Garden
+from tests.conftest import NO_FIELD, Garden
 
 HERE = Path(__file__).resolve().parent.parent.parent
 NOTEBOOK = HERE / "docs" / "notebook.ipynb"
@@ -140,5 +140,5 @@ def test_an_error_in_a_notebook_is_the_line_and_the_message(
     assert error.ename == "ConfigError"
     assert error.traceback == [
         'line 5: return batch.add("conf/beds/carrot.prototxt", **values)',
-        "ConfigError: override 'lrr=0.5': Grow has no field 'lrr'; did you mean 'lr'?",
+        f"ConfigError: override 'lrr=0.5': Grow {NO_FIELD} 'lrr'; did you mean 'lr'?",
     ]

@@ -8,19 +8,20 @@ import pytest
 
 from heyhi.config import prototxt
 from heyhi.errors import ConfigError
+from tests.conftest import NO_FIELD
 
 # text of a MetaCfg -> what is wrong with it, after `f:`
 WRONG = {
     # names
-    "grow { sed: 1 }": "1:8: grow (Grow) has no field 'sed'; did you mean 'grow.seed'?",
-    "grow {\n  soil {\n    dpth: 1\n  }\n}": "3:5: grow.soil (Soil) has no field 'dpth'; "
+    "grow { sed: 1 }": f"1:8: grow (Grow) {NO_FIELD} 'sed'; did you mean 'grow.seed'?",
+    "grow {\n  soil {\n    dpth: 1\n  }\n}": f"3:5: grow.soil (Soil) {NO_FIELD} 'dpth'; "
     "did you mean 'grow.soil.depth'?",
-    "gro { }": "1:1: MetaCfg has no field 'gro'; did you mean 'grow'?",
-    "grow { plants { } plants { nam: 'x' } }": "1:28: grow.plants.1 (Plant) has no field 'nam'; "
+    "gro { }": f"1:1: MetaCfg {NO_FIELD} 'gro'; did you mean 'grow'?",
+    "grow { plants { } plants { nam: 'x' } }": f"1:28: grow.plants.1 (Plant) {NO_FIELD} 'nam'; "
     "did you mean 'grow.plants.1.name'?",
-    "grow { beds { key: 'n' value { nam: 'x' } } }": "1:32: grow.beds.n (Plant) has no field 'nam'; "
+    "grow { beds { key: 'n' value { nam: 'x' } } }": f"1:32: grow.beds.n (Plant) {NO_FIELD} 'nam'; "
     "did you mean 'grow.beds.n.name'?",
-    "grow { DESCRIPTOR: 1 }": "1:8: grow (Grow) has no field 'DESCRIPTOR'; its fields: seed, big, .*",
+    "grow { DESCRIPTOR: 1 }": f"1:8: grow (Grow) {NO_FIELD} 'DESCRIPTOR'; its fields: seed, big, .*",
     # values
     "grow { seed: 'x' }": "1:14: grow.seed: expected a whole number (int32), not \"'x'\"",
     "grow { seed: 1.5 }": "1:14: grow.seed: expected a whole number (int32), not '1.5'",

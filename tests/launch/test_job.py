@@ -20,6 +20,7 @@ from heyhi.runs import claim, deaths, elsewhere, ownership, results
 from heyhi.runs.folder import Run, executions_of, read_provenance
 from heyhi.runs.ids import this_process
 from heyhi.runs.status import RunState, Status, read_state
+from tests.conftest import NO_FIELD
 
 _Execute = Callable[..., Outcome]
 
@@ -350,7 +351,7 @@ UNREADABLE = {
     "missing": (lambda path: path.unlink(), "cannot be read: No such file or directory"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read: is a folder"),
     "no UTF-8": (lambda path: path.write_bytes(b"grow {\n# \xf6\n}"), "2: not UTF-8 text; save it as UTF-8"),
-    "wrong": (lambda path: path.write_text("grow { nam: 1 }"), "has no field 'nam'"),
+    "wrong": (lambda path: path.write_text("grow { nam: 1 }"), f"{NO_FIELD} 'nam'"),
 }
 
 

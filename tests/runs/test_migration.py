@@ -13,7 +13,7 @@ from heyhi.config.descriptors import Schemas
 from heyhi.launch.here import freeze
 from heyhi.runs.draft import make_order
 from heyhi.runs.migration import check
-from tests.conftest import BatchOf
+from tests.conftest import NO_FIELD, BatchOf
 
 
 def start(batch: Batch) -> Path:
@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a field is gone": (
         edit(overrides=["speed=1"]),
-        "composes no more: override 'speed=1': Grow has no field 'speed'",
+        f"composes no more: override 'speed=1': Grow {NO_FIELD} 'speed'",
     ),
     "provenance that cannot be read": (
         lambda f: (f / "heyhi.json").write_text("{"),

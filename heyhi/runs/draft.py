@@ -75,7 +75,7 @@ def make_draft(
         base,
         canonical,
         project,
-        prefix=f"adhoc/{date}" if invocation.adhoc else "p",
+        is_adhoc=invocation.adhoc,
         date=date,
         pattern=None if invocation.pattern is None else os.path.expanduser(invocation.pattern),
     )

@@ -64,7 +64,7 @@ def make_id(
     overrides: Sequence[str],
     project: Project,
     *,
-    prefix: str = "p",
+    is_adhoc: bool = False,
     date: str = "",
     pattern: str | None = None,
 ) -> str:
@@ -74,7 +74,7 @@ def make_id(
     %(redefines)s and %(redefines_hash)s. Raises UsageError if it uses another.
     """
     tags = {
-        "prefix": prefix,
+        "prefix": f"adhoc/{date}" if is_adhoc else "p",
         "date": date,
         "cfg_folder": _safe(_config_folder(base, project)),
         "cfg": _safe(base.name.rpartition(".")[0] or base.name),

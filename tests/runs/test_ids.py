@@ -67,7 +67,7 @@ PATTERNS = {
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_pattern_replaces_the_id(pattern: str) -> None:
-    made = make_id(SL, ["lr=0.1"], PROJECT, prefix="adhoc/now", date="now", pattern=pattern)
+    made = make_id(SL, ["lr=0.1"], PROJECT, is_adhoc=True, date="now", pattern=pattern)
     assert made == PATTERNS[pattern].replace("e7b0a4ba", _md5(repr(["lr=0.1"])))
 
 

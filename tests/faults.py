@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from heyhi.cli import run_py
 from heyhi.config import schema
-from heyhi.launch import slurm
+from heyhi.launch import schedulers
 from heyhi.project import Project
 from heyhi.runs import fingerprints
 from heyhi.runs.folder import Run, read_provenance
@@ -557,7 +557,7 @@ class OneRun:
     @property
     def state(self) -> RunState:
         """What it is, as its folder says."""
-        return slurm.read_state(self.run)
+        return schedulers.read_state(self.run)
 
     def call(self, mode: str) -> Said:
         """`run.py` in a mode, with no fault."""

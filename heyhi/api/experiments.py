@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from heyhi import files, runs
 from heyhi.config import compose, find_base, load_messages, notebooks
 from heyhi.errors import RefusedError
-from heyhi.launch import Main, claimed, here, slurm, start_run
+from heyhi.launch import Main, claimed, here, schedulers, start_run
 from heyhi.project import Project, find_project
 from heyhi.runs import (
     EXP_ID_PATTERN,
@@ -72,19 +72,20 @@ _STATUS = {
 
 
 @functools.cache
-def _queue() -> Queue | None:
-    """The output of squeue, asked once until `reset_slurm_cache`; None: no answer."""
-    return slurm.ask_queue()
+def _queue(scheduler: str) -> Queue | None:
+    """The jobs in a queue, asked for once until `reset_slurm_cache`; None: no answer."""
+    return schedulers.SCHEDULERS[scheduler].ask_queue()
 
 
 def reset_slurm_cache() -> None:
-    """Ask squeue again the next time."""
+    """Ask the queue again the next time."""
     _queue.cache_clear()
 
 
 def get_all_runing_job_ids() -> frozenset[str]:
     """The ids of this user's jobs in Slurm's queue, running or waiting; asked once a process."""
-    return frozenset(job.id for job in (_queue() or {}).values() if job.lives)
+    queues = (_queue(name) or {} for name in schedulers.SCHEDULERS)
+    return frozenset(job.id for queue in queues for job in queue.values() if job.lives)
 
 
 class ExperimentDir:
@@ -179,9 +180,11 @@ class ExperimentDir:
 
     def _state(self) -> runs.RunState:
         state = runs.read_state(self._run)
-        if state.status is runs.Status.UNKNOWN and state.job is not None and state.job.local is None:
-            state = runs.read_state(self._run, queue := _queue())
-            state = slurm.with_ends({self._run: state}, queue)[self._run]
+        if schedulers.needs_queue(state):
+            name = (state.job and state.job.scheduler) or ""
+            queue = _queue(name)
+            state = runs.read_state(self._run, queue)
+            state = schedulers.with_ends({self._run: state}, {name: queue})[self._run]
         return state
 
 

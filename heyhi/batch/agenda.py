@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from heyhi.batch.entries import Batch, Entry
-from heyhi.launch import slurm
+from heyhi.launch import schedulers
 from heyhi.runs import Action, Mode, Plan, Run, RunState, Status, deaths, make_plan
 
 __all__ = ["Agenda", "Item", "Kind", "make_agenda", "read_states"]
@@ -75,7 +75,7 @@ class Agenda(NamedTuple):
 
 def read_states(batch: Batch) -> dict[Path, RunState]:
     """The state of every run of a batch, by its folder; Slurm is asked at most once."""
-    return slurm.read_states([entry.run for entry in batch.entries])
+    return schedulers.read_states([entry.run for entry in batch.entries])
 
 
 def make_agenda(batch: Batch, mode: Mode, states: Mapping[Path, RunState]) -> Agenda:
@@ -98,7 +98,7 @@ def _kind(plan: Plan) -> Kind:
     if plan.action not in (Action.SKIP, Action.REFUSE):
         return Kind.START
     # A job of a Slurm that does not answer is waited for, until it does.
-    if not plan.state.keeps and (plan.state.status in _ALIVE or slurm.is_of_slurm(plan.state)):
+    if not plan.state.keeps and (plan.state.status in _ALIVE or schedulers.needs_queue(plan.state)):
         return Kind.ADOPT
     return Kind.NOTHING if plan.state.has_result else Kind.LEAVE
 

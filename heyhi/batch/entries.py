@@ -24,7 +24,7 @@ from heyhi.batch.grid import expand
 from heyhi.batch.intercept import asks_to_show
 from heyhi.config import Composer, find_base, load_messages
 from heyhi.errors import ConfigError, HeyhiError, UsageError
-from heyhi.launch import slurm
+from heyhi.launch import schedulers
 from heyhi.project import Project
 from heyhi.runs import (
     Draft,
@@ -216,7 +216,7 @@ class _Reader:
         try:
             base = self._base(invocation.cfg, line.cwd)
             composition = self._composer.compose(base, invocation.overrides)
-            slurm.needs_of(composition.config)  # a request that no cluster can fulfil is an error of the line
+            schedulers.needs_of(composition.config)  # what no cluster can give is an error of the line
             draft = make_draft(invocation, self._project, composition, base, self._experiment_root)
         except HeyhiError as problem:
             self.problems.add(where, problem)

@@ -8,7 +8,7 @@ from typing import Any
 
 from heyhi.batch.agenda import Agenda, Item, Kind
 from heyhi.config import notebooks, views
-from heyhi.launch import slurm
+from heyhi.launch import schedulers
 from heyhi.texts import cut, some_lines, some_of
 
 __all__ = ["Listing", "json_lines", "lines", "summary"]
@@ -78,7 +78,7 @@ def _short(run_id: str) -> str:
 
 
 def _parts(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -> Sequence[str]:
-    resources = slurm.needs_of(item.entry.draft.composition.config)
+    resources = schedulers.needs_of(item.entry.draft.composition.config)
     return (
         item.reason,
         f"after {_after(item, numbers)}" if item.needs else "",
@@ -138,7 +138,7 @@ def _gpu_hours(agenda: Agenda) -> Iterator[str]:
     hours: Counter[str] = Counter()
     unlimited: Counter[str] = Counter()
     for item in agenda.items:
-        needs = slurm.needs_of(item.entry.draft.composition.config)
+        needs = schedulers.needs_of(item.entry.draft.composition.config)
         if item.kind is not Kind.START or needs is None or not needs.gpus:
             continue
         partition = needs.partition or "the default partition"
@@ -162,7 +162,7 @@ def json_lines(agenda: Agenda, *, every: bool = False) -> Iterator[str]:
 
 def _as_dict(item: Item) -> dict[str, Any]:
     draft = item.entry.draft
-    resources = slurm.needs_of(draft.composition.config)
+    resources = schedulers.needs_of(draft.composition.config)
     return {
         "id": item.run.id,
         "folder": str(item.run.folder),

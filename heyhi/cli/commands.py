@@ -212,7 +212,7 @@ def stop(words: Sequence[str]) -> int:
 
 def kill(words: Sequence[str]) -> int:
     """End the jobs of runs; exit status 1 if one may still be alive."""
-    from heyhi.launch import here, slurm
+    from heyhi.launch import here, schedulers
     from heyhi.runs import Status, deaths, find_run
 
     asked = _kill_parser().parse_args(list(words))
@@ -220,7 +220,7 @@ def kill(words: Sequence[str]) -> int:
     runs = [find_run(word, project) for word in asked.runs]
     problems = 0
     for run in runs:
-        state = slurm.read_state(run)
+        state = schedulers.read_state(run)
         if state.status is Status.UNKNOWN:
             problems += not _settle(run, state, force=asked.force)
             continue

@@ -215,9 +215,9 @@ def _show_on_terminal(looking: "Look", *, watch: bool) -> None:
 
 def _pause(overview: "Overview", took: float) -> float:
     """Seconds until the next look."""
-    from heyhi.launch import slurm
+    from heyhi.launch import schedulers
 
-    return max(slurm.PAUSE if overview.asks_slurm else _PAUSE, _SHARE * took)
+    return max(schedulers.PAUSE if overview.asks_scheduler else _PAUSE, _SHARE * took)
 
 
 # ---- logs ---------------------------------------------------------------------------------------
@@ -238,17 +238,17 @@ def logs(words: Sequence[str]) -> int:
 
 
 def _show_log(run: Run, count: int | None) -> RunState:
-    from heyhi.launch import slurm
+    from heyhi.launch import schedulers
 
     try:
         for line in look.tail(run.log, count):
             _write(line)
         sys.stdout.flush()
     except FileNotFoundError:
-        state = slurm.read_state(run)
+        state = schedulers.read_state(run)
         say(f"{run.log}: there is none yet; {state.text}")
         return state
-    return slurm.read_state(run)
+    return schedulers.read_state(run)
 
 
 def _follow(run: Run, count: int | None) -> RunState:

@@ -127,20 +127,20 @@ _LOOKS = 10  # at the folder, for one at Slurm's queue
 def _wait_for_end(report: "Report") -> "Report":
     """The report of a run once it has ended, wherever it runs. Ctrl-C leaves it alone."""
     from heyhi import runs
-    from heyhi.launch import slurm
+    from heyhi.launch import schedulers
 
     run, state = report.draft.run, report.state
     alive = (runs.Status.QUEUED, runs.Status.RUNNING)
     try:
         for look in itertools.count(1):
-            if state.status not in alive and not slurm.is_of_slurm(state):
+            if state.status not in alive and not schedulers.needs_queue(state):
                 break
             time.sleep(_PAUSE)
             before, state = state, runs.read_state(run)
-            if slurm.is_of_slurm(state):
+            if schedulers.needs_queue(state):
                 # What ran a moment ago, or has left an error and no result, has probably failed.
                 ask = look % _LOOKS == 0 or before.status is runs.Status.RUNNING or run.error.exists()
-                state = slurm.read_state(run) if ask else state._replace(status=runs.Status.QUEUED)
+                state = schedulers.read_state(run) if ask else state._replace(status=runs.Status.QUEUED)
     except KeyboardInterrupt:
         say(f"{run.id}: {state._replace(detail='').text}: it goes on; the same command tells its state")
         raise
@@ -179,7 +179,7 @@ def _print_path(path: Path) -> None:
 def _run_many(invocation: Invocation, project: Project, argv: Sequence[str]) -> int:
     """A line that stands for many runs is a batch of its own, under the profile its launcher asks for."""
     from heyhi.batch import drivers, expand
-    from heyhi.launch import wants_slurm
+    from heyhi.launch import schedulers
 
     singles = expand(invocation, Path.cwd())
     if invocation.only_shows:
@@ -190,7 +190,7 @@ def _run_many(invocation: Invocation, project: Project, argv: Sequence[str]) -> 
     _, composition, _ = _compose(singles[0], project)
     line = shlex.join(["python", str(project.root / "run.py"), *argv])
     script = drivers.write_script(project, f"cd {shlex.quote(os.getcwd())}\n{line}\n")
-    profile = "slurm" if wants_slurm(composition.config) else "local"
+    profile = (schedulers.chosen(composition.config) or "local").lower()
     command = drivers.command(project, script, profile, invocation.mode.value, force=invocation.force)
     return drivers.become(command)
 

@@ -1,15 +1,15 @@
-"""Answers for a task about its job: its place, its rank, and what to do when Slurm ends it."""
+"""Answers for a task about its job: its place, its rank, and what to do when the scheduler ends it."""
 
 import os
-import re
 import signal
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heyhi.errors import LaunchError
+from heyhi.launch import schedulers
+from heyhi.launch.scheduler import Allocation
+from heyhi.launch.slurm import get_slurm_job_id, get_slurm_master, is_on_slurm
 
 if TYPE_CHECKING:
     from submitit import JobEnvironment
@@ -45,31 +45,10 @@ def get_job_env() -> "JobEnvironment":
     return LocalJobEnvironment()
 
 
-def is_on_slurm() -> bool:
-    """True if this process was started by Slurm."""
-    return "SLURM_PROCID" in os.environ
-
-
 def is_master() -> bool:
     """True if this is rank 0 of its job, which alone writes the run's files; True off Slurm."""
-    return os.environ.get("SLURM_PROCID", "0") == "0"
-
-
-def get_slurm_job_id() -> str:
-    """The job id as squeue shows it: `123`, or `123_4` in an array. Raises LaunchError off Slurm."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    if array and task:
-        return f"{array}_{task}"
-    if "SLURM_JOB_ID" not in os.environ:
-        raise LaunchError("not in a Slurm job: SLURM_JOB_ID is not set")
-    return os.environ["SLURM_JOB_ID"]
-
-
-def get_slurm_master() -> str:
-    """The name of the first host of the job; `localhost` off Slurm."""
-    nodes = os.environ.get("SLURM_JOB_NODELIST") or "localhost"
-    # The first of each bracket: rack[1-2]n[07,09],login -> rack1n07. Compute nodes need no scontrol for it.
-    return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", nodes).partition(",")[0]
+    here = schedulers.allocation()
+    return here is None or not here[1].rank
 
 
 def is_adhoc() -> bool:
@@ -106,11 +85,12 @@ def maybe_init_requeue_handler(master_callback: Callable[[], None] | None = None
     requeues the job; all ranks leave. TERM, which comes with preemption, is left to USR1: a rank that died of
     it would take the master with it, in the middle of the callback.
     """
-    if not is_on_slurm():
+    here = schedulers.allocation()
+    if here is None or here[1].rank is None:
         return
     signal.signal(signal.SIGTERM, lambda *_: _log("SIGTERM is ignored: USR1 requeues"))
     if is_master():
-        signal.signal(signal.SIGUSR1, lambda *_: _requeue(master_callback))
+        signal.signal(signal.SIGUSR1, lambda *_: _requeue(*here, master_callback))
     else:
         signal.signal(signal.SIGUSR1, _leave_to_be_requeued)
 
@@ -123,11 +103,10 @@ class Requeued(SystemExit):
     """The job leaves, and will be started again in the same folder: that is no failure of the run."""
 
 
-def _requeue(callback: Callable[[], None] | None) -> None:
+def _requeue(scheduler: str, here: Allocation, callback: Callable[[], None] | None) -> None:
     import logging
 
-    job = get_slurm_job_id()
-    _log(f"SIGUSR1: job {job} is to be requeued")
+    _log(f"SIGUSR1: job {here.job} is to be requeued")
     if callback is not None:
         try:
             callback()
@@ -135,7 +114,7 @@ def _requeue(callback: Callable[[], None] | None) -> None:
             if _is_for_later(problem):
                 return
             logging.getLogger(__name__).exception("the callback before the requeue failed")
-    _have_requeued(job)
+    schedulers.SCHEDULERS[scheduler].requeue(here.job)
     raise Requeued(-1)
 
 
@@ -152,19 +131,6 @@ def _is_for_later(problem: Exception) -> bool:
     again.daemon = True
     again.start()
     return True
-
-
-def _have_requeued(job: str) -> None:
-    """Raises CalledProcessError if Slurm will not."""
-    # Slurm ends the step with TERM, then with KILL: scontrol too, which may not have had its answer yet.
-    old = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        subprocess.run(["scontrol", "requeue", job], check=True)
-    except subprocess.CalledProcessError as problem:
-        if problem.returncode >= 0:
-            raise
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 def _log(text: str) -> None:

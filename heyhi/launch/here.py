@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from heyhi import files, runs
 from heyhi.errors import LaunchError, RefusedError
-from heyhi.launch import job, slurm, snapshot
+from heyhi.launch import job, schedulers, snapshot
 from heyhi.log import copy_output_to, send_output_to
 from heyhi.project import Project, moved
 from heyhi.runs import (
@@ -123,7 +123,7 @@ def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Mess
     while True:
         if runs.read_job(order.run) != first:
             mode = Mode.GENTLE_START  # somebody else has started it, as we would have
-        state = slurm.read_state(order.run)
+        state = schedulers.read_state(order.run)
         plan = make_plan(state, mode)
         if plan.action in (Action.SKIP, Action.REFUSE):
             if state.status not in (Status.QUEUED, Status.RUNNING):
@@ -251,13 +251,16 @@ def kill(run: Run, state: RunState, reason: str = "") -> None:
     if state.keeps:
         raise RefusedError(f"{run.id}: {state.keeps}: its job {state.job.text} is not HeyHi's to end")
     job = state.job.text
-    if state.job.local is None:
+    if state.job.scheduler:
         with deaths.recorded(run, state.job, reason):
-            slurm.cancel(job)
-        slurm.await_end(job)
+            schedulers.cancel([state.job])
+        schedulers.await_end([state.job])
         if not _wait(lambda: claim.holder(run.lock) is None):
-            raise LaunchError(f"{run.id}: Slurm has ended its job {job}, but one of its processes lives on")
+            raise LaunchError(
+                f"{run.id}: {state.job.scheduler} has ended its job {job}, but one of its processes lives on"
+            )
         return
+    assert state.job.local is not None, "it is no scheduler's"
     host, pid = state.job.local
     if host != runs.this_host():
         raise RefusedError(f"{run.id}: its job {job} runs on {host}; end it there")

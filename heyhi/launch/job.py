@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 from heyhi import files, runs
 from heyhi.config import freeze, prototxt
 from heyhi.errors import ConfigError, LaunchError
-from heyhi.launch import disk_room
+from heyhi.launch import disk_room, schedulers
 from heyhi.launch.environment import Requeued
 from heyhi.log import Losses, say
 from heyhi.runs import JobId, Place, Run, claim, deaths, elsewhere, failures, guard, results
@@ -139,7 +139,7 @@ def execute(
                 outcome = _call(run, main, meta_class, level, task_is_over)
                 came = task_is_over()
                 _restore_proof(run, provenance, owner)
-                with disk_room.noted_signals(came, *_SIGNALS, *_signals_of_slurm(owner)):
+                with disk_room.noted_signals(came, *_SIGNALS, *_signals_of_scheduler(owner)):
                     outcome = _record(run, outcome, owner, came, provenance)
                 _restore_proof(run, provenance, owner)  # there may be room by now
                 _note_end(run, start, outcome, owner, losses)
@@ -157,9 +157,9 @@ def execute(
     return outcome
 
 
-def _signals_of_slurm(owner: JobId) -> tuple[int, ...]:
-    """USR1, by which Slurm announces the end of a job."""
-    return () if owner.local else (signal.SIGUSR1,)
+def _signals_of_scheduler(owner: JobId) -> tuple[int, ...]:
+    """USR1, by which a scheduler announces the end of a job."""
+    return (signal.SIGUSR1,) if owner.scheduler else ()
 
 
 def _call(
@@ -361,7 +361,7 @@ def _keep_elsewhere(
     """Keep a result where there is room, as its folder has none, and note in the folder where that is."""
     what = f"{run.folder}: the result cannot be written: {problem.strerror or problem}"
     try:
-        place = results.keep_elsewhere(run, content, owner.text, provenance)
+        place = results.keep_elsewhere(run, content, owner.text, provenance, bool(schedulers.allocation()))
     except OSError as why:
         failure = OSError(f"{what}; nor anywhere else ({why.strerror})")
         return outcome._replace(failure=failure, unwritten=_in_a_line(content))

@@ -1,4 +1,4 @@
-"""Inside a Slurm job: the master does the run, and all other ranks take part in its task.
+"""Inside a job of a scheduler: the master does the run, and all other ranks take part in its task.
 
     master:  claim ─▶ is the run still this job's? ─▶ go ─▶ task ─▶ all others have ended well ─▶ result.json
     others:                           wait for it ─▶ lock ─▶ task ─▶ word: ended
@@ -23,10 +23,10 @@ from google.protobuf.message import Message
 
 from heyhi import files, runs
 from heyhi.errors import LaunchError
-from heyhi.launch import job
-from heyhi.launch.environment import Requeued, get_slurm_job_id
+from heyhi.launch import job, schedulers
+from heyhi.launch.environment import Requeued
 from heyhi.log import Losses, send_output_to
-from heyhi.runs import SUBMITTING, JobId, Run, claim, failures
+from heyhi.runs import JobId, Run, claim, failures
 
 __all__ = ["take_part"]
 
@@ -50,7 +50,7 @@ def take_part(run: Run, main: job.Main, meta_class: type[Message], level: str) -
 
 
 def _print_promptly() -> None:
-    """Flush stdout and stderr line by line: they go through a pipe to srun, and from there to the log."""
+    """Flush stdout and stderr line by line: a pipe takes them to the scheduler, which has the log."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
@@ -66,17 +66,17 @@ class _Rank(NamedTuple):
 
     @classmethod
     def of_environment(cls, run: Run) -> "_Rank":
-        known = os.environ
-        job_id = get_slurm_job_id()
-        _, is_array, index = job_id.partition("_")
-        submitted = f"{SUBMITTING}{known.get('SLURM_JOB_NAME', '')}{is_array}{index}"
+        found = schedulers.allocation()
+        if found is None or not found[1].job:
+            raise LaunchError(f"not in a job of a scheduler ({', '.join(schedulers.SCHEDULERS)})")
+        here = found[1]
         return cls(
             run=run,
-            number=int(known.get("SLURM_PROCID", "0")),
-            total=int(known.get("SLURM_NTASKS", "1")),
-            job=JobId(job_id),
-            names=(job_id, submitted),
-            meeting=run.meeting(job_id, known.get("SLURM_RESTART_COUNT", "0")),
+            number=here.rank or 0,
+            total=here.total,
+            job=JobId(here.job),
+            names=(here.job, here.submitted),
+            meeting=run.meeting(here.job, here.restarts),
         )
 
     @property
@@ -145,7 +145,7 @@ def _with_others(rank: _Rank, main: job.Main) -> job.Main:
         except Requeued:
             raise
         except BaseException as failure:
-            # srun ends all ranks as soon as one fails: this one may be the last that is to blame.
+            # the scheduler ends all ranks as soon as one fails: this one may be the last that is to blame.
             if blame := _blame(rank):
                 raise LaunchError(blame) from failure
             raise
@@ -183,7 +183,7 @@ def _read(path: Path) -> str:
 
 
 def _keep_output(_: Path) -> nullcontext[Losses]:
-    """The log of several ranks: srun writes it line by line, from all nodes."""
+    """The log of several ranks: the scheduler writes it line by line, from all nodes."""
     return nullcontext(Losses())
 
 
@@ -212,7 +212,7 @@ def _call(rank: _Rank, main: job.Main, meta_class: type[Message], level: str) ->
         return _REQUEUED
     except job.Terminated:
         return "terminated"
-    except BaseException as failure:  # whatever it is: the run has failed, and srun ends the other ranks
+    except BaseException as failure:  # whatever it is: the run has failed, and the other ranks are ended
         failures.show(failure)
         return f"{_FAILED}: {failures.line_of(failure)[:_LONGEST]}"
     return _ENDED

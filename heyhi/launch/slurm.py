@@ -1,84 +1,49 @@
-"""All that is asked of Slurm: what is in its queue, submitting, cancelling. Nothing else talks to it."""
+"""Slurm as a scheduler: its queue, submitting, cancelling, what a job may know. Nothing else talks to it."""
 
+import itertools
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from heyhi import runs
 from heyhi.errors import LaunchError, NoAnswerError, QueueFullError, UsageError
-from heyhi.launch.slurm_options import Resources, read_resources
-from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, Status, deaths
+from heyhi.launch.scheduler import Allocation, JobSpec
+from heyhi.launch.slurm_options import read_resources
+from heyhi.runs import SUBMITTING, Queue, QueuedJob, Run, RunState, deaths
 from heyhi.texts import cut, some_of
 
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
 __all__ = [
-    "PAUSE",
+    "allocation",
     "ask_queue",
-    "await_end",
     "cancel",
-    "end",
-    "is_of_slurm",
-    "launcher_of",
+    "ends_of",
+    "get_slurm_job_id",
+    "get_slurm_master",
+    "is_on_slurm",
     "max_array_size",
-    "needs_of",
-    "read_state",
-    "read_states",
-    "refuse_without_slurm",
+    "read_resources",
+    "refuse_if_missing",
+    "requeue",
+    "sbatch",
     "submit",
-    "wants_local",
-    "wants_slurm",
-    "with_ends",
 ]
-
-#: Seconds between two questions to Slurm while waiting.
-PAUSE = 10.0
 
 _MOST_WORDS = 1000  # of a command line
 _MOST_ASKED = 5000  # jobs in one question about their ends
-_SHORT_PAUSE = 0.5  # seconds between two looks at the queue, when jobs are being cancelled
 _PATIENCE = 10  # seconds for an answer that only tells more
 _TIMEOUT = 30  # seconds after which a command that hangs counts as no answer
 
 
-def wants_slurm(config: "Message") -> bool:
-    """True if the task's launcher chooses Slurm; a task without a launcher runs here."""
-    return _chooses(config, "slurm")
-
-
-def wants_local(config: "Message") -> bool:
-    """True if the task's launcher chooses, in so many words, the machine where it is started."""
-    return _chooses(config, "local")
-
-
-def _chooses(config: "Message", what: str) -> bool:
-    from heyhi.config import LAUNCHER  # heavy, and not needed to ask Slurm
-
-    field = config.DESCRIPTOR.fields_by_name.get(LAUNCHER)
-    if field is None or field.message_type is None or not config.HasField(LAUNCHER):
-        return False
-    launcher = getattr(config, LAUNCHER)
-    return what in launcher.DESCRIPTOR.fields_by_name and bool(launcher.HasField(what))
-
-
-def launcher_of(config: "Message") -> "Message":
-    """The `slurm` message in the launcher of a config that wants Slurm."""
-    from heyhi.config import LAUNCHER
-
-    asked: "Message" = getattr(config, LAUNCHER).slurm
-    return asked
-
-
-def refuse_without_slurm() -> None:
-    """Raise UsageError: the run asks for Slurm, and there is none."""
+def refuse_if_missing() -> None:
+    """Raise UsageError if there is no Slurm on this machine."""
     if shutil.which("sbatch") is None:
         raise UsageError(
             "the launcher asks for Slurm, and there is no sbatch on this machine; "
@@ -124,98 +89,17 @@ def _each_task(job_id: str) -> Iterator[str]:
         yield from (f"{match[1]}_{number}" for number in range(int(first), int(last or first) + 1))
 
 
-def needs_of(config: "Message") -> Resources | None:
-    """The resources that the launcher of a task's config asks of Slurm; None for another launcher.
-
-    Raises ConfigError for what cannot be.
-    """
-    if not wants_slurm(config):
-        return None
-    asked = launcher_of(config)
-    key = asked.DESCRIPTOR.full_name, asked.SerializeToString(deterministic=True)
-    if key not in _needs:  # the runs of a batch have few launchers
-        _needs[key] = read_resources(asked, "")
-    return _needs[key]
-
-
-_needs: dict[tuple[str, bytes], Resources] = {}
-
-
-def read_state(run: Run) -> RunState:
-    """The state of a run; asks Slurm only if the run is one of its jobs."""
-    state, queue = runs.read_state(run), None
-    while is_of_slurm(state):
-        asked, queue = state.job, ask_queue()
-        state = runs.read_state(run, queue)
-        if queue is None or runs.read_job(run) == asked:
-            break
-        state = runs.read_state(run)  # it was submitted anew meanwhile: that answer knows nothing of it
-    return with_ends({run: state}, queue)[run]
-
-
-def read_states(several: Sequence[Run]) -> dict[Path, RunState]:
-    """The state of each run, by its folder; Slurm is asked at most once, and only if a job may be in it.
-
-    One whose folder cannot be read is UNKNOWN, and its detail says why.
-    """
-    states = {run: _look(run) for run in several}
-    if any(map(is_of_slurm, states.values())):
-        queue = ask_queue()
-        for run, asked in states.items():
-            if is_of_slurm(asked):
-                state = _look(run, queue)
-                # What was submitted anew while Slurm was asked, its answer does not know.
-                states[run] = state if runs.read_job(run) == asked.job else _look(run)
-        states = with_ends(states, queue)
-    return {run.folder: state for run, state in states.items()}
-
-
-def _look(run: Run, queue: Queue | None = None) -> RunState:
-    try:
-        return runs.read_state(run, queue)
-    except (OSError, LaunchError) as problem:
-        told = problem.strerror if isinstance(problem, OSError) else None
-        return RunState(Status.UNKNOWN, None, f"it cannot be read: {told or problem}")
-
-
-def is_of_slurm(state: RunState) -> bool:
-    """True if only Slurm can tell what this run is."""
-    return state.status is Status.UNKNOWN and state.job is not None and state.job.local is None
-
-
 # ---- How jobs ended -----------------------------------------------------------------------------
 
+_LEFT = runs.left_queue("Slurm")
 _SETTLED = 3600  # seconds without a sign of a job, after which its end has reached the accounting
 _asked_accounting: set[str] = set()  # jobs: no more than once in a process
 
 
-def with_ends(states: Mapping[Run, RunState], queue: Queue | None) -> dict[Run, RunState]:
-    """The states that follow from an answer of squeue, with what jobs ended of that could not say so.
-
-    What Slurm says of an end now is recorded in the run's folder, as it forgets it in some minutes. About
-    what it has forgotten the accounting is asked, where there is one: once for all.
-    """
-    silent = {
-        run: state
-        for run, state in states.items()
-        if state.status is Status.DEAD and state.job and not state.job.local and not deaths.is_said(run)
-    }
-    known = {run: reason for run, state in silent.items() if (reason := deaths.reason_of(run, state.job))}
-    new = {run: state for run, state in silent.items() if run not in known}
-    for run, reason in _ends_of(new, queue or {}).items():
-        job = new[run].job
-        assert job is not None, "it is a job's end"
-        deaths.record(run, job, reason, "Slurm")
-        known[run] = reason
-    return {run: state._replace(detail=known.get(run, state.detail)) for run, state in states.items()}
-
-
-def _ends_of(states: Mapping[Run, RunState], queue: Queue) -> dict[Run, str]:
-    """The ends of jobs that Slurm knows; without those of which it may know more later."""
+def ends_of(states: Mapping[Run, RunState], queue: Queue) -> dict[Run, str]:
+    """Return what Slurm says of the ends of jobs, without those of which it may say more later."""
     jobs = {run: state.job.text for run, state in states.items() if state.job}
-    shown = {
-        run: queue[job] for run, job in jobs.items() if states[run].detail != runs.LEFT_QUEUE and job in queue
-    }
+    shown = {run: queue[job] for run, job in jobs.items() if states[run].detail != _LEFT and job in queue}
     statuses = _ask_statuses([job.id for job in shown.values() if job.state == "FAILED"])
     accounts = _ask_accounting(job for run, job in jobs.items() if run not in shown)
     found = {}
@@ -226,7 +110,7 @@ def _ends_of(states: Mapping[Run, RunState], queue: Queue) -> dict[Run, str]:
         elif account and runs.is_its_job(run, account.job) and not account.job.lives:
             found[run] = account.end
         elif job in accounts and _is_settled(run):
-            found[run] = runs.LEFT_QUEUE  # it never will say more: it need not be asked again
+            found[run] = _LEFT  # it never will say more: it need not be asked again
     return found
 
 
@@ -367,27 +251,7 @@ def cancel(*jobs: str) -> None:
             raise LaunchError(f"job {told} cannot be cancelled: no answer in {_TIMEOUT} seconds") from None
 
 
-def end(*jobs: str) -> None:
-    """Cancel jobs, and wait until Slurm has ended them. Raises LaunchError if it does not."""
-    cancel(*jobs)
-    await_end(*jobs)
-
-
-def await_end(*jobs: str, patience: float = 90) -> None:
-    """Wait until Slurm has ended jobs that were cancelled. Raises LaunchError if it does not."""
-    deadline = time.monotonic() + patience
-    while True:
-        queue = ask_queue()
-        left = [job for job in jobs if queue is None or (job in queue and queue[job].lives)]
-        if not left:
-            return
-        if time.monotonic() > deadline:
-            why = "Slurm does not answer" if queue is None else f"Slurm has not ended them in {patience:g} s"
-            raise LaunchError(f"{', '.join(left[:3])}{'...' if left[3:] else ''}: cancelled, but {why}")
-        time.sleep(_SHORT_PAUSE)
-
-
-def submit(
+def sbatch(
     script: str, options: Sequence[str], held: Sequence[int], variables: Mapping[str, str] | None = None
 ) -> str:
     """Hand a batch script to sbatch. Returns the id of the job.
@@ -470,3 +334,97 @@ def _environment() -> dict[str, str]:
         )
         or name == "SLURM_CONF"
     }
+
+
+# ---- Submitting ---------------------------------------------------------------------------------
+
+_SCRIPT = """\
+#!/bin/bash
+# Each task of this job does the run of one folder, with the copy of the code made at the submission.
+runs=(
+{runs}
+)
+run=${{runs[${{SLURM_ARRAY_TASK_ID:-0}}]}}
+exec >> "$run/run.log" 2>&1
+cd {code} || exit 1
+# srun does not take it from the job by itself.
+[[ ${{SLURM_CPUS_PER_TASK-}} ]] && export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+# --wait=0: the master may wait for room on a full disk when all others have ended.
+exec srun --kill-on-bad-exit=1 --wait=0 --input=none {python} run.py --on-slurm "$run"
+"""
+
+
+def submit(spec: JobSpec) -> str:
+    """Submit a job, each task of which does the run of one folder, and return its id. Raises as `sbatch`."""
+    script = _SCRIPT.format(
+        runs="\n".join(map(shlex.quote, spec.folders)),
+        code=shlex.quote(spec.code),
+        python=shlex.quote(sys.executable),
+    )
+    array = [f"--array={_ranges(spec.numbers)}"] if spec.numbers is not None else []
+    words = [f"--job-name={spec.name}", "--chdir=/", "--output=/dev/null", "--export=ALL"]
+    options = [*spec.resources.options(), *array, *words]
+    return sbatch(script, options, spec.held, spec.variables)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as --array takes them: 0-3,7."""
+    parts = []
+    for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        part = [number for _, number in group]
+        parts.append(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}")
+    return ",".join(parts)
+
+
+# ---- Inside a job -------------------------------------------------------------------------------
+
+
+def allocation() -> Allocation | None:
+    """Return the job that this process is in; None outside of Slurm."""
+    if "SLURM_JOB_ID" not in os.environ and not is_on_slurm():
+        return None
+    known = os.environ
+    job = get_slurm_job_id() if "SLURM_JOB_ID" in known else ""
+    _, is_array, index = job.partition("_")
+    return Allocation(
+        job=job,
+        submitted=f"{SUBMITTING}{known.get('SLURM_JOB_NAME', '')}{is_array}{index}",
+        rank=int(known["SLURM_PROCID"]) if is_on_slurm() else None,
+        total=int(known.get("SLURM_NTASKS", "1")),
+        restarts=known.get("SLURM_RESTART_COUNT", "0"),
+    )
+
+
+def is_on_slurm() -> bool:
+    """True if this process was started by Slurm."""
+    return "SLURM_PROCID" in os.environ
+
+
+def get_slurm_job_id() -> str:
+    """The job id as squeue shows it: `123`, or `123_4` in an array. Raises LaunchError off Slurm."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    if array and task:
+        return f"{array}_{task}"
+    if "SLURM_JOB_ID" not in os.environ:
+        raise LaunchError("not in a Slurm job: SLURM_JOB_ID is not set")
+    return os.environ["SLURM_JOB_ID"]
+
+
+def get_slurm_master() -> str:
+    """The name of the first host of the job; `localhost` off Slurm."""
+    nodes = os.environ.get("SLURM_JOB_NODELIST") or "localhost"
+    # The first of each bracket: rack[1-2]n[07,09],login -> rack1n07. Compute nodes need no scontrol for it.
+    return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", nodes).partition(",")[0]
+
+
+def requeue(job: str) -> None:
+    """Have the job that this process is in started again. Raises CalledProcessError if Slurm refuses."""
+    # Slurm ends the step with TERM, then with KILL: scontrol too, which may not have had its answer yet.
+    old = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True)
+    except subprocess.CalledProcessError as problem:
+        if problem.returncode >= 0:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, old)

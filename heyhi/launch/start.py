@@ -38,7 +38,7 @@ class Report(NamedTuple):
 def start_run(main: "Main", invocation: Invocation, draft: "Draft", meta_class: type["Message"]) -> Report:
     """Decide what is to be done with the run, say so, and do it. Raises HeyhiError."""
     from heyhi.launch.here import Lost, launch_here, move_in
-    from heyhi.launch.slurm import needs_of, read_state, refuse_without_slurm, wants_slurm
+    from heyhi.launch.schedulers import SCHEDULERS, allocation, chosen, needs_of, read_state
     from heyhi.runs import Action, make_order, make_plan
 
     state = read_state(draft.run)
@@ -51,16 +51,16 @@ def start_run(main: "Main", invocation: Invocation, draft: "Draft", meta_class: 
     if plan.action is Action.MOVE_IN:
         say(f"{draft.run.id}: {plan.reason}")
         return Report(draft, move_in(draft.run))
-    is_for_slurm = wants_slurm(draft.composition.config) and "SLURM_PROCID" not in os.environ
-    resources = None
-    if is_for_slurm:
-        refuse_without_slurm()
+    here, resources = allocation(), None
+    scheduler = chosen(draft.composition.config) if here is None or here[1].rank is None else None
+    if scheduler:
+        SCHEDULERS[scheduler].refuse_if_missing()
         resources = needs_of(draft.composition.config)
     _confirm(plan, draft, invocation)
     say(f"{draft.run.id}: {plan.reason}\n  folder {draft.run.folder}")
     order = make_order(draft)._replace(environment=_exported(draft.project))
-    if resources is not None:
-        return _submit(order, plan, resources, draft)
+    if scheduler and resources:
+        return _submit(order, plan, scheduler, resources, draft)
     outcome = launch_here(order, plan, main, meta_class, say)
     if isinstance(outcome, Lost):
         say("  another process was faster")
@@ -79,20 +79,24 @@ def _exported(project: Project) -> "dict[str, Kept]":
 
 
 def _is_for_rank_0() -> bool:
-    """True on every rank but 0 of a user's own srun step: rank 0 starts the run."""
-    rank = os.environ.get("SLURM_PROCID", "0")
-    if rank != "0":
-        say(f"note: this is rank {rank} of a Slurm step; rank 0 starts the run")
-    return rank != "0"
+    """True on every rank but 0 of a user's own job step: rank 0 starts the run."""
+    from heyhi.launch.schedulers import allocation
+
+    found = allocation()
+    if found is None or not found[1].rank:
+        return False
+    say(f"note: this is rank {found[1].rank} of a {found[0]} step; rank 0 starts the run")
+    return True
 
 
-def _submit(order: "Order", plan: "Plan", resources: "Resources", draft: "Draft") -> Report:
+def _submit(order: "Order", plan: "Plan", scheduler: str, resources: "Resources", draft: "Draft") -> Report:
     from heyhi.launch.here import with_code_state
-    from heyhi.launch.slurm import read_state
+    from heyhi.launch.schedulers import read_state
     from heyhi.launch.submission import Submission, submit
 
     (order,) = with_code_state([order], say)
-    (job,) = submit([Submission(order, plan, resources, order.id.rpartition("/")[2])], say)
+    label = order.id.rpartition("/")[2]
+    (job,) = submit([Submission(order, plan, resources, label)], scheduler, say)
     if isinstance(job, HeyhiError):
         raise job
     if job is None:

@@ -1,18 +1,15 @@
-"""Submit orders to Slurm. With `here`, the only module that changes a run folder from outside its job.
+"""Submit orders to a scheduler. With `here`, the only module that changes a run folder from outside its job.
 
-claim ─▶ wipe, freeze, provenance ─▶ heyhi.jobid = submitting:NAME_4 ─▶ sbatch ─▶ heyhi.jobid = 123_4 ─▶ drop
+claim ─▶ wipe, freeze, provenance ─▶ heyhi.jobid = submitting:NAME_4 ─▶ submit ─▶ heyhi.jobid = 123_4 ─▶ drop
 
-A crash anywhere leaves no untracked job. The name of the job is in the folder before sbatch is called, and
-Slurm can be asked about a name. The claims are held until the id is recorded; sbatch inherits them, so that
-they are held as long as it may submit. A process that finds a name and no claim asks Slurm: it has the job,
-or there is none.
+A crash anywhere leaves no untracked job. The name of the job is in the folder before the scheduler's program
+is called, and the scheduler can be asked about a name. The claims are held until the id is recorded; that
+program inherits them, so they are held as long as it may submit. A process that finds a name and no claim
+asks the scheduler: it has the job, or there is none.
 """
 
-import itertools
 import os
 import resource
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -22,7 +19,9 @@ from typing import Any, NamedTuple
 
 from heyhi import files, runs
 from heyhi.errors import HeyhiError, LaunchError, NoAnswerError
-from heyhi.launch import here, job, slurm
+from heyhi.launch import here, job, schedulers
+from heyhi.launch.scheduler import JobSpec, Scheduler
+from heyhi.launch.schedulers import SCHEDULERS
 from heyhi.launch.slurm_options import Resources
 from heyhi.runs import SUBMITTING, Action, JobId, Order, Plan, Run, claim, ownership
 
@@ -37,7 +36,7 @@ Say = Callable[[str], None]
 class Submission(NamedTuple):
     """An order to be submitted, what is planned for its run, and what it needs.
 
-    `label` is what squeue shows. `secrets` are variables of the job that are in no file. `key` is the
+    `label` is what the queue shows. `secrets` are variables of the job that are in no file. `key` is the
     caller's own name of it.
     """
 
@@ -53,20 +52,19 @@ class Submission(NamedTuple):
 Outcome = JobId | HeyhiError | None
 
 
-def most_at_once() -> int:
-    """The largest number of runs for one `submit`. Raises NoAnswerError."""
+def most_at_once(scheduler: str) -> int:
+    """Return the largest number of runs for one `submit`. Raises NoAnswerError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(1, min(slurm.max_array_size(), _MOST, hard - _SPARE_FILES))
+    return max(1, min(SCHEDULERS[scheduler].max_array_size(), _MOST, hard - _SPARE_FILES))
 
 
-def submit(asks: Sequence[Submission], say: Say) -> list[Outcome]:
+def submit(asks: Sequence[Submission], scheduler: str, say: Say) -> list[Outcome]:
     """Submit runs of equal resources, label and secrets as one job: an array, if there are several.
 
-    Returns what came of each. sbatch takes the secrets from its own environment, and Slurm keeps them for a
-    requeue. Raises LaunchError if Slurm refuses, and NoAnswerError if it does not answer: then nothing was
-    submitted, or what was is found by its name.
+    Returns what came of each. Raises LaunchError if the scheduler refuses, and NoAnswerError if it does not
+    answer: then nothing was submitted, or what was is found by its name.
     """
     _kill(asks)
     first = asks[0]
@@ -79,12 +77,18 @@ def submit(asks: Sequence[Submission], say: Say) -> list[Outcome]:
         ready = [number for number, mark in enumerate(marks) if isinstance(mark, partial)]
         if not ready:
             return [None if isinstance(mark, partial) else mark for mark in marks]
-        array = [f"--array={_ranges(ready)}"] if len(asks) > 1 else []
-        words = [*first.resources.options(), *array, f"--job-name={name}"]
-        words += ["--chdir=/", "--output=/dev/null", "--export=ALL"]
         _sync([asks[number] for number in ready])
         held = [claim.descriptor(asks[number].order.run.lock) for number in ready]
-        job_id = _submit(lambda: slurm.submit(_script(asks), words, held, first.secrets), marks, name)
+        spec = JobSpec(
+            name,
+            [ask.order.folder for ask in asks],
+            ready if len(asks) > 1 else None,
+            str(first.order.provenance.get("snapshot") or first.order.project_root),
+            first.resources,
+            held,
+            first.secrets,
+        )
+        job_id = _submit(SCHEDULERS[scheduler], spec, marks)
         outcomes = [
             JobId(f"{job_id}_{number}" if len(asks) > 1 else job_id) if isinstance(mark, partial) else mark
             for number, mark in enumerate(marks)
@@ -111,9 +115,9 @@ def _kill(asks: Sequence[Submission]) -> None:
         if ask.plan.action is Action.KILL_RESTART
         and not ownership.find_link(ask.order.run.folder, Path(ask.order.experiment_root))
     ]
-    in_slurm = [ask.plan.state.job for ask in killed if ask.plan.state.job and not ask.plan.state.job.local]
-    if in_slurm:
-        slurm.end(*(job_id.text for job_id in in_slurm))
+    jobs = [ask.plan.state.job for ask in killed if ask.plan.state.job and ask.plan.state.job.scheduler]
+    schedulers.cancel(jobs)
+    schedulers.await_end(jobs)
     for ask in killed:
         if ask.plan.state.job and ask.plan.state.job.local:
             here.kill(ask.order.run, ask.plan.state)
@@ -156,15 +160,15 @@ def _error(run: Run) -> bytes | None:
         return None
 
 
-def _submit(submit_it: Callable[[], str], marks: Sequence[_Mark], name: str) -> str:
+def _submit(scheduler: Scheduler, spec: JobSpec, marks: Sequence[_Mark]) -> str:
     """The id of the job; the marks are taken back if there surely is none."""
     try:
-        return submit_it()
+        return scheduler.submit(spec)
     except NoAnswerError:
-        queue = slurm.ask_queue()
+        queue = scheduler.ask_queue()
         if queue is None:
             raise  # the marks stay: what came of it can be asked later
-        found = next((known.id for known in queue.values() if known.name == name), None)
+        found = next((known.id for known in queue.values() if known.name == spec.name), None)
         if found is None:
             _take_back(marks)
             raise
@@ -189,40 +193,3 @@ def _unmark(ask: Submission, before: JobId | None, error: bytes | None) -> None:
     files.write_whole(run.jobid, before.text)
     if error is not None:
         files.write_whole(run.error, error)
-
-
-# ---- What Slurm is given ------------------------------------------------------------------------
-
-_SCRIPT = """\
-#!/bin/bash
-# Each task of this job does the run of one folder, with the copy of the code made at the submission.
-runs=(
-{runs}
-)
-run=${{runs[${{SLURM_ARRAY_TASK_ID:-0}}]}}
-exec >> "$run/run.log" 2>&1
-cd {code} || exit 1
-# srun does not take it from the job by itself.
-[[ ${{SLURM_CPUS_PER_TASK-}} ]] && export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
-# --wait=0: the master may wait for room on a full disk when all others have ended.
-exec srun --kill-on-bad-exit=1 --wait=0 --input=none {python} run.py --on-slurm "$run"
-"""
-
-
-def _script(asks: Sequence[Submission]) -> str:
-    order = asks[0].order
-    code = order.provenance.get("snapshot") or order.project_root
-    return _SCRIPT.format(
-        runs="\n".join(shlex.quote(ask.order.folder) for ask in asks),
-        code=shlex.quote(str(code)),
-        python=shlex.quote(sys.executable),
-    )
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers as --array takes them: 0-3,7."""
-    parts = []
-    for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
-        part = [number for _, number in group]
-        parts.append(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}")
-    return ",".join(parts)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from heyhi import runs
 from heyhi.files import open_regular
-from heyhi.launch import slurm
+from heyhi.launch import schedulers
 from heyhi.runs import JobId, Run, RunState, Status
 from heyhi.texts import cut
 
@@ -185,10 +185,10 @@ class Watched:
     def _look(self) -> RunState:
         was_claimed, state = self._is_claimed, runs.read_state(self._run)
         self._is_claimed = state.status is Status.RUNNING
-        if not slurm.is_of_slurm(state):
+        if not schedulers.needs_queue(state):
             return state
         # What held its claim a moment ago has probably ended.
         if was_claimed or state.job != self._asked or time.monotonic() >= self._next_question:
-            self._asked, self._next_question = state.job, time.monotonic() + slurm.PAUSE
-            return slurm.read_state(self._run)
+            self._asked, self._next_question = state.job, time.monotonic() + schedulers.PAUSE
+            return schedulers.read_state(self._run)
         return self.state

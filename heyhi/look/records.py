@@ -119,7 +119,7 @@ def _kept(run: Run | Found, kept: Kept, stamp: str = "") -> Record | None:
 def _read_all(
     several: Sequence[Run], project: Project, states: Mapping[Path, RunState] | None, kept: Kept
 ) -> dict[str, Record]:
-    from heyhi.launch import slurm
+    from heyhi.launch import schedulers
 
     @cache
     def drift() -> "Drift":
@@ -128,7 +128,7 @@ def _read_all(
         return Drift(project)
 
     # Read once the states are known: a run that was DONE then has its result here.
-    known = slurm.read_states(several) if states is None else states
+    known = schedulers.read_states(several) if states is None else states
     found = {run.id: _read(run, known.get(run.folder), kept, drift) for run in several}
     kept.write()
     return found

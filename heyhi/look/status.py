@@ -70,15 +70,15 @@ class Row(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """The state, and the next commands. `lives`: something may still change by itself; `asks_slurm`: to
-    look once more, Slurm would have to be asked."""
+    """The state, and the next commands. `lives`: something may still change by itself; `asks_scheduler`: to
+    look once more, a scheduler would have to be asked."""
 
     counts: Mapping[str, int]
     drivers: Sequence[Driver]
     rows: Sequence[Row]
     hints: Sequence[str]
     lives: bool
-    asks_slurm: bool
+    asks_scheduler: bool
 
     @property
     def total(self) -> int:
@@ -113,14 +113,14 @@ class Look:
         states = {record.folder: _state_of(record) for record in records}
         waits = {str(f): [n for n in wanted if states[str(n)] != _DONE] for f, wanted in needs.items()}
         rows = [row for record in records if (row := self._row(record, waits, states))]
-        alive = [record for record in records if record.status in _ALIVE or _is_lost_in_slurm(record)]
+        alive = [record for record in records if record.status in _ALIVE or _is_lost_in_queue(record)]
         return Overview(
             counts=_counted(records),
             drivers=living,
             rows=sorted(rows, key=lambda row: _ORDER.index(row.status)),
             hints=[*self._hints(records, living)],
             lives=bool(alive or living),
-            asks_slurm=any(JobId(record.job).local is None for record in alive),
+            asks_scheduler=any(JobId(record.job).scheduler for record in alive),
         )
 
     def _runs(self) -> Iterator[Run | Found]:
@@ -166,7 +166,7 @@ class Look:
             if not self._batches and (command := _again(found["DEAD"][0].run)):
                 yield f"to go on with the first that is DEAD: {command}"
             yield f"what it printed: heyhi logs {quoted(found['DEAD'][0].id)}"
-        if lost := next((r for r in records if r.status == "UNKNOWN" and not _is_lost_in_slurm(r)), None):
+        if lost := next((r for r in records if r.status == "UNKNOWN" and not _is_lost_in_queue(r)), None):
             yield f"once one that is UNKNOWN has surely ended, say so: heyhi kill {quoted(lost.id)}"
 
 
@@ -184,9 +184,11 @@ def _counted(records: Iterable[Record]) -> dict[str, int]:
     return {status: found[status] for status in (_DONE, *_ORDER) if found[status]}
 
 
-def _is_lost_in_slurm(record: Record) -> bool:
-    """True if the run is a job of a Slurm that does not answer."""
-    return record.status == Status.UNKNOWN.value and JobId(record.job).local is None and bool(record.job)
+def _is_lost_in_queue(record: Record) -> bool:
+    """True if the run is a job of a scheduler that does not answer."""
+    return (
+        record.status == Status.UNKNOWN.value and bool(record.job) and JobId(record.job).scheduler is not None
+    )
 
 
 # ---- Times --------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from heyhi.runs.results import scalars
     from heyhi.runs.secret_names import HIDDEN, Kept, Secrets
     from heyhi.runs.status import (
-        LEFT_QUEUE, RESULT_AT, STARTING, Queue, QueuedJob, RunState, Status, is_at_work, is_done, is_its_job,
+        RESULT_AT, STARTING, Queue, QueuedJob, RunState, Status, is_at_work, is_done, is_its_job, left_queue,
         read_state, result_place,
     )
 
@@ -49,8 +49,8 @@ __getattr__ = hand_on(
     results="scalars",
     secret_names="HIDDEN Kept Secrets",
     status=(
-        "LEFT_QUEUE Queue QueuedJob RESULT_AT RunState STARTING Status is_at_work is_done is_its_job "
-        "read_state result_place"
+        "Queue QueuedJob RESULT_AT RunState STARTING Status is_at_work is_done is_its_job "
+        "left_queue read_state result_place"
     ),
 )
 # fmt: on

@@ -63,17 +63,18 @@ class Place(NamedTuple):
 # ---- Keeping ------------------------------------------------------------------------------------
 
 
-def keep(name: str, contents: Mapping[str, bytes], about: Mapping[str, Any]) -> Place:
+def keep(name: str, contents: Mapping[str, bytes], about: Mapping[str, Any], in_job: bool = False) -> Place:
     """Write files into a new folder in the first place that takes them, whole and synced.
 
-    `about` says whose they are: the `job`, and what else the run needs. Raises OSError with the reasons if no
-    place takes them.
+    `about` says whose they are: the `job`, and what else the run needs. `in_job` is True in a job of a
+    scheduler, whose temporary files may vanish with it. Raises OSError with the reasons
+    if no place takes them.
     """
     import json
     import shutil
 
     problems = []
-    for parent, host in _parents():
+    for parent, host in _parents(in_job):
         folder = parent / f"{name[-80:].strip('.')}-{os.urandom(4).hex()}"
         try:
             if host:
@@ -91,14 +92,14 @@ def keep(name: str, contents: Mapping[str, bytes], about: Mapping[str, Any]) -> 
     raise OSError(errno.ENOSPC, "; ".join(problems) or "there is no place for it")
 
 
-def _parents() -> Iterator[tuple[Path, str]]:
+def _parents(in_job: bool) -> Iterator[tuple[Path, str]]:
     """Folders to keep results in, the best first, and the host that each is on; empty: it may be shared."""
     chosen = os.environ.get(SETTING, "")
     homes = [os.environ.get("HOME", ""), _home_of_user()]
     below = [os.path.join(home, ".local/state/heyhi/kept") for home in homes if os.path.isdir(home)]
     shared = [Path(path) for path in dict.fromkeys([chosen, *below]) if os.path.isabs(path)]
-    yield from ((path, "") for path in shared if not _is_private(path))
-    if not _is_private(_LOCAL):
+    yield from ((path, "") for path in shared if not (in_job and _is_private(path)))
+    if not (in_job and _is_private(_LOCAL)):
         yield _LOCAL / places.name_of_user() / "kept", os.uname().nodename
 
 
@@ -110,9 +111,7 @@ def _home_of_user() -> str:
 
 
 def _is_private(folder: Path) -> bool:
-    """True if a folder may vanish with its Slurm job: it lies in one for temporary files of the job's own."""
-    if "SLURM_JOB_ID" not in os.environ:
-        return False
+    """True if a folder may vanish with its job: it lies in one for temporary files of the job's own."""
     places = ["/tmp", "/var/tmp", "/dev/shm", os.environ.get("TMPDIR", "")]  # noqa: S108
     real = os.path.realpath(folder)
     return any(f"{real}/".startswith(f"{place}/") and _is_mounted_for_one(place) for place in places if place)

@@ -1,7 +1,7 @@
 """Ids: of a run, which is the path of its folder below the experiment root, and of the job that computes it.
 
 p/<config folder>/<config name>/<overrides tag>_<8 hex>       make_id
-local:<host>:<pid>   62   62_3   submitting:<name>            JobId
+local:<host>:<pid>   62   62_3   submitting:<name>   sge:62           JobId
 """
 
 import hashlib
@@ -36,19 +36,31 @@ _ROOT_WORD = "{{EXP_DIR}}"
 SUBMITTING = "submitting:"
 
 
-class JobId(NamedTuple):
-    """The job that computes a run. A local job has a host and a pid, a Slurm job a Slurm id.
+_OF_SLURM = ("submitting", "local")  # the original wrote `local` for a job that nothing is known of
 
-    `submitting:<name of the job>` is a Slurm job without a recorded id; it may never have got one.
+
+class JobId(NamedTuple):
+    """The job that computes a run: a process of a host, or a job of a scheduler.
+
+    Slurm's ids are bare; those of another scheduler begin with its name (`sge:62`). `submitting:<name of the
+    job>` is a Slurm job without a recorded id; it may never have got one.
     """
 
     text: str
 
     @property
     def local(self) -> tuple[str, int] | None:
-        """Host and pid of a local job; None for one of Slurm."""
+        """Host and pid of a local job; None for one of a scheduler."""
         match = re.fullmatch(r"local:(.+):(\d+)", self.text)
         return (match[1], int(match[2])) if match else None
+
+    @property
+    def scheduler(self) -> str | None:
+        """The name of the scheduler whose job it is, known here or not; None for a local job."""
+        if self.local is not None:
+            return None
+        prefix = re.match(r"([a-z]+):", self.text)
+        return "Slurm" if prefix is None or prefix[1] in _OF_SLURM else prefix[1].upper()
 
 
 def this_process() -> JobId:

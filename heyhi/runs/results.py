@@ -79,7 +79,9 @@ def scalars(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix or "result": value} if isinstance(value, (bool, int, float, str)) else {}
 
 
-def keep_elsewhere(run: Run, content: Content, job: str, provenance: Mapping[str, Any]) -> Place:
+def keep_elsewhere(
+    run: Run, content: Content, job: str, provenance: Mapping[str, Any], in_job: bool = False
+) -> Place:
     """Save a result that its folder cannot take in the first place that can. Raises OSError.
 
     `provenance` is what heyhi.json has, or had before the task removed it.
@@ -88,7 +90,7 @@ def keep_elsewhere(run: Run, content: Content, job: str, provenance: Mapping[str
     if content.pickle is not None:
         parts[run.result_pickle.name] = content.pickle
     about = {"job": job, "run": run.id, "folder": str(run.folder), "provenance": provenance}
-    return elsewhere.keep(run.id.replace("/", "_"), parts, about)
+    return elsewhere.keep(run.id.replace("/", "_"), parts, about, in_job)
 
 
 def move_in(run: Run, place: Place) -> None:

@@ -18,7 +18,6 @@ from heyhi.runs.ids import SUBMITTING, JobId, real_path
 from heyhi.runs.processes import this_host
 
 __all__ = [
-    "LEFT_QUEUE",
     "RESULT_AT",
     "STARTING",
     "Queue",
@@ -28,6 +27,7 @@ __all__ = [
     "is_at_work",
     "is_done",
     "is_its_job",
+    "left_queue",
     "read_state",
     "result_place",
     "state_at_rest",
@@ -54,7 +54,7 @@ RESULT_AT = "result at "
 
 
 class QueuedJob(NamedTuple):
-    """A job as Slurm knows it: its id as squeue shows it, its state, its name, and why it waits."""
+    """A job as its scheduler knows it: its id, its state by Slurm's name, its name, and why it waits."""
 
     id: str
     state: str
@@ -65,7 +65,7 @@ class QueuedJob(NamedTuple):
     @property
     def lives(self) -> bool:
         """True if it waits or runs."""
-        return self.state in _IN_SLURM
+        return self.state in _LIVING
 
 
 #: What Slurm knows, by id, and by `submitting:<name>` for jobs without a recorded id.
@@ -141,8 +141,8 @@ def state_at_rest(run: Run, job: JobId | None, queue: Queue | None = None) -> Ru
         return RunState(Status.DONE, JobId(place.job), told, result_place=place)
     if not result and files.is_file(f"{run.folder}/{RESULT}") and files.is_file(run.provenance):
         return RunState(Status.DONE, job or read_job(run))  # it was moved in between the looks
-    if job is not None and job.local is None:
-        return _state_in_slurm(run, job, queue)
+    if job is not None and job.scheduler:
+        return _state_in_queue(run, job, queue)
     if (alive := _state_by_process(run, job)) is not None:
         return alive
     if job is None:
@@ -240,11 +240,11 @@ def _state_of_foreign(run: Run, job: JobId, queue: Queue | None, provenance: str
     elif job.local is not None:
         state = _state_by_process(run, job) or RunState(Status.DEAD, job)
     elif queue is None and job.text != "local":
-        state = RunState(Status.UNKNOWN, job, f"Slurm cannot be asked about its job {job.text}")
+        state = RunState(Status.UNKNOWN, job, f"{job.scheduler} cannot be asked about its job {job.text}")
     else:
         known = None if queue is None else queue.get(job.text)
         fits = known is not None and known.lives and _looks_like_its_job(run, known)
-        status = _IN_SLURM[known.state] if known and fits else Status.UNKNOWN
+        status = _LIVING[known.state] if known and fits else Status.UNKNOWN
         told = "" if fits else f"whether its job {job.text} lives is not known"
         state = RunState(status, job if fits else None, told)
     return state._replace(detail="; ".join(filter(None, (keeps, state.detail))), keeps=keeps)
@@ -261,7 +261,7 @@ def _looks_like_its_job(run: Run, known: QueuedJob) -> bool:
 
 
 # Slurm's states of a job that lives; in all others it has ended.
-_IN_SLURM = {
+_LIVING = {
     **dict.fromkeys(
         ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"), Status.QUEUED
     ),
@@ -272,27 +272,30 @@ _IN_SLURM = {
 }
 
 
-#: What is said of a job that Slurm does not know any more, as it forgets them some minutes after their end.
-LEFT_QUEUE = "Slurm does not know it any more"
+def left_queue(scheduler: str | None) -> str:
+    """Say that a job is not known any more: schedulers forget them some minutes after their end."""
+    return f"{scheduler} does not know it any more"
 
 
-def _state_in_slurm(run: Run, job: JobId, queue: Queue | None) -> RunState:
-    """The state of a run without a result whose job Slurm has, or had."""
+def _state_in_queue(run: Run, job: JobId, queue: Queue | None) -> RunState:
+    """The state of a run without a result whose job a scheduler has, or had."""
     if queue is None:
         if _is_settled(run, job):
             return RunState(Status.DEAD, job)
-        return RunState(Status.UNKNOWN, job, f"Slurm cannot be asked about its job {job.text}")
+        return RunState(Status.UNKNOWN, job, f"{job.scheduler} cannot be asked about its job {job.text}")
     known = queue.get(job.text)
     if known is not None and not is_its_job(run, known):
         known = None  # Slurm has lost its memory, and given the id to another job
     if known is not None and known.lives:
-        status = _IN_SLURM[known.state]
+        status = _LIVING[known.state]
         why = f": {known.reason}" if known.reason and status is Status.QUEUED else ""
         return RunState(status, JobId(known.id), "" if known.state == status.value else f"{known.state}{why}")
     if job.text.startswith(SUBMITTING):
         # Had it begun, its job would have written down its id. So nothing of it ever ran.
         return RunState(Status.NOT_STARTED, job)
-    return RunState(Status.DEAD, job, f"Slurm: {known.state}" if known else LEFT_QUEUE)
+    return RunState(
+        Status.DEAD, job, f"{job.scheduler}: {known.state}" if known else left_queue(job.scheduler)
+    )
 
 
 def is_its_job(run: Run, known: QueuedJob) -> bool:

@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 
 from heyhi import runs
 from heyhi.errors import HeyhiError
-from heyhi.launch import UNSAVED, slurm
+from heyhi.launch import UNSAVED, schedulers
 from heyhi.log import says_what_is_lost
 from heyhi.runs import Queue, Run, RunState, Status, deaths
 
@@ -72,7 +72,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
         self._next_question = 0.0  # to Slurm, not before this time
-        self._waited_for_slurm = 0.0  # seconds of the last look
+        self._waited_for_queue = 0.0  # seconds of the last look
         self._gone: set[Run] = set()  # DEAD at the last look
 
     def start(self, key: Any, run: Run, command: str, secrets: Mapping[str, str] | None = None) -> None:
@@ -136,7 +136,7 @@ class Jobs:
                 if time.monotonic() >= next_look:
                     began, cpu = time.monotonic(), time.thread_time()
                     self._look_elsewhere([job for job in jobs if job.process is None])
-                    wall = time.monotonic() - began - self._waited_for_slurm
+                    wall = time.monotonic() - began - self._waited_for_queue
                     next_look = time.monotonic() + pause_after(wall, time.thread_time() - cpu)
                 time.sleep(_PAUSE)
         except BaseException as problem:
@@ -159,22 +159,27 @@ class Jobs:
 
     def _states_of(self, jobs: list[_Job]) -> list[RunState]:
         """The states of adopted runs. Slurm is asked once for all, and not at each look."""
-        self._waited_for_slurm = 0.0
+        self._waited_for_queue = 0.0
         states = [_state_of(job.run) for job in jobs]
-        if not any(map(slurm.is_of_slurm, states)):
+        if not any(map(schedulers.needs_queue, states)):
             return states
-        alive = [s._replace(status=Status.RUNNING) if slurm.is_of_slurm(s) else s for s in states]
+        alive = [s._replace(status=Status.RUNNING) if schedulers.needs_queue(s) else s for s in states]
         if time.monotonic() < self._next_question:
             return alive
         began = time.monotonic()
-        queue = slurm.ask_queue()
-        self._waited_for_slurm = time.monotonic() - began
-        self._next_question = time.monotonic() + slurm.PAUSE
-        if queue is None:  # Slurm does not answer: they may live
-            return alive
+        queues = schedulers.ask_queues(states)
+        self._waited_for_queue = time.monotonic() - began
+        self._next_question = time.monotonic() + schedulers.PAUSE
         asked = [state.job for state in states]
-        known = slurm.with_ends({job.run: _state_of(job.run, queue) for job in jobs}, queue)
-        now = [self._unless_just_gone(job, known[job.run]) for job in jobs]
+        names = [(job and job.scheduler) or "" for job in asked]
+        read = {job.run: _state_of(job.run, queues.get(name)) for job, name in zip(jobs, names, strict=True)}
+        known = schedulers.with_ends(read, queues)
+        # Jobs of a scheduler that does not answer may live.
+        silent = {name for name, queue in queues.items() if queue is None}
+        now = [
+            old if name in silent else self._unless_just_gone(job, known[job.run])
+            for job, name, old in zip(jobs, names, alive, strict=True)
+        ]
         # What was submitted anew while Slurm was asked, its answer does not know.
         return [
             new if runs.read_job(job.run) == before else old
@@ -183,7 +188,7 @@ class Jobs:
 
     def _unless_just_gone(self, job: _Job, state: RunState) -> RunState:
         """A node's files may appear here some seconds late: a run is DEAD only at the second look."""
-        is_gone = state.status is Status.DEAD and state.job is not None and state.job.local is None
+        is_gone = state.status is Status.DEAD and state.job is not None and state.job.scheduler
         if not is_gone or job.run.error.exists() or job.run in self._gone:
             return state
         self._gone.add(job.run)
@@ -276,7 +281,7 @@ def _end_of(job: _Job) -> JobEnd:
         job.output.seek(0)
         printed = job.output.read().decode(errors="replace").split("\n")
     try:
-        state = slurm.read_state(job.run)
+        state = schedulers.read_state(job.run)
     except (OSError, HeyhiError) as problem:
         return JobEnd(False, f"{job.run.id}: its folder cannot be read: {problem}")
     status = job.process.returncode

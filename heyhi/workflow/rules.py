@@ -32,7 +32,7 @@ from heyhi.batch import (
 )
 from heyhi.errors import HeyhiError, RefusedError, UsageError, did_you_mean
 from heyhi.files import write_out
-from heyhi.launch import Submission, gpus, resources_from_defaults, slurm, with_code_state
+from heyhi.launch import Submission, gpus, resources_from_defaults, schedulers, with_code_state
 from heyhi.log import ask, say_problem
 from heyhi.project import Project, find_project
 from heyhi.runs import (
@@ -281,7 +281,7 @@ class Workflow:
 
     def wants_local(self, wildcards: Any) -> bool:
         """True if a run's launcher says `local`."""
-        return slurm.wants_local(self._item(wildcards).entry.draft.composition.config)
+        return schedulers.wants_local(self._item(wildcards).entry.draft.composition.config)
 
     def submission_of(
         self, wildcards: Any, resources: Mapping[str, Any], state: RunState | None = None
@@ -296,7 +296,7 @@ class Workflow:
         plan = make_plan(state, Mode.GENTLE_START) if state else plan
         order = self._orders_by_number[self._number(item)]
         label = Path(self.agenda.batch.name).stem or "batch"
-        needs = slurm.needs_of(item.entry.draft.composition.config) or resources_from_defaults(resources)
+        needs = schedulers.needs_of(item.entry.draft.composition.config) or resources_from_defaults(resources)
         return Submission(order, plan, needs, label, self._secrets_of(item))
 
     def lives_elsewhere(self, wildcards: Any) -> bool:
@@ -559,5 +559,5 @@ def _in_short(item: Item) -> str:
 
 
 def _gpus_of(item: Item) -> int:
-    needs = slurm.needs_of(item.entry.draft.composition.config)
+    needs = schedulers.needs_of(item.entry.draft.composition.config)
     return needs.gpus if needs else 0

@@ -13,12 +13,13 @@ from typing import Any
 
 from heyhi import runs
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
-from heyhi.launch import Submission, slurm, submission
+from heyhi.launch import Submission, schedulers, submission
 from heyhi.runs import Action, JobId, Mode, Plan, Run, RunState, Status, deaths, make_plan
 from heyhi.workflow.local_jobs import JobEnd, Jobs
 
 __all__ = ["Submitter", "cancel_stopped"]
 
+_SCHEDULER = "Slurm"  # Snakemake has an executor for each scheduler: this is the one for Slurm
 _GATHER = 0.2  # seconds that more may come in before what is there is submitted
 _PAUSE = 10.0  # seconds until the next try, if Slurm does not answer
 
@@ -84,7 +85,7 @@ class Submitter:
             key = entry.resources, code, order.experiment_root, secrets
             groups.setdefault(key, []).append(entry)
         for group in groups.values():
-            most = self._until_it_answers(submission.most_at_once)
+            most = self._until_it_answers(lambda: submission.most_at_once(_SCHEDULER))
             for start in range(0, len(group), most or len(group)):
                 self._submit(group[start : start + (most or len(group))])
 
@@ -108,7 +109,7 @@ class Submitter:
         with self._is_submitting:  # until all that was submitted is known to who stops it
             if self._is_over.is_set():
                 return
-            outcomes = submission.submit(entries, self._tell)
+            outcomes = submission.submit(entries, _SCHEDULER, self._tell)
             for entry, outcome in zip(entries, outcomes, strict=True):
                 if isinstance(outcome, HeyhiError):
                     self._give_up([entry], str(outcome))
@@ -164,7 +165,7 @@ def cancel_stopped(jobs: Mapping[Run, JobId]) -> None:
     with ExitStack() as records:
         for run, job in jobs.items():
             records.enter_context(deaths.recorded(run, job, deaths.DRIVER))
-        slurm.cancel(*(job.text for job in jobs.values()))
+        schedulers.cancel(jobs.values())
 
 
 def _plan_now(entry: Submission) -> Plan:

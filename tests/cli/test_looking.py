@@ -493,7 +493,7 @@ def test_in_a_pipe_a_watch_is_silent_as_long_as_no_status_changes(
 ) -> None:
     def seen(status: str, sign: float, what: str) -> Overview:
         row = Row(status, "p/it", None, sign, "", what)
-        return Overview({status: 1}, (), (row,), (), lives=status == "RUNNING", asks_slurm=False)
+        return Overview({status: 1}, (), (row,), (), lives=status == "RUNNING", asks_scheduler=False)
 
     looks = iter([seen("RUNNING", 1, "epoch 1"), seen("RUNNING", 2, "epoch 2"), seen("DEAD", 3, "too dry")])
     monkeypatch.setenv("HH_EXP_DIR", str(tmp_path))

@@ -434,7 +434,7 @@ def test_a_result_that_no_place_takes_is_printed(
     capfd: pytest.CaptureFixture[str],
     output: Any,
 ) -> None:
-    monkeypatch.setattr(elsewhere, "_parents", lambda: iter([(Path("/proc/no"), "")]))
+    monkeypatch.setattr(elsewhere, "_parents", lambda _: iter([(Path("/proc/no"), "")]))
 
     def main(**_: Any) -> dict[str, Any]:
         no_room(errno.ENOSPC)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from heyhi.errors import LaunchError, UsageError
-from heyhi.launch import slurm
+from heyhi.launch import schedulers, slurm
 from heyhi.runs import deaths
 from heyhi.runs.folder import Run
 from heyhi.runs.ids import JobId
@@ -207,10 +207,10 @@ def test_what_squeue_says_of_an_end_is_kept_when_it_has_forgotten_it(
 ) -> None:
     run = ended.run("5")
     ended.squeue(f"5|{told}|it")
-    assert slurm.read_state(run) == RunState(Status.DEAD, JobId("5"), reason)
+    assert schedulers.read_state(run) == RunState(Status.DEAD, JobId("5"), reason)
     ended.squeue()
-    assert slurm.read_state(run) == RunState(Status.DEAD, JobId("5"), reason)
-    assert slurm.read_states([run])[run.folder].detail == deaths.cause(run) == reason
+    assert schedulers.read_state(run) == RunState(Status.DEAD, JobId("5"), reason)
+    assert schedulers.read_states([run])[run.folder].detail == deaths.cause(run) == reason
     assert ended.questions("sacct") == []
 
 
@@ -233,7 +233,7 @@ def test_what_is_no_id_of_a_job_is_given_to_no_program(text: str, ended: Ended) 
     ended.program("scancel", f"echo scancel >> {ended.calls}")
     run = ended.run("5")
     run.jobid.write_text(text)
-    assert slurm.read_state(run).status is Status.DEAD
+    assert schedulers.read_state(run).status is Status.DEAD
     with pytest.raises(LaunchError, match="is no id of a job of Slurm; nothing was cancelled"):
         slurm.cancel("5", text)
     assert (ended.questions("sacct"), ended.questions("scancel")) == ([], [])
@@ -248,7 +248,7 @@ def test_of_a_job_that_failed_without_a_word_squeue_is_asked_how(
     ended.squeue(
         *(f"{job}|FAILED|NonZeroExitCode|it" for job in ("5_0", "5_1", "6")), statuses=f"5_0 {status}"
     )
-    found = slurm.read_states(runs)
+    found = schedulers.read_states(runs)
     assert [found[run.folder].detail for run in runs] == [
         reason,
         "Slurm: FAILED: NonZeroExitCode",
@@ -256,7 +256,7 @@ def test_of_a_job_that_failed_without_a_word_squeue_is_asked_how(
     ]
     assert next(q for q in ended.questions("squeue") if "exit_code" in q).endswith("--jobs=5_0,5_1")
     assert not list(runs[2].folder.glob("ended.*")), "its job has said it itself"
-    slurm.read_states(runs)
+    schedulers.read_states(runs)
     assert len([line for line in ended.questions("squeue") if "exit_code" in line]) == 1
 
 
@@ -270,7 +270,7 @@ def test_of_runs_that_left_squeue_silently_the_accounting_is_asked_once_for_all(
         "8|FAILED|3:0|0:0|it",
         "9|FAILED|9:0|0:0|it",
     )
-    found = slurm.read_states(runs)
+    found = schedulers.read_states(runs)
     reasons = [
         "Slurm: OUT_OF_MEMORY",
         "Slurm: CANCELLED by root",
@@ -281,10 +281,10 @@ def test_of_runs_that_left_squeue_silently_the_accounting_is_asked_once_for_all(
     ]
     assert [found[run.folder].detail for run in runs] == reasons
     assert ended.questions("sacct")[0].endswith("--jobs=5,6,7,8,9")
-    slurm.read_states(runs)
+    schedulers.read_states(runs)
     assert len(ended.questions("sacct")) == 1
     ended.anew()
-    found = slurm.read_states(runs)
+    found = schedulers.read_states(runs)
     assert [found[run.folder].detail for run in runs] == reasons
     assert [line.rpartition("=")[2] for line in ended.questions("sacct")] == ["5,6,7,8,9", "7"]
 
@@ -308,7 +308,9 @@ def test_without_an_answer_of_the_accounting_nothing_is_said_and_nothing_kept(
     for path in run.folder.iterdir():
         os.utime(path, (0, 0))
     for _ in range(2):
-        assert slurm.read_state(run) == RunState(Status.DEAD, JobId("5"), "Slurm does not know it any more")
+        assert schedulers.read_state(run) == RunState(
+            Status.DEAD, JobId("5"), "Slurm does not know it any more"
+        )
     assert capfd.readouterr() == ("", "")
     assert not list(run.folder.glob("ended.*"))
     assert len(ended.questions("sacct")) == (text is not None), "once in a process"
@@ -318,11 +320,11 @@ def test_without_an_answer_of_the_accounting_nothing_is_said_and_nothing_kept(
 def test_an_accounting_that_lags_behind_is_asked_again_later(ended: Ended, line: str) -> None:
     run = ended.run("5")
     ended.sacct(line)
-    assert slurm.read_state(run).detail == "Slurm does not know it any more"
+    assert schedulers.read_state(run).detail == "Slurm does not know it any more"
     assert not list(run.folder.glob("ended.*"))
     ended.anew()
     ended.sacct("5|NODE_FAIL|0:0|0:0|it")
-    assert slurm.read_state(run).detail == "Slurm: NODE_FAIL"
+    assert schedulers.read_state(run).detail == "Slurm: NODE_FAIL"
 
 
 @pytest.mark.parametrize("line", ["5|RUNNING|0:0|0:0|it", ""])
@@ -332,7 +334,7 @@ def test_an_accounting_that_knows_nothing_an_hour_later_is_asked_no_more(ended: 
     for path in run.folder.iterdir():
         os.utime(path, (0, 0))
     for _ in range(2):
-        assert slurm.read_state(run).detail == "Slurm does not know it any more"
+        assert schedulers.read_state(run).detail == "Slurm does not know it any more"
         ended.anew()
     assert len(ended.questions("sacct")) == 1
 
@@ -340,8 +342,8 @@ def test_an_accounting_that_knows_nothing_an_hour_later_is_asked_no_more(ended: 
 def test_a_run_that_was_submitted_anew_meanwhile_has_not_ended(ended: Ended) -> None:
     run = ended.run("5")
     ended.program("squeue", f"echo '5|TIMEOUT|None|it'; echo 6 > {run.jobid}; echo '6|RUNNING|None|it'")
-    assert slurm.read_states([run])[run.folder].status is Status.UNKNOWN
-    assert slurm.read_state(run).status is Status.RUNNING
+    assert schedulers.read_states([run])[run.folder].status is Status.UNKNOWN
+    assert schedulers.read_state(run).status is Status.RUNNING
     assert not list(run.folder.glob("ended.*"))
 
 
@@ -359,10 +361,10 @@ LAUNCHERS = {
 def test_only_a_launcher_that_chooses_slurm_wants_it(
     compose_text: ComposeText, text: str, wants: bool
 ) -> None:
-    assert slurm.wants_slurm(compose_text(text).config) is wants
+    assert (schedulers.chosen(compose_text(text).config) == "Slurm") is wants
 
 
 def test_without_sbatch_it_says_where_to_go(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.environ["PATH"].split(":")[0])
     with pytest.raises(UsageError, match="no sbatch on this machine"):
-        slurm.refuse_without_slurm()
+        slurm.refuse_if_missing()

@@ -117,7 +117,7 @@ def test_what_a_running_run_does(project: Project) -> None:
         touch(run, "metrics.jsonl", 2000.0, '{"epoch": 1, "loss": 2}\n{"epoch": 2, "loss": 1.23456}\n{"ep')
         overview = look()
         assert (overview.rows[0].what, overview.rows[0].sign) == ("epoch 2, loss 1.235", 2000.0)
-        assert (overview.lives, overview.asks_slurm) == (True, False)
+        assert (overview.lives, overview.asks_scheduler) == (True, False)
         assert overview.key == before.key, "it does the same still"
     finally:
         claim.drop(run.lock)
@@ -144,7 +144,7 @@ def test_what_is_queued_has_slurms_reason_and_slurm_is_asked_once(
         ("QUEUED", "5_0", "PENDING: Resources"),
         ("QUEUED", "5_1", "PENDING: Priority"),
     ]
-    assert (overview.lives, overview.asks_slurm, asked.read_text()) == (True, True, "x\n")
+    assert (overview.lives, overview.asks_scheduler, asked.read_text()) == (True, True, "x\n")
 
 
 @pytest.mark.processes
@@ -263,7 +263,7 @@ def overview(
     counts = {"DONE": done} if done else {}
     for one in rows:
         counts[one.status] = counts.get(one.status, 0) + 1
-    return Overview(counts, drivers, rows, hints, lives=False, asks_slurm=False)
+    return Overview(counts, drivers, rows, hints, lives=False, asks_scheduler=False)
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,8 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def keep(name: str = "p_it") -> Place:
-    return elsewhere.keep(name, {"result.json": b"1"}, {"job": JOB})
+    in_job = "SLURM_JOB_ID" in os.environ
+    return elsewhere.keep(name, {"result.json": b"1"}, {"job": JOB}, in_job)
 
 
 def test_the_setting_comes_first_then_home_then_this_machine(

@@ -23,6 +23,7 @@ __all__ = [
     "from_json_object",
     "joined",
     "line_of",
+    "listed",
     "on_one_line",
     "quoted",
     "shown",
@@ -62,6 +63,13 @@ def some_of(names: Sequence[str], most: int = 12) -> str:
     """Names as a message shows them: the first ones, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names as a sentence has them: `3, 7 and 9`; of many, the first ones and how many more there are."""
+    if not 1 < len(names) <= most:
+        return some_of(names, most)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def some_lines(lines: Sequence[str], most: int, hint: str = "") -> Iterator[str]:

@@ -301,9 +301,27 @@ def test_a_secret_in_the_text_of_a_script_of_the_project_is_pointed_out(vault: V
         )
         done = vault.heyhi("plan", str(path))
         assert done.status == 0, done.err
-        told = f"{name}:2: a secret stands in the script, which is copied with the code"
+        told = f"{name}:2: a secret is in this file, and the snapshot copies it"
         assert (told in done.out) == (name == "inside.sh")
         assert "canary" not in done.out + done.err
+
+
+def test_a_secret_in_a_file_that_a_script_sources_or_in_a_function_is_pointed_out(vault: Vault) -> None:
+    garden = vault.garden
+    (garden.root / "keys.sh").write_text("A=1\nexport HF_TOKEN=canary-42\n")
+    (garden.root / "free.sh").write_text('export HF_TOKEN="$(cat FILE)" token=3\n')
+    (garden.root / "it.sh").write_text(
+        "source keys.sh\nsource free.sh 2> /dev/null\n"
+        "fetch() {\n  API_KEY=canary-43 true\n  local SECRET=canary-44\n}\n"
+        f"python run.py {' '.join(CARROT)}\n"
+    )
+    done = vault.heyhi("plan", "it.sh")
+    assert done.status == 0, done.err
+    told = "a secret is in this file, and the snapshot copies it; use $(cat FILE) instead"
+    assert f"note: keys.sh:2: {told}\n" in done.out
+    assert f"note: it.sh: {told} (on lines 4 and 5)\n" in done.out
+    assert "free.sh" not in done.out
+    assert "canary" not in done.out + done.err
 
 
 def test_lines_on_stdin_with_a_secret_are_refused_without_it(vault: Vault) -> None:

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -112,9 +112,9 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
         _refuse_unfinished(script, status, last, limits, too_many=(folder / "too_many").exists())
         lines = _read_lines(folder, trace)
     remarks = [*_hints(lines, trace), *_uses_of_runs(trace, project.experiment_root)]
-    if script.absolute().is_relative_to(project.root):
-        remarks += _written_secrets(script, text, lines, secrets)
     sources = {**{path: hash_of(path) for path in _sources(trace, lines, cwd)}, **own}
+    in_project = [path for path in sources if Path(path).is_relative_to(project.root)]
+    remarks += _written_secrets(in_project, lines, secrets)
     return Captured(tuple(lines), tuple(_other_commands(trace)), tuple(remarks), sources)
 
 
@@ -594,21 +594,38 @@ def _hints(lines: Sequence[Line], trace: Sequence[_Step]) -> Iterator[Remark]:
             yield Remark(step.where, "no run that fails comes to this trap: in a batch, the others go on")
 
 
-def _written_secrets(script: Path, text: str, lines: Sequence[Line], secrets: Secrets) -> Iterator[Remark]:
-    """The place of a secret in the text of a project's script, which is part of the snapshot."""
+_ASSIGNMENT = r"""\w+\+?=(?:'[^']*'|"[^"]*"|[^\s;&|'"])*"""
+# Assignments where a command may begin, also in the body of a function.
+_ASSIGNMENTS = re.compile(
+    rf"{_START}(?:(?:export|local|readonly|declare|typeset)\s+(?:-\w+\s+)*)?(?P<all>(?:{_ASSIGNMENT}\s*)+)"
+)
+
+
+def _written_secrets(paths: Iterable[str], lines: Sequence[Line], secrets: Secrets) -> Iterator[Remark]:
+    """The lines of a project's files that contain a secret: the snapshot contains these files too.
+
+    A secret is a value that a run gets, or one that stands in an assignment, whether or not a run gets it.
+    """
     environments = {id(line.environment): line.environment for line in lines}.values()
-    values = {value for one in environments for value in secrets.values(one).values() if len(value) > 3}
-    for value in sorted(values)[:_MOST_SECRETS]:
-        if value in text:
-            number = text[: text.index(value)].count("\n") + 1
-            problem = (
-                "a secret stands in the script, which is copied with the code; "
-                "read it from a file: $(cat FILE)"
-            )
-            yield Remark(f"{display(script)}:{number}", problem)
+    given = {value for one in environments for value in secrets.values(one).values() if len(value) > 3}
+    given = set(sorted(given)[:_MOST_SECRETS])
+    for path in paths:
+        for number, line in enumerate(_lines_of(path), 1):
+            assigned = (value for word in _literals(line) for value in secrets.assigned(word))
+            if any(value in line for value in given) or any(len(value) > 3 for value in assigned):
+                problem = "a secret is in this file, and the snapshot copies it; use $(cat FILE) instead"
+                yield Remark(f"{display(path)}:{number}", problem)
 
 
-_MOST_SECRETS = 20
+_MOST_SECRETS = 20  # values that are looked for in each line
+
+
+def _literals(line: str) -> Iterator[str]:
+    """The assignments of a line whose values the shell does not compute."""
+    match = _ASSIGNMENTS.match(line)
+    for word in re.findall(_ASSIGNMENT, match["all"]) if match else ():
+        if not re.search(r"`|\$(?!')", word):
+            yield word
 
 
 def _statement(lines: Sequence[str]) -> str:

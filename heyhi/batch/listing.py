@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from heyhi.batch.agenda import Agenda, Item, Kind
+from heyhi.batch.capture import Remark
 from heyhi.config import notebooks, views
 from heyhi.launch import schedulers
-from heyhi.texts import cut, some_lines, some_of
+from heyhi.texts import cut, listed, some_lines, some_of
 
 __all__ = ["Listing", "json_lines", "lines", "summary"]
 
@@ -114,8 +115,22 @@ def _notes(agenda: Agenda) -> Iterator[str]:
         for item in agenda.items
         if item.entry.drift and item.kind is Kind.NOTHING
     ]
-    notes += [f"{remark.where}: {remark.problem}" for remark in agenda.batch.remarks]
+    notes += _joined(agenda.batch.remarks)
     yield from (f"note: {note}" for note in some_lines(notes, _MOST_NOTES))
+
+
+def _joined(remarks: Iterable[Remark]) -> Iterator[str]:
+    """A note for each remark; one for all lines of a file that need the same one."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for remark in remarks:
+        file, _, number = remark.where.rpartition(":")
+        place = (file, number) if number.isdecimal() else (remark.where, "")
+        found.setdefault((place[0], remark.problem), []).append(place[1])
+    for (file, problem), numbers in found.items():
+        if len(numbers) > 1:
+            yield f"{file}: {problem} (on lines {listed(numbers, _MOST)})"
+        else:
+            yield f"{file}{':' if numbers[0] else ''}{numbers[0]}: {problem}"
 
 
 def _summary(agenda: Agenda) -> Iterator[str]:

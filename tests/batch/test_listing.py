@@ -79,14 +79,17 @@ def test_odd_values_stay_on_their_line(batch_of: BatchOf) -> None:
 def test_what_is_to_be_known_comes_last(batch_of: BatchOf) -> None:
     agenda = _agenda(batch_of, {"lr=1": Status.DONE, "lr=1 seed=7": Status.DONE})
     entry = agenda.items[0].entry._replace(drift=("seed 7 -> 3",))
-    remarks = tuple(Remark(f"it.sh:{i}", "look") for i in range(30))
+    remarks = tuple(Remark(f"it.sh:{i}", f"look {i}") for i in range(30))
     batch = agenda.batch._replace(commands=("ls", "seq"), remarks=remarks)
     items = (agenda.items[0]._replace(entry=entry, reason="DONE (drifted: seed 7 -> 3): skip"),)
     told = _lines(agenda._replace(batch=batch, items=items))
     assert told[1] == "to list them, the script was run: its own commands too (ls, seq)"
     assert told[2].startswith(f"note: it.sh:1: {entry.run.id}: DONE (drifted: seed 7 -> 3): skip")
-    assert told[3] == "note: it.sh:0: look"
+    assert told[3] == "note: it.sh:0: look 0"
     assert told[-1] == "note: ... and 11 more"
+    same = tuple(Remark(f"it.sh:{number}", "look") for number in (3, 7, 9))
+    told = _lines(agenda._replace(batch=batch._replace(remarks=same), items=items))
+    assert told[-1] == "note: it.sh: look (on lines 3, 7 and 9)"
 
 
 KEYS = [

@@ -16,17 +16,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heyhi import files, runs
+from heyhi.batch import find_batch, is_batch
 from heyhi.config import SELECT, join_key
+from heyhi.log import warn
 from heyhi.look.record_cache import Kept, stamp_of
 from heyhi.project import Project, moved
-from heyhi.runs import STARTING, Found, Run, RunState, Status, deaths, is_run_folder, results
+from heyhi.runs import (
+    STARTING,
+    Found,
+    Run,
+    RunState,
+    Status,
+    all_runs,
+    deaths,
+    is_run_folder,
+    results,
+    runs_at,
+)
 from heyhi.texts import TooDeepError, as_utf8, cut, from_json
 
 if TYPE_CHECKING:
     from heyhi.batch import Planned, StoredBatch
     from heyhi.runs import Drift
 
-__all__ = ["Record", "batch_records", "read_records"]
+__all__ = ["Part", "Record", "batch_records", "find_parts", "read_records"]
 
 _METRICS = "metrics.jsonl"
 _METRICS_BYTES = 1_000_000  # of its end that are read
@@ -105,6 +118,37 @@ def _composed(record: Record, entry: "Planned", batch: "StoredBatch") -> Record:
     if batch.root != root:
         flat = {n: moved(v, batch.root, root) if isinstance(v, str) else v for n, v in flat.items()}
     return record._replace(task=entry.task, config=flat)
+
+
+class Part(NamedTuple):
+    """The runs that one place stands for: a batch as captured last, a folder, a run; None: all runs."""
+
+    place: str | None
+    batch: "StoredBatch | None"
+    project: Project
+
+    def runs(self) -> "Sequence[Run | Found]":
+        """Its present runs. Raises UsageError if the place is none."""
+        if self.batch is not None:
+            return [entry.run for entry in self.batch.entries]
+        return all_runs(self.project) if self.place is None else runs_at(self.place, self.project)
+
+    def records(self) -> list[Record]:
+        """Their records. Raises UsageError if the place is none."""
+        if self.batch is not None:
+            return batch_records(self.batch)
+        return read_records(self.runs(), self.project)
+
+
+def find_parts(places: Sequence[str], project: Project, tell: Callable[[str], None] = warn) -> list[Part]:
+    """A part for each place; without any, one of the whole experiment root.
+
+    It runs no script: a batch is as it was captured last, and `tell` is called with a line if it has changed
+    since. Raises UsageError for a script that was never captured.
+    """
+    batches = [find_batch(place, project, tell) if is_batch(place, project) else None for place in places]
+    parts = [Part(place, batch, project) for place, batch in zip(places, batches, strict=True)]
+    return parts or [Part(None, None, project)]
 
 
 # ---- One folder ---------------------------------------------------------------------------------

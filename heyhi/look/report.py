@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heyhi import files, runs
-from heyhi.batch import StoredBatch, find_batch, is_batch
+from heyhi.batch import StoredBatch
 from heyhi.errors import UsageError
 from heyhi.log import warn
 from heyhi.look import tables
@@ -29,7 +29,7 @@ from heyhi.look.curves import read_curves
 from heyhi.look.graph import HEIGHT, WIDTH, Box, Graph, make_graph
 from heyhi.look.labels import choices, config_of, end_of, is_launcher, names_of, owner_of
 from heyhi.look.logs import log_end
-from heyhi.look.records import Record, batch_records
+from heyhi.look.records import Part, Record, batch_records, find_parts
 from heyhi.project import Project
 from heyhi.runs import RunState, Status
 from heyhi.texts import as_utf8, cut
@@ -62,9 +62,7 @@ def find_subject(places: Sequence[str], project: Project, tell: Callable[[str], 
     `tell` is called with a line if a script has changed since it was captured. Raises UsageError for a place
     that is none.
     """
-    parts = [_at(place, project, tell) for place in places] or [
-        _of_records(_project_name(project), tables.find_records([], project, tell))
-    ]
+    parts = [_subject_of(part) for part in find_parts(places, project, tell)]
     needs: dict[Path, list[Path]] = {}
     for part in parts:
         for folder, those in part.needs.items():
@@ -77,10 +75,10 @@ def find_subject(places: Sequence[str], project: Project, tell: Callable[[str], 
     )
 
 
-def _at(place: str, project: Project, tell: Callable[[str], None]) -> Subject:
-    if is_batch(place, project):
-        return of_batch(find_batch(place, project, tell))
-    return _of_records(place, tables.find_records([place], project, tell))
+def _subject_of(part: Part) -> Subject:
+    if part.batch is not None:
+        return of_batch(part.batch)
+    return _of_records(_project_name(part.project) if part.place is None else part.place, part.records())
 
 
 def of_batch(batch: StoredBatch, states: Mapping[Path, RunState] | None = None) -> Subject:

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heyhi import runs
-from heyhi.batch import Driver, StoredBatch, drivers, find_batch, is_batch
+from heyhi.batch import Driver, StoredBatch, drivers
 from heyhi.errors import UsageError
 from heyhi.launch import root_of
 from heyhi.log import warn
 from heyhi.look.logs import last_line
-from heyhi.look.records import Record, read_records
+from heyhi.look.records import Record, find_parts, read_records
 from heyhi.project import Project, display, moved
-from heyhi.runs import RESULT_AT, Found, JobId, Mode, Run, Status, all_runs, parse_argv, runs_at
+from heyhi.runs import RESULT_AT, JobId, Mode, Run, Status, parse_argv
 from heyhi.texts import cut, joined, on_one_line, quoted, shown, some_of
 
 if TYPE_CHECKING:
@@ -100,13 +100,12 @@ class Look:
 
     def __init__(self, places: Sequence[str], project: Project, tell: Callable[[str], None] = warn) -> None:
         self._project = project
-        self._batches = [find_batch(place, project, tell) for place in places if is_batch(place, project)]
-        self._others = [place for place in places if not is_batch(place, project)]
-        self._is_all = not places
+        self._parts = find_parts(places, project, tell)
+        self._batches = [part.batch for part in self._parts if part.batch is not None]
 
     def __call__(self) -> Overview:
         """The present state. Asks Slurm at most once, and only if one of its jobs may be alive."""
-        several = list({str(run.folder): run for run in self._runs()}.values())
+        several = list({str(run.folder): run for part in self._parts for run in part.runs()}.values())
         records = read_records(several, self._project)
         living = drivers.alive(self._project)
         needs = {folder: wanted for batch in self._batches for folder, wanted in batch.needs.items()}
@@ -122,14 +121,6 @@ class Look:
             lives=bool(alive or living),
             asks_scheduler=any(JobId(record.job).scheduler for record in alive),
         )
-
-    def _runs(self) -> Iterator[Run | Found]:
-        for batch in self._batches:
-            yield from (entry.run for entry in batch.entries)
-        if self._is_all:
-            yield from all_runs(self._project)
-        for place in self._others:
-            yield from runs_at(place, self._project)
 
     def _row(
         self, record: Record, waits: Mapping[str, Sequence[Path]], states: Mapping[str, str]

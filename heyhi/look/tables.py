@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from heyhi.batch import find_batch, is_batch
 from heyhi.errors import UsageError
 from heyhi.log import warn
-from heyhi.look.records import Record, batch_records, read_records
+from heyhi.look.records import Record, find_parts
 from heyhi.look.where import as_float, fit, no_column
 from heyhi.project import Project, find_project
-from heyhi.runs import all_runs, runs_at
 from heyhi.texts import as_utf8, on_one_line, some_of
 
 if TYPE_CHECKING:
@@ -74,9 +72,7 @@ def find_records(places: Sequence[str], project: Project, tell: Callable[[str], 
     No script is run: a batch is taken as it was captured last, and `tell` is called with a line if it has
     changed since. Raises UsageError for a place that is none.
     """
-    if not places:
-        return read_records(all_runs(project), project)
-    return each_once(record for place in places for record in _records_at(place, project, tell))
+    return each_once(record for part in find_parts(places, project, tell) for record in part.records())
 
 
 def each_once(records: Iterable[Record]) -> list[Record]:
@@ -86,12 +82,6 @@ def each_once(records: Iterable[Record]) -> list[Record]:
         if record.folder not in found or not found[record.folder].task:
             found[record.folder] = record
     return list(found.values())
-
-
-def _records_at(place: str, project: Project, tell: Callable[[str], None]) -> list[Record]:
-    if is_batch(place, project):
-        return batch_records(find_batch(place, project, tell))
-    return read_records(runs_at(place, project), project)
 
 
 # ---- The columns --------------------------------------------------------------------------------

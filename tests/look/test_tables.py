@@ -7,7 +7,7 @@ import pytest
 
 from heyhi.errors import UsageError
 from heyhi.look.records import Record
-from heyhi.look.tables import Columns, columns, each_once, frame, group, select, sort
+from heyhi.look.tables import _ABOUT, Columns, columns, each_once, frame, group, select, sort
 
 
 def record(name: str, config: dict[str, Any] | None = None, **known: Any) -> Record:
@@ -275,3 +275,7 @@ def test_a_field_that_is_called_like_a_column_of_a_group_says_where_it_is_from()
 def test_to_group_over_no_field_is_an_error() -> None:
     with pytest.raises(UsageError, match="--over sed: no column 'sed'; did you mean 'seed'"):
         group(seeds(), ["sed"])
+
+
+def test_each_field_of_a_record_has_its_column() -> None:
+    assert set(Record._fields) - {"config", "result", "metrics"} == set(_ABOUT), "in tables._LAST"

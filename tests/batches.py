@@ -11,6 +11,7 @@ from typing import Any
 
 from heyhi.runs.folder import Run
 from heyhi.runs.status import Status, read_state
+from tests import warm
 from tests.conftest import Done, Garden
 
 CARROT = ("-c", "conf/beds/carrot.prototxt")
@@ -49,7 +50,12 @@ def snakemake(
     **env: str,
 ) -> Done:
     """Run Snakemake on a batch to its end."""
-    return garden.python(*command(garden, *words, batch=batch, profile=profile)[1:], cwd=cwd, env=env)
+    _, *command_words = command(garden, *words, batch=batch, profile=profile)
+    environment = garden.environment(**env)
+    if not warm.is_like_here(environment):
+        return garden.python(*command_words, cwd=cwd, env=env)
+    done = warm.run(command_words[2:], cwd or garden.root, environment)
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def start_snakemake(

@@ -7,6 +7,7 @@ garden          a project in tmp_path, driven through its own run.py in a proces
 demo_project    the same with the schema of tests/data/demo.proto, and no configs
 """
 
+import hashlib
 import importlib
 import os
 import shutil
@@ -320,10 +321,27 @@ class Garden:
         return sum(line.startswith(word) for line in self.count_file.read_text(errors="replace").splitlines())
 
     def folder(self, *words: str) -> Path:
-        """The run folder of a command line."""
-        done = self(*words, "--print-out-dir")
-        assert done.status == 0, done.err
-        return Path(done.out.strip())
+        """The run folder of a command line. Asked once for the same words in a project of the same files."""
+        asked = (self.root.name, words, tuple(self.more.items()), self._sources())
+        if asked not in _FOLDERS:
+            done = self(*words, "--print-out-dir")
+            assert done.status == 0, done.err
+            folder = Path(done.out.strip())
+            if not folder.is_relative_to(self.exp) or str(self.root.parent) in str(words):
+                return folder
+            _FOLDERS[asked] = folder.relative_to(self.exp)
+        return self.exp / _FOLDERS[asked]
+
+    def _sources(self) -> str:
+        """A hash of all that may have a say in which folder a run has."""
+        digest = hashlib.sha256()
+        for path in sorted(self.root.rglob("*.*")):
+            if path.suffix in {".prototxt", ".proto", ".py", ".toml"} and path.is_file():
+                digest.update(b"%s\0%s\0" % (os.fsencode(path.relative_to(self.root)), path.read_bytes()))
+        return digest.hexdigest()
+
+
+_FOLDERS: dict[Any, Path] = {}  # what is asked for a run's folder -> that folder, below the experiment root
 
 
 @pytest.fixture(scope="session")

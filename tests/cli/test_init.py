@@ -78,9 +78,13 @@ def test_a_task_that_run_py_does_not_have_is_named(fits: Garden, tmp_path: Path)
     assert "last error: NotImplementedError: run.py has no task 'predict'; its TASKS are: fit  (" in done.err
 
 
-def test_its_code_is_typed(fits: Garden) -> None:
+def test_its_code_is_typed(fits: Garden, pytestconfig: pytest.Config) -> None:
     assert fits.python("-m", "heyhi.commands", "protos").status == 0
-    words = ["--strict", "--no-error-summary", "--explicit-package-bases", f"--cache-dir={fits.home}/cache"]
+    assert pytestconfig.cache is not None
+    cache = pytestconfig.cache.mkdir(
+        "mypy-init"
+    )  # of what is always the same: the standard library, protobuf
+    words = ["--strict", "--no-error-summary", "--explicit-package-bases", f"--cache-dir={cache}"]
     done = fits.python("-m", "mypy", *words, "run.py", "tasks", env={"MYPYPATH": "."})
     assert (done.status, done.out) == (0, ""), done.out
 

@@ -242,10 +242,16 @@ def task(cfg: conf_cfgs.Grow, editable: conf_pb2.Grow) -> int:
 """  # noqa: E501
 
 
-def test_a_type_checker_accepts_right_task_code_and_refuses_wrong(typed: Path) -> None:
+def test_a_type_checker_accepts_right_task_code_and_refuses_wrong(
+    typed: Path, pytestconfig: pytest.Config
+) -> None:
     (typed / "good.py").write_text(GOOD)
     (typed / "bad.py").write_text(BAD)
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir=cache"]
+    assert pytestconfig.cache is not None
+    cache = pytestconfig.cache.mkdir(
+        "mypy-stubs"
+    )  # of what is always the same: the standard library, protobuf
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", f"--cache-dir={cache}"]
     command += ["--hide-error-context"]
     command += ["--namespace-packages", "--explicit-package-bases", "good.py", "bad.py", "conf"]
     done = subprocess.run(command, cwd=typed, capture_output=True, text=True, check=False)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
@@ -285,14 +286,27 @@ def test_a_restart_is_refused_without_a_word(garden: Garden) -> None:
     assert all_files(garden.exp) == before
 
 
-@pytest.mark.parametrize("mode", ["gentle_start", "start_restart", "start_continue", "restart", "dryrun"])
-def test_a_dry_run_changes_no_file(garden: Garden, mode: str) -> None:
+@pytest.fixture(scope="module")
+def begun(
+    processes: None, garden_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Garden]:
+    """A garden with a batch of which two runs are done, one is DEAD and one is missing."""
+    place = tmp_path_factory.mktemp("begun")
+    shutil.copytree(garden_template, place / "garden")
+    (place / "home").mkdir()
+    garden = Garden(place / "garden", place / "home")
     done_batch(garden)
     write_batch(garden, "seed=1", "seed=2", "seed=3", "fail=raise")
     assert snakemake(garden, str(folder(garden, "fail=raise") / "result.json")).status == 1
-    places = (garden.exp, garden.root / "conf")
+    yield garden
+    garden.end()
+
+
+@pytest.mark.parametrize("mode", ["gentle_start", "start_restart", "start_continue", "restart", "dryrun"])
+def test_a_dry_run_changes_no_file(begun: Garden, mode: str) -> None:
+    places = (begun.exp, begun.root / "conf")
     before = all_files(*places)
-    done = snakemake(garden, "-n", f"mode={mode}")
+    done = snakemake(begun, "-n", f"mode={mode}")
     assert done.status == 0, done.err
     assert all_files(*places) == before
 

@@ -478,7 +478,7 @@ def pytest_runtest_logstart() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Twice as many as there are cores, as half of the time tests wait; None: as the variable of xdist says."""
+    """Twice as many as there are cores, as half of the time tests wait; None: as xdist itself does."""
     asked = "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ
     return None if asked else 2 * len(os.sched_getaffinity(0))
 

@@ -4,13 +4,13 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from google.protobuf import text_format
 from google.protobuf.message import Message
+from grpc_tools import protoc
 
 from heyhi.errors import ConfigError
 from heyhi.launch import slurm_options
@@ -342,7 +342,6 @@ PAIRS = [(option, hint) for hint, options in NOT_EXTRA.items() for option in opt
 PAIRS += [("-Hpdebug", "use the field partition"), ("-p debug", FORM), ("--partition debug", FORM)]
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize(("option", "hint"), PAIRS, ids=[option for option, _ in PAIRS])
 def test_an_option_that_has_a_field_or_is_ours_is_not_extra(option: str, hint: str) -> None:
     with pytest.raises(ConfigError) as error:
@@ -416,8 +415,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     folder: Path = tmp_path_factory.mktemp("others")
     (folder / "others.proto").write_text(SCHEMA)
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"-o{folder}/others.bin"]
-    subprocess.run([*command, "others.proto"], check=True)
+    assert protoc.main(["protoc", f"-I{folder}", f"-o{folder}/others.bin", "others.proto"]) == 0
     files = FileDescriptorSet.FromString((folder / "others.bin").read_bytes())
     return GetMessages(list(files.file))
 
@@ -434,7 +432,6 @@ OTHERS = {
 }
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize(("text", "options"), OTHERS.items(), ids=OTHERS)
 def test_a_schema_with_defaults_and_fractions_of_its_own(others: Any, text: str, options: str) -> None:
     slurm = text_format.Parse(text, others["others.Plain"]())

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -226,18 +226,14 @@ def _folder() -> "Iterator[tuple[Path, int]]":
 def _locked(folder: str) -> Iterator[bool]:
     """Hold a lock on a folder. Yields False if another process has it, or if it cannot be locked."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    is_ours = False
     try:
-        yield _lock(descriptor)
+        with suppress(OSError):  # held; or there are no locks on this file system
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = True
+        yield is_ours
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False  # held; or there are no locks on this file system
-    return True
 
 
 def _remove_what_was_killed(place: Path) -> None:
@@ -665,11 +661,8 @@ def _uses_of_runs(trace: Sequence[_Step], experiment_root: Path) -> Iterator[Rem
 def _other_commands(trace: Sequence[_Step]) -> list[str]:
     """The programs that the script ran itself."""
     words = (step.command.split(maxsplit=1) for step in trace if not step.runs)
-    return [word for word in dict.fromkeys(word for word, *_ in filter(None, words)) if _is_program(word)]
-
-
-def _is_program(word: str) -> bool:
-    return word not in _bash_words() and shutil.which(word) is not None
+    named = dict.fromkeys(word for word, *_ in filter(None, words))
+    return [word for word in named if word not in _bash_words() and shutil.which(word)]
 
 
 @cache

@@ -7,15 +7,16 @@ A string value that is, or lies inside, another run's folder makes its run wait 
 """
 
 import graphlib
+import itertools
 import os
 import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from heyhi import files
@@ -307,14 +308,14 @@ def _refuse_runs_in_runs(entries: Sequence[Entry], problems: _Problems) -> None:
 def _all_needs(entries: Sequence[Entry], problems: _Problems) -> dict[Path, tuple[Path, ...]]:
     """Run folder -> the folders of the runs that it waits for."""
     owners = {str(entry.run.folder): entry.run.folder for entry in entries}
-    dangling = _Dangling()
+    why_dangling = cache(_why_dangling)  # a look at the disk for each path, not for each run that has it
     needs = {}
     for entry in entries:
         found: dict[Path, None] = {}
         for path, told in _wanted(entry):
             owner = next((owners[folder] for folder in _upwards(path) if folder in owners), None)
             if owner is None:
-                if reason := dangling.reason(path, entry.draft.experiment_root):
+                if reason := why_dangling(path, entry.draft.experiment_root):
                     problems.add(entry.where, f"{told}: {reason}")
             elif owner != entry.run.folder:
                 found[owner] = None
@@ -357,34 +358,17 @@ def _texts(message: Message) -> Iterator[str]:
         elif not field.is_repeated:
             yield from _texts(value)
         elif field.message_type.GetOptions().map_entry:
-            yield from _texts_of_map(field.message_type.fields_by_name["value"], value)
+            of_values = field.message_type.fields_by_name["value"]
+            if of_values.message_type is not None:
+                yield from itertools.chain.from_iterable(map(_texts, value.values()))
+            elif of_values.type == of_values.TYPE_STRING:
+                yield from value.values()
         else:
-            for element in value:
-                yield from _texts(element)
-
-
-def _texts_of_map(field: FieldDescriptor, entries: Any) -> Iterator[str]:
-    for key in entries:
-        if field.message_type is not None:
-            yield from _texts(entries[key])
-        elif field.type == field.TYPE_STRING:
-            yield entries[key]
-
-
-class _Dangling:
-    """The reason why no run makes a path in the experiment root that is in no run of the batch; cached."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    def reason(self, path: str, root: Path) -> str:
-        """The reason; empty if it can be."""
-        if path not in self._known:
-            self._known[path] = _why_dangling(path, root)
-        return self._known[path]
+            yield from itertools.chain.from_iterable(map(_texts, value))
 
 
 def _why_dangling(path: str, root: Path) -> str:
+    """The reason why a path in the experiment root that is in no run of the batch cannot be used, or ""."""
     for folder in map(Path, _upwards(path)):
         if folder == root:
             break
@@ -402,18 +386,14 @@ def _refuse_cycles(
     """Runs that wait for each other."""
     by_folder = {entry.run.folder: entry for entry in entries}
     rest = dict(needs)
-    while chain := _cycle(rest):
+    while True:
+        try:
+            graphlib.TopologicalSorter(rest).prepare()
+            return
+        except graphlib.CycleError as cycle:
+            chain = list(reversed(cycle.args[1]))  # each needs the next one; from one to itself
         first, *others = [by_folder[folder] for folder in chain]
         told = " -> ".join(f"{other.where} ({other.run.id})" for other in others)
         problems.add(first.where, f"waits for itself: {first.run.id} -> {told}")
         for folder in chain:
             rest.pop(folder, None)
-
-
-def _cycle(needs: Mapping[Path, tuple[Path, ...]]) -> list[Path]:
-    """Folders that need each other, each the next one, from one to itself; empty if there are none."""
-    try:
-        graphlib.TopologicalSorter(needs).prepare()
-    except graphlib.CycleError as problem:
-        return list(reversed(problem.args[1]))
-    return []

@@ -97,14 +97,13 @@ def _overrides(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -
     """The overrides behind a run's id, with `#2` for the folder of the second run."""
     root = item.entry.draft.experiment_root
     names = {f"{{{{EXP_DIR}}}}/{need.relative_to(root)}/": f"#{numbers[need]}/" for need in needs}
-    return " ".join(_readable(text, names) for text in item.entry.draft.canonical)
-
-
-def _readable(override: str, names: Mapping[str, str]) -> str:
-    for folder, name in names.items():
-        override = override.replace(folder, name)
-    override = cut(override, _LONGEST_OVERRIDE)
-    return override if override.isprintable() and " " not in override else repr(override)
+    words = []
+    for text in item.entry.draft.canonical:
+        for folder, name in names.items():
+            text = text.replace(folder, name)
+        text = cut(text, _LONGEST_OVERRIDE)
+        words.append(text if text.isprintable() and " " not in text else repr(text))
+    return " ".join(words)
 
 
 def _notes(agenda: Agenda) -> Iterator[str]:
@@ -121,16 +120,13 @@ def _notes(agenda: Agenda) -> Iterator[str]:
 
 def _joined(remarks: Iterable[Remark]) -> Iterator[str]:
     """A note for each remark; one for all lines of a file that need the same one."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[Remark]] = {}
     for remark in remarks:
         file, _, number = remark.where.rpartition(":")
-        place = (file, number) if number.isdecimal() else (remark.where, "")
-        found.setdefault((place[0], remark.problem), []).append(place[1])
-    for (file, problem), numbers in found.items():
-        if len(numbers) > 1:
-            yield f"{file}: {problem} (on lines {listed(numbers, _MOST)})"
-        else:
-            yield f"{file}{':' if numbers[0] else ''}{numbers[0]}: {problem}"
+        found.setdefault((file if number.isdecimal() else remark.where, remark.problem), []).append(remark)
+    for (file, problem), same in found.items():
+        numbers = listed([one.where.rpartition(":")[2] for one in same], _MOST)
+        yield f"{file}: {problem} (on lines {numbers})" if len(same) > 1 else f"{same[0].where}: {problem}"
 
 
 def _summary(agenda: Agenda) -> Iterator[str]:

@@ -386,10 +386,15 @@ class Workflow:
         python = ["env", f"--chdir={code}", sys.executable, "run.py"]
         return shlex.join([*python, flag, str(self._orders), *words])
 
-    def _told(self, folder: str) -> dict[str, str]:
-        item = self._items[folder]
-        command = self._launch_command(item) if folder in self._todo else ""
-        return {"id": item.run.id, "task": item.entry.draft.composition.task, "command": command}
+    def _told(self) -> dict[str, dict[str, str]]:
+        return {
+            folder: {
+                "id": item.run.id,
+                "task": item.entry.draft.composition.task,
+                "command": self._launch_command(item) if folder in self._todo else "",
+            }
+            for folder, item in self._items.items()
+        }
 
     # ---- Before the first job -------------------------------------------------------------------
 
@@ -413,8 +418,7 @@ class Workflow:
             self._orders_by_number = self._with_code([self._order(item) for item in self._todo.values()])
             write_orders(self._orders, self._orders_by_number)
             self._share_secrets()
-            told = {folder: self._told(folder) for folder in self._items}
-            tell_children(self._driver.with_suffix(".children"), self.batch_name, told)
+            tell_children(self._driver.with_suffix(".children"), self.batch_name, self._told())
         except HeyhiError as problem:
             self._forget_and_leave(problem)
         except OSError as problem:
@@ -492,14 +496,12 @@ class Workflow:
         or delete one that another process has written.
         """
         persistence = self._snakemake.persistence
-        ours = {path for item in self._items.values() for path in self._outputs(item)}
+        items = self._items.values()
+        ours = {Path(path) for it in items for path in (self._result(it.run.folder), self._config(it))}
         backup: Callable[[Path], None] = persistence.backup_output
         restore: Callable[[Path], bool] = persistence.restore_output
         persistence.backup_output = lambda path: None if path in ours else backup(path)
         persistence.restore_output = lambda path: path in ours or restore(path)
-
-    def _outputs(self, item: Item) -> tuple[Path, Path]:
-        return Path(self._result(item.run.folder)), Path(self._config(item))
 
     # ---- After the last one ---------------------------------------------------------------------
 

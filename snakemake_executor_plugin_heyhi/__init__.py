@@ -5,9 +5,9 @@ Snakemake finds this module by its name: `--executor heyhi`.
 """
 
 import importlib
+import os
 import sys
 from typing import Any
-from unittest import mock
 
 from snakemake.executors.local import Executor as LocalExecutor
 from snakemake.executors.local import common_settings
@@ -22,8 +22,13 @@ __all__ = ["Executor", "RunExecutor", "common_settings"]
 
 # Every call of Snakemake imports all executors, in the order of their names; this one before `slurm`, which
 # asks the controller for a word of its help text: ten seconds if that is down, though all may run here.
-with mock.patch("shutil.which", return_value=None):
+# With an empty PATH it finds no program to ask.
+_path = os.environ.get("PATH")
+os.environ["PATH"] = ""
+try:
     importlib.import_module("snakemake_executor_plugin_slurm")
+finally:
+    os.environ.pop("PATH") if _path is None else os.environ.update(PATH=_path)
 have_cache(
     sys.argv
 )  # a later moment would be too late: Snakemake makes its cache before it reads a Snakefile

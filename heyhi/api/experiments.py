@@ -256,7 +256,7 @@ def maybe_launch(
         chosen_mode=to_mode(mode),
         adhoc=adhoc,
         force=force,
-        checkpoint=checkpoint,
+        snapshot=checkpoint,
         pattern=exp_id_pattern_override,
         log_level=log_level,
         argv=_argv(os.fspath(cfg), mode, checkpoint, adhoc, exp_id_pattern_override, overrides),
@@ -273,7 +273,7 @@ def _argv(
     cfg: str, mode: str, checkpoint: str, adhoc: bool, pattern: str | None, overrides: Sequence[str]
 ) -> tuple[str, ...]:
     """The command line that does the same."""
-    flags = ["-c", cfg, f"--mode={mode}", f"--checkpoint={checkpoint}"]
+    flags = ["-c", cfg, f"--mode={mode}", f"--snapshot={checkpoint}"]
     flags += ["--adhoc"] if adhoc else []
     flags += [f"--out={pattern}"] if pattern is not None else []
     return (*flags, *overrides)

@@ -83,7 +83,7 @@ def take_snapshot(project: Project, place: Path, *, exclude: Path, say: Say) -> 
     except OSError as problem:
         raise LaunchError(
             f"{place}: the code cannot be copied: {problem.strerror or problem} "
-            f'({problem.filename or "?"}); --checkpoint="" goes without'
+            f'({problem.filename or "?"}); --snapshot="" goes without'
         ) from None
     return Snapshot(folder, folder / root.relative_to(tree.top))
 
@@ -291,7 +291,7 @@ def _folder(place: Path, digest: str) -> Path:
     own = place / f"of-{os.geteuid()}"
     own.mkdir(exist_ok=True)
     if not places.is_ours(own):
-        raise LaunchError(f"{own}: is somebody else's; --checkpoint DIR names another folder for copies")
+        raise LaunchError(f"{own}: is somebody else's; --snapshot DIR names another folder for copies")
     return own / digest
 
 

@@ -55,7 +55,7 @@ class Invocation(NamedTuple):
     chosen_mode: Mode | None = None
     adhoc: bool = False
     force: bool = False
-    checkpoint: str = _DEFAULT_SNAPSHOT
+    snapshot: str = _DEFAULT_SNAPSHOT
     pattern: str | None = None
     log_level: str = "INFO"
     print_text: bool = False
@@ -90,11 +90,11 @@ class Invocation(NamedTuple):
 
     def snapshot_place(self, experiment_root: Path) -> Path | None:
         """The folder for the snapshot; None for no snapshot."""
-        if self.checkpoint in _NO_SNAPSHOT:
+        if self.snapshot in _NO_SNAPSHOT:
             return None
-        if self.checkpoint == _DEFAULT_SNAPSHOT:
+        if self.snapshot == _DEFAULT_SNAPSHOT:
             return None if self.adhoc else experiment_root / "checkpoints"
-        return Path(self.checkpoint).absolute()
+        return Path(self.snapshot).absolute()
 
     def again(self, mode: Mode, folder: Path) -> list[str]:
         """The arguments that take up the run in `folder` again, in another mode."""
@@ -218,8 +218,8 @@ def _add_flags_of_a_start(add: Callable[..., object]) -> None:
     add("--out", "--exp_id_pattern_override", dest="pattern", metavar="DIR", help="use this run folder")
     add("--force", action="store_true", help="do not ask before wiping a result or killing a job")
     add("--wait", action="store_true", help="wait for the end of the run and return its exit status")
-    snapshot = 'put the snapshot, the copy of the code, into this folder; "" takes no snapshot'
-    add("--checkpoint", default=_DEFAULT_SNAPSHOT, metavar="DIR", help=snapshot)
+    copy = 'put the snapshot, the copy of the code, into this folder; "" takes no snapshot'
+    add("--snapshot", "--checkpoint", default=_DEFAULT_SNAPSHOT, metavar="DIR", help=copy)
     add(
         "--log-level",
         default="INFO",

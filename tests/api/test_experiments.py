@@ -72,7 +72,7 @@ def test_its_command_line_is_on_record(garden: Garden) -> None:
     folder = Path(done.out.splitlines()[-1])
     argv = json.loads((folder / "heyhi.json").read_text())["argv"]
     assert argv == [
-        *("-c", "conf/beds/carrot.prototxt", "--mode=restart", "--checkpoint=DEFAULT", "--adhoc"),
+        *("-c", "conf/beds/carrot.prototxt", "--mode=restart", "--snapshot=DEFAULT", "--adhoc"),
         "lr=1",
     ]
     assert folder.is_relative_to(garden.exp / "adhoc")

@@ -170,6 +170,7 @@ LINES = {
     "python run.py --table ./d": "./data.csv",
     "python run.py --table=d": "--table=data.csv",
     "python run.py --checkpoint r": "runs/",
+    "python run.py --snapshot r": "runs/",
     "python run.py --out p/": "p/a/ p/b/",
     "python run.py --force --wa": "--wait",
     "python run.py --explain s": "",

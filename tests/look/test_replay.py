@@ -58,7 +58,7 @@ LINES = {
     "quotes, spaces, a newline": ['note=it\'s a "$HOME" `x`\n  é \\ ü'],
     "flags": ["--log-level", "DEBUG", "--mode", "restart", "--force", "seed=4"],
     "--out": ["--out", "mine/100%% of it", "seed=5"],
-    "--adhoc": ["--adhoc", "--checkpoint", "code", "seed=6"],
+    "--adhoc": ["--adhoc", "--snapshot", "code", "seed=6"],
     "a launcher": ["launcher.local=SELECT"],
 }
 

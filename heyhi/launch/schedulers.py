@@ -34,8 +34,10 @@ __all__ = [
     "with_ends",
 ]
 
+_SLURM: Scheduler = slurm  # a name each: so mypy says which function a module lacks
+
 #: By name, as messages call it. In small letters it is the field of a launcher and the start of a job's id.
-SCHEDULERS: dict[str, Scheduler] = {"Slurm": slurm}
+SCHEDULERS: dict[str, Scheduler] = {"Slurm": _SLURM}
 
 #: Seconds between two questions to a scheduler, for a process that waits.
 PAUSE = 10.0

@@ -61,16 +61,6 @@ class Status(enum.IntEnum):
     RUNNING = 4
 
 
-_STATUS = {
-    runs.Status.NOT_STARTED: Status.NOT_STARTED,
-    runs.Status.QUEUED: Status.RUNNING,
-    runs.Status.RUNNING: Status.RUNNING,
-    runs.Status.UNKNOWN: Status.RUNNING,
-    runs.Status.DONE: Status.DONE,
-    runs.Status.DEAD: Status.DEAD,
-}
-
-
 @functools.cache
 def _queue(scheduler: str) -> Queue | None:
     """The jobs in a queue, asked for once until `reset_slurm_cache`; None: no answer."""
@@ -102,7 +92,7 @@ class ExperimentDir:
     def _repr_html_(self) -> str:
         """Its status, folder and result, for a notebook."""
         state = self._state()
-        status = _STATUS[state.status]
+        status = Status[state.status.original]
         rows: list[tuple[object, ...]] = [("status", status.name), ("folder", self._run.folder)]
         if status is Status.DEAD:
             rows.append(("last error", deaths.why(self._run, state)))
@@ -138,7 +128,7 @@ class ExperimentDir:
 
     def get_status(self) -> Status:
         """Its present status."""
-        return _STATUS[self._state().status]
+        return Status[self._state().status.original]
 
     def is_done(self) -> bool:
         """True if its result exists."""
@@ -166,7 +156,7 @@ class ExperimentDir:
             raise RefusedError(f"{self._run.folder}: {link} is a link; what it leads to is not removed")
         if not silent:
             print(f"{self._run.folder}: {state.status.value}: removed", file=sys.stderr)
-        if state.status in (runs.Status.QUEUED, runs.Status.RUNNING):
+        if state.status.is_alive:
             here.kill(self._run, state)
         with claimed(self._run, ended=[state.job.text] if state.job else []) as got:
             if not got:

@@ -32,9 +32,6 @@ class Kind(enum.Enum):
     NOTHING = "nothing"
 
 
-_ALIVE = (Status.QUEUED, Status.RUNNING)
-
-
 class Item(NamedTuple):
     """The work for one run of a batch, the runs that it waits for, and the reason."""
 
@@ -98,7 +95,7 @@ def _kind(plan: Plan) -> Kind:
     if plan.action not in (Action.SKIP, Action.REFUSE):
         return Kind.START
     # A job of a Slurm that does not answer is waited for, until it does.
-    if not plan.state.keeps and (plan.state.status in _ALIVE or schedulers.needs_queue(plan.state)):
+    if not plan.state.keeps and (plan.state.status.is_alive or schedulers.needs_queue(plan.state)):
         return Kind.ADOPT
     return Kind.NOTHING if plan.state.has_result else Kind.LEAVE
 

@@ -224,7 +224,7 @@ def kill(words: Sequence[str]) -> int:
         if state.status is Status.UNKNOWN:
             problems += not _settle(run, state, force=asked.force)
             continue
-        if state.status not in (Status.QUEUED, Status.RUNNING):
+        if not state.status.is_alive:
             show(f"{run.id}: {state.status.value}: no job to end")
             continue
         try:

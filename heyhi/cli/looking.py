@@ -21,7 +21,6 @@ from heyhi.runs import (
     Parser,
     Run,
     RunState,
-    Status,
     all_runs,
     deaths,
     find_run,
@@ -234,7 +233,7 @@ def logs(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     _say_how_it_is(run, state, ended=asked.follow)
-    return 1 if state.status is Status.DEAD else 0
+    return 1 if state.status.has_failed else 0
 
 
 def _show_log(run: Run, count: int | None) -> RunState:
@@ -295,9 +294,9 @@ def _write(line: str) -> None:
 
 
 def _say_how_it_is(run: Run, state: RunState, *, ended: bool) -> None:
-    if state.status is Status.DEAD:
+    if state.status.has_failed:
         more = f"\n  all of it: {run.error}" if run.error.exists() else ""
-        say(f"{run.id}: DEAD: {deaths.why(run, state)}{more}")
+        say(f"{run.id}: {state.status.value}: {deaths.why(run, state)}{more}")
     elif ended or state.result_place:
         say(f"{run.id}: {state.text if state.result_place else state.status.value}")
 

@@ -130,10 +130,9 @@ def _wait_for_end(report: "Report") -> "Report":
     from heyhi.launch import schedulers
 
     run, state = report.draft.run, report.state
-    alive = (runs.Status.QUEUED, runs.Status.RUNNING)
     try:
         for look in itertools.count(1):
-            if state.status not in alive and not schedulers.needs_queue(state):
+            if not state.status.is_alive and not schedulers.needs_queue(state):
                 break
             time.sleep(_PAUSE)
             before, state = state, runs.read_state(run)
@@ -316,7 +315,7 @@ def _finish(invocation: Invocation, report: "Report") -> int:
         return 1
     if state.status is Status.DONE:
         return 0 if state.keeps or _print_result(run) else 1
-    if state.status in (Status.DEAD, Status.UNKNOWN):
+    if state.status.has_failed or state.status is Status.UNKNOWN:
         _say_how_to_go_on(run, state, invocation)
         return outcome.exit_status if outcome else 1
     return outcome.exit_status if outcome else 0
@@ -338,12 +337,12 @@ def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> 
 
 
 def _say_last_error(run: "Run", state: "RunState") -> None:
-    from heyhi.runs import Status, deaths
+    from heyhi.runs import deaths
 
     error = deaths.cause(run, state.job)
     if error and error != state.detail:
         say(f"  last error: {error}{f'  (all of it: {run.error})' if run.error.exists() else ''}")
-    elif not error and not state.detail and state.status is Status.DEAD:
+    elif not error and not state.detail and state.status.has_failed:
         say(f"  {deaths.UNSAID}")
 
 

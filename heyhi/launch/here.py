@@ -126,7 +126,7 @@ def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Mess
         state = schedulers.read_state(order.run)
         plan = make_plan(state, mode)
         if plan.action in (Action.SKIP, Action.REFUSE):
-            if state.status not in (Status.QUEUED, Status.RUNNING):
+            if not state.status.is_alive:
                 return state
             time.sleep(_PAUSE)  # it lives elsewhere: its end is ours
             continue
@@ -135,6 +135,7 @@ def launch_order(order: Order, mode: Mode, main: job.Main, meta_class: type[Mess
         outcome = launch_here(order, plan, main, meta_class, say, send_output_to)
         if not isinstance(outcome, Lost):
             return runs.read_state(order.run)
+        time.sleep(_GLANCE)
 
 
 def move_in(run: Run) -> RunState:
@@ -224,7 +225,7 @@ def still_as_planned(run: Run, plan: Plan) -> bool:
     is_mark = job_now is not None and job_now.text.startswith(runs.SUBMITTING)
     if plan.action is Action.KILL_RESTART and is_mark:
         return True  # a crash left the id out of the folder: the plan has it from Slurm, by this name
-    if planned is not None and job_now not in (None, planned):
+    if job_now not in (None, planned) and (planned is not None or is_mark):
         return False
     if plan.action is Action.KILL_RESTART:
         return True
@@ -232,9 +233,8 @@ def still_as_planned(run: Run, plan: Plan) -> bool:
     if plan.state.keeps:
         return not is_done or plan.state.status is Status.DONE
     # Of a submission that came to nothing the plan knows: Slurm was asked about that very one.
-    is_fresh = job_now is None or (job_now == planned and is_mark)
-    now = Status.DONE if is_done else Status.NOT_STARTED if is_fresh else Status.DEAD
-    return now is plan.state.status
+    now, then = runs.status_on_disk(job_now, is_done=is_done), plan.state.status
+    return now is then or (now.has_failed and then.has_failed)
 
 
 # ---- Ending and wiping --------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from heyhi.errors import ConfigError, LaunchError
 from heyhi.launch import disk_room, schedulers
 from heyhi.launch.environment import Requeued
 from heyhi.log import Losses, say
-from heyhi.runs import JobId, Place, Run, claim, deaths, elsewhere, failures, guard, results
+from heyhi.runs import JobId, Place, Run, Status, claim, deaths, elsewhere, failures, guard, results
 from heyhi.texts import NOT_UTF8, line_of
 
 __all__ = [
@@ -508,14 +508,14 @@ def _note_start(run: Run, owner: JobId) -> dict[str, Any]:
         "host": runs.this_host(),
         "started": _now(),
         "ended": None,
-        "status": "RUNNING",
+        "status": Status.RUNNING.value,
     }
     _note(run, lambda content: {**content, "starts": [*runs.starts_of(content), start]})
     return start
 
 
 def _note_end(run: Run, start: dict[str, Any], outcome: Outcome, owner: JobId, losses: Losses) -> None:
-    status = "DONE" if outcome.failure is None else "DEAD"
+    status = (Status.DONE if outcome.failure is None else Status.DEAD).value
     status = "REQUEUED" if isinstance(outcome.failure, Requeued) else status
     lost = {"log_lines_lost": losses.lines} if losses.lines else {}
     end = {**start, "ended": _now(), "status": status, **lost}
@@ -531,10 +531,11 @@ def _note_end(run: Run, start: dict[str, Any], outcome: Outcome, owner: JobId, l
 def _end_old_starts(run: Run) -> None:
     """Mark as ended the starts that were killed before they could do so. The claim says that none runs."""
     starts = runs.starts_of(runs.read_provenance(run))
-    killed = [start for start in starts if start.get("status") == "RUNNING"]
+    killed = [start for start in starts if start.get("status") == Status.RUNNING.value]
     for start in killed:
         # Killed between result.json and its note.
-        start["status"] = "DONE" if start is starts[-1] and runs.is_done(run) else "DEAD"
+        is_done = start is starts[-1] and runs.is_done(run)
+        start["status"] = (Status.DONE if is_done else Status.DEAD).value
     if killed:
         try:
             _note(run, lambda content: {**content, "starts": starts})

@@ -154,7 +154,7 @@ def with_ends(states: Mapping[Run, RunState], queues: Mapping[str, Queue | None]
     silent = {
         run: state
         for run, state in states.items()
-        if state.status is Status.DEAD and state.job and state.job.scheduler and not deaths.is_said(run)
+        if state.status.has_failed and state.job and state.job.scheduler and not deaths.is_said(run)
     }
     known = {run: reason for run, state in silent.items() if (reason := deaths.reason_of(run, state.job))}
     for name, member in SCHEDULERS.items():

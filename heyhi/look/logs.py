@@ -174,8 +174,8 @@ class Watched:
     def has_ended(self) -> bool:
         """Look. A run is DEAD once it is at two looks: one that is killed for a restart is for a moment."""
         before, self.state = self.state.status, self._look()
-        if self.state.status is Status.DEAD:
-            return before is Status.DEAD
+        if self.state.status.has_failed:
+            return before.has_failed
         return self.state.status is Status.DONE
 
     def wait(self) -> None:

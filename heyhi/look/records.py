@@ -346,7 +346,7 @@ def _in_state(record: Record, state: RunState | None) -> Record:
     told = ""
     if state.keeps:
         record = record._replace(problem=state.detail or state.keeps)
-    if state.status is Status.DEAD:
+    if state.status.has_failed:
         told = as_utf8(deaths.why(record.run, state))
     elif state.detail != STARTING:
         told = state.detail

@@ -329,7 +329,7 @@ def _common(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     }
 
 
-_URGENT = (Status.DEAD.value, Status.UNKNOWN.value, Status.RUNNING.value)
+_URGENT = [one.value for one in Status if one.has_failed or one.phase in ("unknown", "runs")]
 
 
 def _runs(

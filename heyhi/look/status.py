@@ -40,15 +40,16 @@ __all__ = ["MOST", "NO_RUN", "Look", "Overview", "Row", "overview_lines", "overv
 #: In place of a status, for a folder that is no run's.
 NO_RUN = "NO_RUN"
 
-_ALIVE = (Status.RUNNING.value, Status.QUEUED.value)
+_RANKS = {**{status.value: status.rank for status in Status}, NO_RUN: 55}
 # In this order: what a person looks for stands nearest to the prompt.
-_ORDER = (
-    *_ALIVE,
-    Status.NOT_STARTED.value,
-    Status.UNKNOWN.value,
-    Status.DONE.value,
-    NO_RUN,
-    Status.DEAD.value,
+_ORDER = sorted(_RANKS, key=_RANKS.__getitem__)
+_ALIVE, _FAILED, _NOT_BEGUN = (
+    [status.value for status in Status if holds(status)]
+    for holds in (
+        lambda status: status.is_alive,
+        lambda status: status.has_failed,
+        lambda status: status.phase in ("none", "waits"),
+    )
 )
 _MOST_METRICS = 6  # of a line
 _MOST_NEEDS = 3
@@ -116,7 +117,7 @@ class Look:
         return Overview(
             counts=_counted(records),
             drivers=living,
-            rows=sorted(rows, key=lambda row: _ORDER.index(row.status)),
+            rows=sorted(rows, key=lambda row: _RANKS[row.status]),
             hints=[*self._hints(records, living)],
             lives=bool(alive or living),
             asks_scheduler=any(JobId(record.job).scheduler for record in alive),
@@ -145,19 +146,21 @@ class Look:
 
     def _hints(self, records: Sequence[Record], living: Sequence[Driver]) -> Iterator[str]:
         """Commands that take up what is left."""
-        found = {status: [r for r in records if r.status == status] for status in ("DEAD", "NOT_STARTED")}
+        failed = [record for record in records if record.status in _FAILED]
+        fresh = {record.folder for record in records if record.status == Status.NOT_STARTED.value}
         has_driver = {os.path.abspath(driver.batch) for driver in living}
         for batch in self._batches:
             folders = {str(entry.run.folder) for entry in batch.entries}
-            if folders & {record.folder for record in found["DEAD"]}:
+            if folders & {record.folder for record in failed}:
                 yield f"to go on with what is DEAD: {_start(batch, '--mode', 'start_continue')}"
-            elif folders & {r.folder for r in found["NOT_STARTED"]} and _path(batch) not in has_driver:
+            elif folders & fresh and _path(batch) not in has_driver:
                 yield f"to start the rest: {_start(batch)}"
-        if found["DEAD"]:
-            if not self._batches and (command := _again(found["DEAD"][0].run)):
+        if failed:
+            if not self._batches and (command := _again(failed[0].run)):
                 yield f"to go on with the first that is DEAD: {command}"
-            yield f"what it printed: heyhi logs {quoted(found['DEAD'][0].id)}"
-        if lost := next((r for r in records if r.status == "UNKNOWN" and not _is_lost_in_queue(r)), None):
+            yield f"what it printed: heyhi logs {quoted(failed[0].id)}"
+        unknown = (record for record in records if record.status == Status.UNKNOWN.value)
+        if lost := next((record for record in unknown if not _is_lost_in_queue(record)), None):
             yield f"once one that is UNKNOWN has surely ended, say so: heyhi kill {quoted(lost.id)}"
 
 
@@ -206,7 +209,7 @@ def _began(record: Record) -> float | None:
 
 def _ended(record: Record, signs: Sequence[float]) -> float | None:
     """The time when a run ended, or was submitted if it waits."""
-    if record.status in (Status.QUEUED.value, Status.NOT_STARTED.value):
+    if record.status in _NOT_BEGUN:
         return _changed(f"{record.folder}/heyhi.jobid")
     began = _began(record)
     if began is not None and record.duration_s is not None:
@@ -257,15 +260,7 @@ def _again(run: Run) -> str:
 MOST = 20
 
 _HEAD = ("STATUS", "ID", "SINCE", "SIGN", "JOB", "WHAT")
-_COLOURS = {
-    "DONE": "green",
-    "RUNNING": "cyan",
-    "QUEUED": "blue",
-    "NOT_STARTED": "bright_black",
-    "UNKNOWN": "magenta",
-    NO_RUN: "magenta",
-    "DEAD": "red",
-}
+_COLOURS = {**{status.value: status.colour for status in Status}, NO_RUN: "magenta"}
 _BAR = 60  # characters
 _FEWEST = 3  # rows of a status, however small a terminal is
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from heyhi.runs.secret_names import HIDDEN, Kept, Secrets
     from heyhi.runs.status import (
         RESULT_AT, STARTING, Queue, QueuedJob, RunState, Status, is_at_work, is_done, is_its_job, left_queue,
-        read_state, result_place,
+        read_state, result_place, status_on_disk,
     )
 
 __getattr__ = hand_on(
@@ -50,7 +50,7 @@ __getattr__ = hand_on(
     secret_names="HIDDEN Kept Secrets",
     status=(
         "Queue QueuedJob RESULT_AT RunState STARTING Status is_at_work is_done is_its_job "
-        "left_queue read_state result_place"
+        "left_queue read_state result_place status_on_disk"
     ),
 )
 # fmt: on

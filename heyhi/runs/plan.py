@@ -36,19 +36,18 @@ class Plan(NamedTuple):
         return was_done or is_kept or self.action is Action.KILL_RESTART
 
 
-_ALIVE = (Status.QUEUED, Status.RUNNING)
-
-_ACTIONS: dict[Mode, dict[Status, Action]] = {
-    Mode.GENTLE_START: {Status.NOT_STARTED: Action.START},
-    Mode.START_RESTART: {Status.NOT_STARTED: Action.START, Status.DEAD: Action.RESTART},
-    Mode.START_CONTINUE: {Status.NOT_STARTED: Action.START, Status.DEAD: Action.CONTINUE},
-    Mode.RESTART: {
-        Status.NOT_STARTED: Action.START,
-        **dict.fromkeys(_ALIVE, Action.KILL_RESTART),
-        Status.UNKNOWN: Action.REFUSE,
-        **dict.fromkeys((Status.DONE, Status.DEAD), Action.RESTART),
+# A row for each status. A mode that is not in it leaves such a run alone.
+_ACTIONS: dict[Status, dict[Mode, Action]] = {
+    Status.NOT_STARTED: {mode: Action.START for mode in Mode if mode is not Mode.DRYRUN},
+    Status.QUEUED: {Mode.RESTART: Action.KILL_RESTART},
+    Status.RUNNING: {Mode.RESTART: Action.KILL_RESTART},
+    Status.UNKNOWN: {Mode.RESTART: Action.REFUSE},
+    Status.DONE: {Mode.RESTART: Action.RESTART},
+    Status.DEAD: {
+        Mode.START_RESTART: Action.RESTART,
+        Mode.START_CONTINUE: Action.CONTINUE,
+        Mode.RESTART: Action.RESTART,
     },
-    Mode.DRYRUN: {},
 }
 
 # What is done to a run that is DONE, and whose result is elsewhere, on a machine that sees the place.
@@ -62,7 +61,7 @@ _UNLESS_OURS = {Action.KILL_RESTART: Action.REFUSE, Action.REFUSE: Action.RESTAR
 
 def make_plan(state: RunState, mode: Mode) -> Plan:
     """The plan of `mode` for a run in this state."""
-    action = _ACTIONS[mode].get(state.status, Action.SKIP)
+    action = _ACTIONS[state.status].get(mode, Action.SKIP)
     if state.keeps:
         action = _UNLESS_OURS.get(action, action)
     if state.result_place is not None and state.result_place.is_here and mode in _MOVE_IN:
@@ -73,5 +72,9 @@ def make_plan(state: RunState, mode: Mode) -> Plan:
 def _describe(state: RunState) -> str:
     if state.result_place is not None:
         return state.text
-    job = f" ({state.job.text})" if state.job and state.status in (*_ALIVE, Status.UNKNOWN) else ""
+    job = (
+        f" ({state.job.text})"
+        if state.job and (state.status.is_alive or state.status is Status.UNKNOWN)
+        else ""
+    )
     return f"{state.status.value}{job}"

@@ -31,20 +31,54 @@ __all__ = [
     "read_state",
     "result_place",
     "state_at_rest",
+    "status_on_disk",
 ]
 
 _RESULT_OF_ORIGINAL = "result.torch"
 
 
 class Status(enum.Enum):
-    """The state of a run, from its folder (and for Slurm its queue)."""
+    """What a run is: the table of all statuses, a row each. All other code asks its columns.
 
-    NOT_STARTED = "NOT_STARTED"
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    UNKNOWN = "UNKNOWN"  # its job cannot be asked about: it may live
-    DONE = "DONE"
-    DEAD = "DEAD"
+    `phase` is what is known of the run's job: none, waits, runs, unknown, ended. `rank` is the place in
+    lists: what a person looks for comes last, next to the prompt. `colour` is that on a terminal; report.css
+    has those of a report. `original` is the word of the original HeyHi, where what may live is running.
+
+    A new status takes its row here, one in `plan`, and one in report.css; tests name what is missing.
+    """
+
+    #             text           phase   rank  colour          original
+    NOT_STARTED = "NOT_STARTED", "none", 30, "bright_black", "NOT_STARTED"
+    QUEUED = "QUEUED", "waits", 20, "blue", "RUNNING"
+    RUNNING = "RUNNING", "runs", 10, "cyan", "RUNNING"
+    UNKNOWN = "UNKNOWN", "unknown", 40, "magenta", "RUNNING"  # its job cannot be asked about: it may live
+    DONE = "DONE", "ended", 50, "green", "DONE"
+    DEAD = "DEAD", "ended", 60, "red", "DEAD"
+
+    _value_: str
+
+    def __new__(cls, text: str, *_: object) -> "Status":  # noqa: D102
+        status = object.__new__(cls)
+        status._value_ = text
+        return status
+
+    def __init__(self, _: str, phase: str, rank: int, colour: str, original: str) -> None:
+        self.phase, self.rank, self.colour, self.original = phase, rank, colour, original
+
+    @property
+    def is_alive(self) -> bool:
+        """True if its job waits or runs: its end can be waited for, and it can be killed."""
+        return self.phase in ("waits", "runs")
+
+    @property
+    def has_ended(self) -> bool:
+        """True if its job has ended, well or not."""
+        return self.phase == "ended"
+
+    @property
+    def has_failed(self) -> bool:
+        """True if its job has ended without a result."""
+        return self.has_ended and self is not Status.DONE
 
 
 #: What there is to say of a run whose process has not come to its task yet.
@@ -102,7 +136,7 @@ class RunState(NamedTuple):
         """The state in a line: `QUEUED (62): PENDING: Priority`, `DONE (result at /home/me/...)`."""
         if self.result_place is not None:
             return f"{self.status.value} ({self.detail})"
-        job = f" ({self.job.text})" if self.job and self.status in (Status.QUEUED, Status.RUNNING) else ""
+        job = f" ({self.job.text})" if self.job and self.status.is_alive else ""
         return f"{self.status.value}{job}{f': {self.detail}' if self.detail else ''}"
 
 
@@ -145,9 +179,19 @@ def state_at_rest(run: Run, job: JobId | None, queue: Queue | None = None) -> Ru
         return _state_in_queue(run, job, queue)
     if (alive := _state_by_process(run, job)) is not None:
         return alive
-    if job is None:
-        return RunState(Status.NOT_STARTED)
-    return RunState(Status.DEAD, job, keeps=_damage(run))
+    status = status_on_disk(job, is_done=False)
+    return RunState(status, job, keeps="" if job is None else _damage(run))
+
+
+def status_on_disk(job: JobId | None, *, is_done: bool) -> Status:
+    """What a run is of whose job nothing lives, for readers and for the process that has the claim.
+
+    `job` is the one in heyhi.jobid.
+    """
+    if is_done:
+        return Status.DONE
+    # A job that has begun writes down its id. So nothing of one that was only being submitted ever ran.
+    return Status.NOT_STARTED if job is None or job.text.startswith(SUBMITTING) else Status.DEAD
 
 
 def _damage(run: Run) -> str:
@@ -215,7 +259,8 @@ def _is_settled(run: Run, job: JobId) -> bool:
 def _state_without_locks(run: Run, job: JobId | None, queue: Queue | None, why: str) -> RunState:
     """The state of a run on a file system that cannot test its lock."""
     state = state_at_rest(run, job, queue)
-    is_open = state.status in (Status.DEAD, Status.NOT_STARTED) and files.kind_of(run.lock)
+    may_live = not state.status.is_alive and state.status not in (Status.DONE, Status.UNKNOWN)
+    is_open = may_live and files.kind_of(run.lock)
     if is_open and not (job is not None and _is_settled(run, job)):
         return RunState(Status.UNKNOWN, job, why)
     return state
@@ -290,12 +335,9 @@ def _state_in_queue(run: Run, job: JobId, queue: Queue | None) -> RunState:
         status = _LIVING[known.state]
         why = f": {known.reason}" if known.reason and status is Status.QUEUED else ""
         return RunState(status, JobId(known.id), "" if known.state == status.value else f"{known.state}{why}")
-    if job.text.startswith(SUBMITTING):
-        # Had it begun, its job would have written down its id. So nothing of it ever ran.
-        return RunState(Status.NOT_STARTED, job)
-    return RunState(
-        Status.DEAD, job, f"{job.scheduler}: {known.state}" if known else left_queue(job.scheduler)
-    )
+    status = status_on_disk(job, is_done=False)
+    told = f"{job.scheduler}: {known.state}" if known else left_queue(job.scheduler)
+    return RunState(status, job, told if status.has_ended else "")
 
 
 def is_its_job(run: Run, known: QueuedJob) -> bool:

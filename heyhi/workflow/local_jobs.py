@@ -33,8 +33,6 @@ _PAUSE = 0.02  # seconds between two looks at our own processes
 _ADOPTED_PAUSE = 0.5  # seconds between two looks at the runs of others, at least
 _PATIENCE = 30  # seconds that cancelled jobs have to write down what they have
 
-_ALIVE = (Status.QUEUED, Status.RUNNING)
-
 
 class JobEnd(NamedTuple):
     """The end of a job: True if its run is DONE with the result in its folder, else a line with the reason;
@@ -150,7 +148,7 @@ class Jobs:
 
     def _look_elsewhere(self, jobs: list[_Job]) -> None:
         for job, state in zip(jobs, self._states_of(jobs), strict=True):
-            if state.status in _ALIVE:
+            if state.status.is_alive:
                 continue
             if state.status is Status.NOT_STARTED:  # its job ended before it had begun
                 self._start_again(job, state)
@@ -188,7 +186,7 @@ class Jobs:
 
     def _unless_just_gone(self, job: _Job, state: RunState) -> RunState:
         """A node's files may appear here some seconds late: a run is DEAD only at the second look."""
-        is_gone = state.status is Status.DEAD and state.job is not None and state.job.scheduler
+        is_gone = state.status.has_failed and state.job is not None and state.job.scheduler
         if not is_gone or job.run.error.exists() or job.run in self._gone:
             return state
         self._gone.add(job.run)
@@ -299,7 +297,7 @@ def _end_of(job: _Job) -> JobEnd:
 
 def _note_end(job: _Job, status: int, why: str = "") -> None:
     """Keep of what a process has died, if its run is DEAD by it and the process could not say that itself."""
-    if _state_of(job.run).status is Status.DEAD and not deaths.last_error(job.run):
+    if _state_of(job.run).status.has_failed and not deaths.last_error(job.run):
         _record(job, why or deaths.end_of_process(status), status)
 
 

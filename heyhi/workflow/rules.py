@@ -41,7 +41,6 @@ from heyhi.runs import (
     Run,
     RunState,
     Secrets,
-    Status,
     make_order,
     make_plan,
     places,
@@ -542,7 +541,7 @@ class Workflow:
         for line in some_lines(told, _MOST_LINES, f": heyhi plan {quoted(self.agenda.batch.name)}"):
             _tell(f"  {line}")
         if left:
-            dead = any(item.plan.state.status is Status.DEAD for item in left)
+            dead = any(item.plan.state.status.has_failed for item in left)
             mode = " --mode start_continue (or start_restart, which wipes first)" if dead else ""
             _tell(f"go on: {joined(['heyhi', 'start', self.agenda.batch.name, *_profile()])}{mode}")
 

@@ -14,7 +14,7 @@ from typing import Any
 from heyhi import runs
 from heyhi.errors import HeyhiError, NoAnswerError, QueueFullError
 from heyhi.launch import Submission, schedulers, submission
-from heyhi.runs import Action, JobId, Mode, Plan, Run, RunState, Status, deaths, make_plan
+from heyhi.runs import Action, JobId, Mode, Plan, Run, RunState, deaths, make_plan
 from heyhi.workflow.local_jobs import JobEnd, Jobs
 
 __all__ = ["Submitter", "cancel_stopped"]
@@ -129,7 +129,7 @@ class Submitter:
             return True
         if plan.state.has_result:
             self._on_end(entry.key, JobEnd(True))
-        elif status in (Status.DONE, Status.DEAD) or plan.action is Action.REFUSE:
+        elif status.has_ended or plan.action is Action.REFUSE:
             self._on_end(entry.key, JobEnd(False, f"{order.id}: {plan.reason} ({order.folder})"))
         else:
             self._adopt(entry)

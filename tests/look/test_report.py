@@ -18,6 +18,7 @@ from heyhi.look import report
 from heyhi.look.records import Record
 from heyhi.look.report import Subject, make_page, page_data
 from heyhi.project import Project
+from heyhi.runs.status import Status
 
 
 def record(name: str = "p/it/x_00000001", config: dict[str, Any] | None = None, **known: Any) -> Record:
@@ -179,6 +180,11 @@ def test_a_page_can_be_written_whatever_a_path_is_made_of(project: Project) -> N
     page = make_page(Subject("a\udcff", several, {}), project).encode().decode()
     assert "a\\udcff" in page
     assert 'href="#run=p/b%5Cudcff/c"' in page
+
+
+def test_the_page_has_a_colour_for_each_status() -> None:
+    page = Path(report.__file__).parent / "page" / "report.css"
+    assert {status.value for status in Status} <= set(re.findall(r"\.s-(\w+)", page.read_text()))
 
 
 def test_the_template_escapes_what_it_is_given(project: Project) -> None:

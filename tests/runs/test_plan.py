@@ -4,7 +4,7 @@ import pytest
 
 from heyhi.runs.elsewhere import Place
 from heyhi.runs.invocation import Mode
-from heyhi.runs.plan import Action, make_plan
+from heyhi.runs.plan import _ACTIONS, Action, make_plan
 from heyhi.runs.status import RunState, Status
 
 # The table of docs/runs.md: what each mode (rows) does to a run (columns).
@@ -26,6 +26,11 @@ def test_action(mode: str, status: str, action: str) -> None:
     plan = make_plan(RunState(Status[status]), Mode(mode))
     assert plan.action.name == action
     assert status in plan.reason
+
+
+def test_each_status_has_its_row() -> None:
+    assert set(_ACTIONS) == set(Status), "what each mode does to it"
+    assert set(_HEAD) == {status.name for status in Status}, "the table above, and that of docs/runs.md"
 
 
 HERE = Place(Path("/home/me/kept/it"), "", "local:here:1")

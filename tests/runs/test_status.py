@@ -2,11 +2,34 @@ from pathlib import Path
 
 import pytest
 
+from heyhi.api import experiments
 from heyhi.runs import claim
 from heyhi.runs.folder import Run
 from heyhi.runs.ids import JobId
 from heyhi.runs.processes import this_host
-from heyhi.runs.status import QueuedJob, RunState, Status, read_state
+from heyhi.runs.status import QueuedJob, RunState, Status, read_state, status_on_disk
+
+
+def test_the_columns_of_the_table_have_known_words() -> None:
+    assert {status.phase for status in Status} <= {"none", "waits", "runs", "unknown", "ended"}
+    assert {status.original for status in Status} == set(experiments.Status.__members__)
+    ranks = [status.rank for status in Status]
+    assert len(set(ranks)) == len(ranks), "each has its own place in lists"
+
+
+def test_what_is_on_disk_is_the_same_for_readers_and_for_the_process_that_has_the_claim(run: Run) -> None:
+    jobs: dict[str, dict[str, QueuedJob] | None] = {
+        "": None,
+        f"local:{this_host()}:99999999": None,
+        "submitting:it": {},
+    }
+    for text, queue in jobs.items():
+        job = JobId(text) if text else None
+        run.jobid.write_text(text)
+        assert read_state(run, queue).status is status_on_disk(job, is_done=False)
+    run.result.write_text("null")
+    assert read_state(run).status is status_on_disk(job, is_done=True) is Status.DONE
+
 
 # Files in the folder, what squeue said -> what the run is.
 STATES = [

@@ -272,6 +272,7 @@ def _decisions() -> list[tuple[str, str, str]]:
 LIVE_JOB = """
 import pathlib, sys, time
 from heyhi.launch.job import claimed
+from heyhi.runs.folder import Run
 with claimed(Run("", pathlib.Path(sys.argv[1]))):
     print("claimed", flush=True)
     time.sleep(60)

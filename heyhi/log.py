@@ -20,7 +20,7 @@ __all__ = [
     "also_log_to_file",
     "ask",
     "copy_output_to",
-    "have_streams",
+    "prepare_streams",
     "say",
     "say_error",
     "say_problem",
@@ -61,7 +61,7 @@ def setup_logging(
         also_log_to_file(fpath, label, file_level)
 
 
-def have_streams() -> None:
+def prepare_streams() -> None:
     """Let stdout and stderr take any text: what they cannot write is escaped; a closed one swallows it."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -15,7 +15,7 @@ from heyhi.log import (
     Losses,
     also_log_to_file,
     copy_output_to,
-    have_streams,
+    prepare_streams,
     says_what_is_lost,
     send_output_to,
     setup_logging,
@@ -340,7 +340,7 @@ SHOWN = {
 @pytest.mark.parametrize(("encoding", "shown"), SHOWN.items(), ids=SHOWN)
 def test_a_command_can_print_any_text(encoding: str, shown: str, number: int) -> None:
     text = (
-        f"import sys, {have_streams.__module__} as log; log.have_streams();"
+        f"import sys, {prepare_streams.__module__} as log; log.prepare_streams();"
         f" print('ü \\ud800 \\udcff', file={'sys.stdout' if number == 1 else 'sys.stderr'})"
     )
     command = [sys.executable, "-c", text]

@@ -60,7 +60,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from heyhi.cli.completion import Command, NotOurs, answer
 from heyhi.errors import ConfigError, HeyhiError, LaunchError, UsageError, did_you_mean
-from heyhi.log import ask, have_streams, say, say_error, say_problem, show
+from heyhi.log import ask, prepare_streams, say, say_error, say_problem, show
 from heyhi.project import Project, find_project
 from heyhi.runs import Mode, OneOf, Parser, to_mode
 from heyhi.texts import quoted, shown, some_of
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--complete"] and len(words) == 4:
         _complete(*words[1:])
-    have_streams()
+    prepare_streams()
     try:
         if not words or words[0] in ("-h", "--help"):
             print(__doc__.strip(), flush=True)

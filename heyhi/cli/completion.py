@@ -125,12 +125,9 @@ def _of_heyhi(words: Sequence[str], commands: Mapping[str, Command], cwd: Path) 
     if isinstance(takes, str):
         return _of_parser(Parser(), takes.split(), rest, line)
     parser = takes()
-    return _of_parser(parser, _positionals(parser), rest, line)
-
-
-def _positionals(parser: Parser) -> list[str]:
     actions = [action for action in parser._actions if not action.option_strings]
-    return [_kind(action) + ("..." if action.nargs in ("+", "*") else "") for action in actions]
+    kinds = [_kind(action) + ("..." if action.nargs in ("+", "*") else "") for action in actions]
+    return _of_parser(parser, kinds, rest, line)
 
 
 def _of_parser(
@@ -150,7 +147,10 @@ def _of_parser(
             yield found._replace(text=f"{flag}={found.text}")
         return
     if typed.startswith("-"):
-        yield from (Candidate(flag, _one_line(action.help)) for flag, action in flags.items())
+        yield from (
+            Candidate(flag, " ".join((action.help or "").split()).replace("%%", "%"))
+            for flag, action in flags.items()
+        )
     if before and before[-1] in flags and flags[before[-1]].nargs == "?":
         yield from _of_action(flags[before[-1]], typed, line)
     yield from _of_kind(seen.kind, typed, line)
@@ -185,10 +185,6 @@ def _look(before: Sequence[str], flags: Mapping[str, argparse.Action], kinds: Se
 
 def _kind(action: argparse.Action) -> str:
     return str(action.metavar or action.dest.upper())
-
-
-def _one_line(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("%%", "%")
 
 
 def _of_action(action: argparse.Action, typed: str, line: _Line) -> Iterable[Candidate]:

@@ -241,7 +241,7 @@ def _show_log(run: Run, count: int | None) -> RunState:
 
     try:
         for line in look.tail(run.log, count):
-            _write(line)
+            show(line)
         sys.stdout.flush()
     except FileNotFoundError:
         state = schedulers.read_state(run)
@@ -276,7 +276,7 @@ class _LastLine:
         """Print lines, and what there is of the next one."""
         for line in lines:
             self._take_back()
-            _write(line)
+            show(line)
         if self._moves and follower.rest != self._shown:
             self._take_back()
             self._shown = shown(follower.rest)[: shutil.get_terminal_size().columns - 1]
@@ -287,10 +287,6 @@ class _LastLine:
         if self._shown:
             print(end="\r\x1b[K")
         self._shown = ""
-
-
-def _write(line: str) -> None:
-    show(line)
 
 
 def _say_how_it_is(run: Run, state: RunState, *, ended: bool) -> None:

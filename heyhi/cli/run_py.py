@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heyhi.errors import HeyhiError, LaunchError, UsageError
-from heyhi.log import have_streams, say, say_error, say_problem
+from heyhi.log import prepare_streams, say, say_error, say_problem
 from heyhi.project import Project, find_project
 from heyhi.runs import Invocation, Mode, parse_argv
 from heyhi.texts import joined, shown
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from heyhi.config import Composition
     from heyhi.launch import Main, Report
-    from heyhi.runs import Draft, Kept, Order, Place, Run, RunState
+    from heyhi.runs import Draft, Kept, Order, Run, RunState
 
 __all__ = ["load", "parse_args_and_maybe_launch", "run"]
 
@@ -61,9 +61,19 @@ def _program_of(main: "Main") -> str | None:
 
 def run(main: "Main", argv: Sequence[str], script: str | None = None) -> int:
     """All that `python run.py ARGV` does; returns its exit status."""
-    have_streams()
+    prepare_streams()
     try:
-        return _answer(main, argv, script)
+        return _run(main, argv, script)
+    except (HeyhiError, OSError, KeyboardInterrupt) as problem:
+        return say_problem(problem, "run.py")
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] != "google":
+            raise
+        say_error(
+            f"{sys.executable} has no {problem.name}: it is not the Python of this project. "
+            "`make setup` makes one; then `. .venv/bin/activate`, or .venv/bin/python run.py ..."
+        )
+        return 2
     finally:
         _flush()
 
@@ -77,29 +87,13 @@ def _flush() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
-def _answer(main: "Main", argv: Sequence[str], script: str | None) -> int:
-    """The exit status; what is wrong is one line on stderr."""
-    try:
-        return _run(main, argv, script)
-    except (HeyhiError, OSError, KeyboardInterrupt) as problem:
-        return say_problem(problem, "run.py")
-    except ModuleNotFoundError as problem:
-        if (problem.name or "").partition(".")[0] != "google":
-            raise
-        say_error(
-            f"{sys.executable} has no {problem.name}: it is not the Python of this project. "
-            "`make setup` makes one; then `. .venv/bin/activate`, or .venv/bin/python run.py ..."
-        )
-        return 2
-
-
 def _run(main: "Main", argv: Sequence[str], script: str | None) -> int:
     if _is_captured(argv):
         return 0
     if argv[:1] == ["--job"]:
         return _run_job(main, argv[1:], script)
     if argv[:1] == ["--on-slurm"]:
-        return _be_on_slurm(main, argv[1:], script)
+        return _run_on_slurm(main, argv[1:], script)
     if argv[:1] == ["--freeze"]:
         return _freeze(argv[1:])
     invocation = parse_argv(argv)
@@ -216,13 +210,13 @@ def _run_job(main: "Main", argv: Sequence[str], script: str | None) -> int:
 
     path, number, mode = argv
     (order,) = _read_orders(path, [number])
-    _have_environment(order.environment)
+    _set_environment(order.environment)
     with gpus.own(order.gpus):
         state = launch_order(order, Mode(mode), main, load_messages(find_project(script)), say)
     return 0 if state.has_result else 1
 
 
-def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
+def _run_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
     """`run.py --on-slurm FOLDER`: be a rank of the job that does the run in a folder, which says all else."""
     from heyhi import runs
     from heyhi.config import load_messages
@@ -231,7 +225,7 @@ def _be_on_slurm(main: "Main", argv: Sequence[str], script: str | None) -> int:
     (folder,) = argv
     run = runs.Run("", Path(folder))
     known = runs.read_provenance(run)
-    _have_environment(known.get("environment") or {})
+    _set_environment(known.get("environment") or {})
     run = run._replace(id=known.get("id", folder))
     return ranks.take_part(run, main, load_messages(find_project(script)), known.get("log_level", "INFO"))
 
@@ -258,7 +252,7 @@ def _read_orders(path: str, numbers: Sequence[str]) -> "list[Order]":
 _HAS_ENVIRONMENT = "HEYHI_HAS_ENVIRONMENT"
 
 
-def _have_environment(wanted: "Mapping[str, Kept]") -> None:
+def _set_environment(wanted: "Mapping[str, Kept]") -> None:
     """Start the program again with these variables: Python reads some (PYTHONPATH) only at its start.
 
     The process that started this one handed on the secrets. Raises LaunchError if one is missing.
@@ -311,7 +305,9 @@ def _finish(invocation: Invocation, report: "Report") -> int:
     if invocation.mode is Mode.DRYRUN:
         return 0
     if state.result_place is not None:
-        say(f"  make room, and start it again{_where_to_start(state.result_place)}: that moves the result in")
+        place = state.result_place
+        there = "" if place.is_here else f" on {place.host}"
+        say(f"  make room, and start it again{there}: that moves the result in")
         return 1
     if state.status is Status.DONE:
         return 0 if state.keeps or _print_result(run) else 1
@@ -319,10 +315,6 @@ def _finish(invocation: Invocation, report: "Report") -> int:
         _say_how_to_go_on(run, state, invocation)
         return outcome.exit_status if outcome else 1
     return outcome.exit_status if outcome else 0
-
-
-def _where_to_start(place: "Place") -> str:
-    return "" if place.is_here else f" on {place.host}"
 
 
 def _say_how_to_go_on(run: "Run", state: "RunState", invocation: Invocation) -> None:

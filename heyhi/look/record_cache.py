@@ -20,7 +20,7 @@ from typing import Any, cast
 from heyhi import files
 from heyhi.project import Project
 
-__all__ = ["Kept", "stamp_of"]
+__all__ = ["RecordCache", "stamp_of"]
 
 _FORMAT = "heyhi records 3"  # of what is kept: another one is not read
 _READ = ("heyhi.json", "result.json", "metrics.jsonl")
@@ -28,7 +28,7 @@ _READ = ("heyhi.json", "result.json", "metrics.jsonl")
 _Row = tuple[Any, ...]  # id, stamp of conf/, stamp of the folder, and what was read
 
 
-class Kept:
+class RecordCache:
     """The cached rows of runs, by id: a tuple of JSON values each.
 
     `fields` are the names of what is in such a tuple.

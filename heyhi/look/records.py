@@ -19,7 +19,7 @@ from heyhi import files, runs
 from heyhi.batch import find_batch, is_batch
 from heyhi.config import SELECT, join_key
 from heyhi.log import warn
-from heyhi.look.record_cache import Kept, stamp_of
+from heyhi.look.record_cache import RecordCache, stamp_of
 from heyhi.project import Project, moved
 from heyhi.runs import (
     STARTING,
@@ -88,9 +88,9 @@ def read_records(
     `states` are those of the runs, if they were read already; else Slurm is asked at most once. Nothing
     that is in a folder is an error: it is the record's `problem`.
     """
-    kept = Kept(project, Record._fields[2:])
+    kept = RecordCache(project, Record._fields[2:])
     # Of a run that was DONE, and whose files are the same since, there is no need to ask.
-    done = {run.id: record for run in several if (record := _kept(run, kept)) and record.status == _DONE}
+    done = {run.id: record for run in several if (record := _cached(run, kept)) and record.status == _DONE}
     rest = [Run(run.id, Path(run.folder)) for run in several if run.id not in done]
     found = _read_all(rest, project, states, kept) if rest else {}
     return [done.get(run.id) or found[run.id] for run in several]
@@ -154,14 +154,14 @@ def find_parts(places: Sequence[str], project: Project, tell: Callable[[str], No
 # ---- One folder ---------------------------------------------------------------------------------
 
 
-def _kept(run: Run | Found, kept: Kept, stamp: str = "") -> Record | None:
+def _cached(run: Run | Found, kept: RecordCache, stamp: str = "") -> Record | None:
     folder = str(run.folder)
     values = kept.find(run.id, folder, stamp)
     return None if values is None else Record(run.id, folder, *values)
 
 
 def _read_all(
-    several: Sequence[Run], project: Project, states: Mapping[Path, RunState] | None, kept: Kept
+    several: Sequence[Run], project: Project, states: Mapping[Path, RunState] | None, kept: RecordCache
 ) -> dict[str, Record]:
     from heyhi.launch import schedulers
 
@@ -181,10 +181,10 @@ def _read_all(
 _Later = Callable[[], "Drift"]  # made once a run is read: it is heavy
 
 
-def _read(run: Run, state: RunState | None, kept: Kept, drift: _Later) -> Record:
+def _read(run: Run, state: RunState | None, kept: RecordCache, drift: _Later) -> Record:
     # The stamp is taken first: what changes while it is read is read again the next time.
     stamp = stamp_of(str(run.folder))
-    before = _kept(run, kept, stamp)
+    before = _cached(run, kept, stamp)
     in_folder = before or _read_folder(run, drift)
     record = _in_state(in_folder, state)
     noted = record if record.status == _DONE else in_folder

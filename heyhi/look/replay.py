@@ -95,7 +95,7 @@ def replay_of(run: Run, out: Path | None = None, *, check: bool = False) -> Repl
     own = root / known["id"]
     if str(root) != known["experiment_root"]:
         notes.append(f"its experiment root was {known['experiment_root']}: it is made in {root}")
-    elif not _are_same(own, run.folder):
+    elif runs.real_path(own) != runs.real_path(run.folder):
         notes.append(f"it was made in {own}, and is made there again")
     more = ["--out", _literal(str(out))] if out else []
     if not more and _was_named(known, place):
@@ -110,10 +110,6 @@ def replay_of(run: Run, out: Path | None = None, *, check: bool = False) -> Repl
 
 
 _NEEDED = {"base_config": str, "overrides": list, "experiment_root": str, "id": str}
-
-
-def _are_same(one: Path, other: Path) -> bool:
-    return runs.real_path(one) == runs.real_path(other)
 
 
 def _literal(folder: str) -> str:

@@ -153,7 +153,7 @@ class Look:
             folders = {str(entry.run.folder) for entry in batch.entries}
             if folders & {record.folder for record in failed}:
                 yield f"to go on with what is DEAD: {_start(batch, '--mode', 'start_continue')}"
-            elif folders & fresh and _path(batch) not in has_driver:
+            elif folders & fresh and os.path.abspath(batch.name) not in has_driver:
                 yield f"to start the rest: {_start(batch)}"
         if failed:
             if not self._batches and (command := _again(failed[0].run)):
@@ -224,20 +224,12 @@ def _progress(record: Record) -> str:
     """Its last metrics, or else the last line of its log."""
     if record.metrics:
         shown = list(record.metrics.items())[:_MOST_METRICS]
-        return ", ".join(f"{name} {_short(value)}" for name, value in shown)
+        return ", ".join(f"{n} {v:.4g}" if isinstance(v, float) else f"{n} {v}" for n, v in shown)
     return last_line(record.run.log)
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _start(batch: StoredBatch, *words: str) -> str:
     return joined(["heyhi", "start", batch.name, *words])
-
-
-def _path(batch: StoredBatch) -> str:
-    return os.path.abspath(batch.name)
 
 
 def _again(run: Run) -> str:
@@ -356,11 +348,9 @@ def _cut_rows(group: Sequence[Row], most: int, now: float, width: int) -> Iterat
     for row in group[:most]:
         yield _cells(row, now, width)
     if (left := len(group) - most) > 0:
-        yield (f"... and {left:,} more: {_how_to_see(group[0])}",)
-
-
-def _how_to_see(row: Row) -> str:
-    return "heyhi summary" if row.status == NO_RUN else f"heyhi summary --where \"status == '{row.status}'\""
+        status = group[0].status
+        where = "" if status == NO_RUN else f" --where \"status == '{status}'\""
+        yield (f"... and {left:,} more: heyhi summary{where}",)
 
 
 def _cells(row: Row, now: float, width: int) -> Sequence[str]:

@@ -284,7 +284,7 @@ def test_of_a_long_file_of_metrics_the_end_is_read_and_a_torn_line_left_out(tree
     assert tree.read_one().metrics == {"step": 19_999, "pad": "x" * 90}
 
 
-# ---- Kept from call to call ---------------------------------------------------------------------
+# ---- RecordCache from call to call ---------------------------------------------------------------------
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -445,7 +445,7 @@ def test_runs_of_other_names_are_kept_beside_each_other(tree: Tree, monkeypatch:
     assert (repr(tree.read()), read) == (repr(before), [])
 
 
-def test_runs_that_were_deleted_are_forgotten_and_others_kept(tree: Tree) -> None:
+def test_runs_that_were_deleted_are_forgotten_and_others_cached(tree: Tree) -> None:
     for name in ("p/a", "p/b", "q/c"):
         tree.make(name)
     tree.read()

@@ -16,6 +16,7 @@ from heyhi.runs.elsewhere import Place
 from heyhi.runs.folder import LOCK, PROVENANCE, RESULT, Run, executions_of, read_job, read_provenance
 from heyhi.runs.ids import SUBMITTING, JobId, real_path
 from heyhi.runs.processes import this_host
+from heyhi.texts import from_json
 
 __all__ = [
     "RESULT_AT",
@@ -196,7 +197,11 @@ def status_on_disk(job: JobId | None, *, is_done: bool) -> Status:
 
 def _damage(run: Run) -> str:
     """The reason why a heyhi.json does not prove that the folder is HeyHi's; empty if it does."""
-    return "" if files.read_object(run.provenance) else "heyhi.json is damaged"
+    try:
+        is_whole = isinstance(from_json(files.read(run.provenance)), dict)  # {} is, too
+    except (OSError, ValueError):
+        is_whole = False
+    return "" if is_whole else "heyhi.json is damaged"
 
 
 def _state_by_process(run: Run, job: JobId | None) -> RunState | None:

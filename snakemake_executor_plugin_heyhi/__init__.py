@@ -5,7 +5,7 @@ Snakemake finds this module by its name: `--executor heyhi`.
 """
 
 import importlib
-import os
+import shutil
 import sys
 from typing import Any
 
@@ -22,13 +22,13 @@ __all__ = ["Executor", "RunExecutor", "common_settings"]
 
 # Every call of Snakemake imports all executors, in the order of their names; this one before `slurm`, which
 # asks the controller for a word of its help text: ten seconds if that is down, though all may run here.
-# With an empty PATH it finds no program to ask.
-_path = os.environ.get("PATH")
-os.environ["PATH"] = ""
+# It asks if `shutil.which` finds sinfo. (An empty PATH would not do: it also runs `which`, and needs that.)
+_which = shutil.which
+vars(shutil)["which"] = lambda *_: None
 try:
     importlib.import_module("snakemake_executor_plugin_slurm")
 finally:
-    os.environ.pop("PATH") if _path is None else os.environ.update(PATH=_path)
+    vars(shutil)["which"] = _which
 have_cache(
     sys.argv
 )  # a later moment would be too late: Snakemake makes its cache before it reads a Snakefile

@@ -203,7 +203,7 @@ def read_object(path: str | Path) -> "dict[str, Any]":
     from heyhi.texts import from_json_object
 
     try:
-        return from_json_object(read_text(path))
+        return from_json_object(read_text(path, "surrogateescape"))  # names of files may be no UTF-8
     except (OSError, ValueError):
         return {}
 

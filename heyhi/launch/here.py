@@ -6,7 +6,6 @@ claim, in an order that a kill between any two lines leaves right: heyhi.jobid c
 (a half-wiped run is DEAD, never DONE, never fresh).
 """
 
-import json
 import os
 import re
 import shutil
@@ -186,16 +185,12 @@ def own(order: Order, plan: Plan) -> None:
     if plan.state.keeps:  # the user has said that it may be wiped
         if run.provenance.is_dir() and not run.provenance.is_symlink():
             shutil.rmtree(run.provenance)
-        files.write_whole(run.provenance, _as_text(order.provenance))
+        files.write_whole(run.provenance, runs.provenance_text(order.provenance))
         return
     if obstacle := ownership.find_obstacle(run, order.config, order.config_meta):
         raise RefusedError(f"{run.folder}: {obstacle}")
     strangers = ownership.find_strangers(run.folder)
-    files.write_new(run.provenance, _as_text({**order.provenance, "found": strangers}))
-
-
-def _as_text(provenance: dict[str, Any]) -> str:
-    return json.dumps(provenance, indent=1, ensure_ascii=False, default=str) + "\n"
+    files.write_new(run.provenance, runs.provenance_text({**order.provenance, "found": strangers}))
 
 
 def make_ready(order: Order, plan: Plan, say: Say, *, sync: bool = True) -> None:
@@ -402,7 +397,7 @@ def _follow_the_root(order: Order) -> None:
             files.write_whole(path, changed)
     config = _moved(known.get("config"), old, new)
     if config != known.get("config"):
-        files.write_whole(order.run.provenance, _as_text({**known, "config": config}))
+        files.write_whole(order.run.provenance, runs.provenance_text({**known, "config": config}))
 
 
 _PLAIN = re.compile(r"[\w/.@+-]+", re.ASCII)  # what protobuf's text format writes as it is
@@ -431,7 +426,7 @@ def _prepare(order: Order, say: Say, *, keep_frozen: bool, sync: bool) -> None:
         run.snapshot_link.unlink(missing_ok=True)
     else:
         files.write_whole(run.snapshot_link, content["snapshot"])
-    files.write_whole(run.provenance, _as_text(content), sync=sync)
+    files.write_whole(run.provenance, runs.provenance_text(content), sync=sync)
     fingerprints.note(Path(order.experiment_root), content["fingerprint"], run.id)
 
 

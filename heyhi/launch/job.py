@@ -271,13 +271,11 @@ def _without_our_frames(failure: BaseException) -> BaseException:
 
 def _restore_proof(run: Run, provenance: dict[str, Any], owner: JobId) -> None:
     """Write anew what says whose the folder is, if the task has emptied it."""
-    import json
-
     try:
         if files.kind_of(run.provenance) or files.kind_of(run.jobid):
             return
         _refuse_if_lost(run, owner)
-        files.write_whole(run.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+        files.write_whole(run.provenance, runs.provenance_text(provenance))
         files.write_whole(run.jobid, owner.text)
     except OSError:
         pass  # the folder is gone, or another process's: that is said where the result is written
@@ -554,12 +552,10 @@ def _with_versions(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _note(run: Run, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    import json
-
     content = runs.read_provenance(run)
     if not content:
         return  # the task removed it: what is left would not be the run's provenance
-    files.write_whole(run.provenance, json.dumps(change(content), indent=1, ensure_ascii=False) + "\n")
+    files.write_whole(run.provenance, runs.provenance_text(change(content)))
 
 
 def _now() -> str:

@@ -206,7 +206,7 @@ def _read_folder(run: Run, drift: _Later) -> Record:
 
 def _read_files(record: Record, run: Run, drift: _Later) -> Record:
     # Texts, as a Path takes longer to make than a file to open.
-    known, wrong = _load(f"{record.folder}/heyhi.json")
+    known, wrong = _load(f"{record.folder}/heyhi.json", "surrogateescape")
     if known is not None and not isinstance(known, dict):
         known, wrong = None, "heyhi.json: not what HeyHi writes"
     value, wrong_result = _load(f"{record.folder}/result.json")
@@ -228,10 +228,10 @@ def _is_same(one: Any, other: Any) -> bool:
     return bool(one == other or (one != one and other != other))  # NaN is what it is
 
 
-def _load(path: str) -> tuple[Any, str]:
+def _load(path: str, errors: str = "strict") -> tuple[Any, str]:
     """The content of a JSON file (None: no file), and the problem with it."""
     try:
-        return from_json(files.read(path)), ""
+        return from_json(files.read_text(path, errors)), ""
     except FileNotFoundError:
         told = "a link to nothing" if os.path.islink(path) else ""
     except OSError as problem:

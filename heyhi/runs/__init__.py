@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from heyhi.runs.drift import Drift
     from heyhi.runs.elsewhere import Place
     from heyhi.runs.find import Found, all_runs, find_run, find_runs, is_run_folder, runs_at, some_project
-    from heyhi.runs.folder import Run, read_job, read_provenance, remove_partials, starts_of
+    from heyhi.runs.folder import (
+        Run, provenance_text, read_job, read_provenance, remove_partials, starts_of,
+    )
     from heyhi.runs.ids import EXP_ID_PATTERN, SUBMITTING, JobId, make_id, real_path, this_process
     from heyhi.runs.invocation import Invocation, Mode, OneOf, Parser, parse_argv, run_py_parser, to_mode
     from heyhi.runs.order import Order, read_order, write_orders
@@ -40,7 +42,7 @@ __getattr__ = hand_on(
     drift="Drift",
     elsewhere="Place",
     find="Found all_runs find_run find_runs is_run_folder runs_at some_project",
-    folder="Run read_job read_provenance remove_partials starts_of",
+    folder="Run provenance_text read_job read_provenance remove_partials starts_of",
     ids="EXP_ID_PATTERN JobId SUBMITTING make_id real_path this_process",
     invocation="Invocation Mode OneOf Parser parse_argv run_py_parser to_mode",
     order="Order read_order write_orders",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from heyhi import files
 from heyhi.runs.ids import JobId
-from heyhi.texts import cut
+from heyhi.texts import as_utf8, cut
 
 __all__ = [
     "JOBID",
@@ -31,6 +31,7 @@ __all__ = [
     "execution_of",
     "executions_of",
     "is_own_name",
+    "provenance_text",
     "read_job",
     "read_provenance",
     "remove_partials",
@@ -180,6 +181,13 @@ def read_job(run: Run) -> JobId | None:
 def read_provenance(run: Run) -> dict[str, Any]:
     """The content of heyhi.json; empty if there is none, or if it cannot be read."""
     return files.read_object(run.provenance)
+
+
+def provenance_text(content: Mapping[str, Any]) -> str:
+    """What heyhi.json is to hold: UTF-8, with escapes for names of files and words that are none."""
+    import json
+
+    return as_utf8(json.dumps(content, indent=1, ensure_ascii=False, default=str)) + "\n"
 
 
 def starts_of(known: Mapping[str, Any]) -> list[dict[str, Any]]:

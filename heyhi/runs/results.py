@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from heyhi import files
 from heyhi.runs import elsewhere
 from heyhi.runs.elsewhere import Place
-from heyhi.runs.folder import Run
+from heyhi.runs.folder import Run, provenance_text
 from heyhi.texts import from_json
 
 __all__ = ["Content", "content_of", "keep_elsewhere", "move_in", "read", "scalars", "write", "write_content"]
@@ -100,7 +100,7 @@ def move_in(run: Run, place: Place) -> None:
     """
     if not files.is_file(run.provenance):
         provenance = elsewhere.read_mark(place).get("provenance") or {}
-        files.write_whole(run.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+        files.write_whole(run.provenance, provenance_text(provenance))
     if not files.is_file(run.jobid):
         files.write_whole(run.jobid, place.job)
     targets = {path.name: path for path in (run.result_pickle, run.result)}

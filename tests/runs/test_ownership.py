@@ -209,6 +209,34 @@ def test_a_wipe_spares_what_was_there_before(garden: Garden, tmp_path: Path) -> 
     assert garden.executions() == 3
 
 
+def test_names_that_are_no_utf8_are_spared_too(garden: Garden, tmp_path: Path) -> None:
+    logs = tmp_path / os.fsdecode(b"logs-\xff")
+    logs.mkdir()
+    names = ["a\nb", "e\x1b[31m", os.fsdecode(b"\xff.log")]
+    for name in names:
+        (logs / name).write_text("mine")
+    words = (*CARROT, "--out", str(logs))
+    assert garden(*words, "--mode", "start_continue").status == 0
+    written = (logs / "heyhi.json").read_bytes().decode()  # UTF-8: other programs read it as well
+    assert json.loads(written)["found"] == names
+    assert json.loads(written)["starts"][-1]["status"] == "DONE"
+    for _ in range(2):
+        assert garden(*words, "--mode", "restart", "--force").status == 0
+        assert set(names) < set(os.listdir(logs))
+
+
+def test_what_the_version_before_noted_in_other_bytes_is_read(garden: Garden, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / os.fsdecode(b"\xff.log")).write_text("mine")
+    words = (*CARROT, "--out", str(logs))
+    assert garden(*words, "--mode", "start_continue").status == 0
+    as_now = (logs / "heyhi.json").read_bytes()
+    (logs / "heyhi.json").write_bytes(as_now.replace(rb"\udcff", b"\xff"))
+    assert garden(*words, "--mode", "restart", "--force").status == 0
+    assert os.fsdecode(b"\xff.log") in os.listdir(logs)
+
+
 def test_a_wipe_follows_no_link(garden: Garden, tmp_path: Path) -> None:
     assert garden(*CARROT).status == 0
     folder = garden.folder(*CARROT)

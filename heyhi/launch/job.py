@@ -7,14 +7,22 @@ A job reads what was composed and never composes: what ran is what is on disk.
 
 import errno
 import os
+import posix
 import signal
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import (
+    AsyncGeneratorType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+)
 from typing import Any, NamedTuple, NoReturn
 
 from google.protobuf.message import Message
@@ -207,25 +215,67 @@ def call_task(run: Run, main: Main, meta_class: type[Message], level: str) -> An
     except UnicodeDecodeError as problem:
         raise LaunchError(f"{run.config_meta}:{line_of(problem)}: {NOT_UTF8}") from None
     value = main(cfg=meta.task, task=meta.which_task, log_level=level)
-    for kind, told in _NOTHING_COMPUTED:
-        if isinstance(value, kind):
-            if isinstance(value, (CoroutineType, GeneratorType)):
-                value.close()  # else Python warns that it was never awaited
-            raise TypeError(f"{meta.which_task}() returned {told}")
-    if isinstance(value, (list, tuple)) and value and all(isinstance(one, CoroutineType) for one in value):
-        for one in value:
-            one.close()
-        raise TypeError(f"{meta.which_task}() returned coroutines, and nothing was computed: gather them")
+    if told := _find_uncomputed(value):
+        raise TypeError(f"{meta.which_task}() returned {told}")
     return value
 
 
+def _find_uncomputed(value: Any) -> str:
+    """What a returned value is if it has only been prepared, and what to do then; empty if it is a result.
+
+    A value of which a part was computed is one: an error would lose that part.
+    """
+    leaves = _leaves(value)
+    told = list(map(_why_uncomputed, leaves))
+    if not told or not all(told):
+        return ""
+    for one in leaves:
+        if isinstance(one, (CoroutineType, GeneratorType)):
+            one.close()  # else Python warns that it was never awaited
+    if isinstance(value, (list, tuple)) and all(isinstance(one, CoroutineType) for one in leaves):
+        return "coroutines, and nothing was computed: gather them"
+    return told[0] if leaves[0] is value else f"nothing but {told[0]}"
+
+
+def _leaves(value: Any) -> list[Any]:
+    """What is in a value that is a list, a set or a dict, at any depth; else the value itself."""
+    todo, seen, found = [value], set(), []
+    while todo:
+        one = todo.pop()
+        if type(one) not in (dict, list, tuple, set, frozenset):
+            found.append(one)
+        elif id(one) not in seen:
+            seen.add(id(one))
+            todo += one.values() if isinstance(one, dict) else one
+    return found
+
+
+def _why_uncomputed(value: Any) -> str:
+    """What a value is that has not computed anything yet, and what to do then; empty for any other one."""
+    for kind, told in _NOTHING_COMPUTED:
+        if isinstance(value, kind):
+            return told
+    if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
+        return "an iterator, and nothing was computed: return list(...) of it"
+    futures = sys.modules.get("concurrent.futures")
+    if futures is not None and isinstance(value, futures.Future):
+        return "a future that nothing waits for: return its result()"
+    # Of a method or a partial, what it is bound to may well be the result.
+    inner = value
+    while isinstance(inner, (partial, MethodType)):
+        inner = inner.func if isinstance(inner, partial) else inner.__func__
+    if isinstance(inner, FunctionType) and (inner is value or inner.__code__.co_flags & _COMPUTES_LATER):
+        return "a function, and nothing was computed: call it"
+    return ""
+
+
+_COMPUTES_LATER = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR of inspect
 # What a call returns that has not computed anything yet.
 _NOTHING_COMPUTED = (
     (CoroutineType, "a coroutine, and nothing was computed: call asyncio.run(...) on it"),
     (AsyncGeneratorType, "an async generator, and nothing was computed: iterate over it in asyncio.run(...)"),
     (GeneratorType, "a generator, and nothing was computed: return list(...) of it, or leave out the yield"),
     (Awaitable, "an awaitable that nothing waits for: call asyncio.run(...), and return its result"),
-    ((map, filter, zip), "an iterator, and nothing was computed: return list(...) of it"),
 )
 
 
@@ -247,11 +297,11 @@ def _exit_is_an_error(run: Run) -> Iterator[None]:
                 really_exit(status or 1)
         really_exit(status)
 
-    os._exit = exit_with_a_word
+    posix._exit = os._exit = exit_with_a_word
     try:
         yield
     finally:
-        os._exit = really_exit
+        posix._exit = os._exit = really_exit
 
 
 def _join(threads: Iterable[threading.Thread]) -> None:

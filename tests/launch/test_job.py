@@ -1,9 +1,13 @@
 """What a job does with its task, in this process; what ends a process from outside is in test_end_to_end."""
 
+import concurrent.futures
 import errno
+import functools
 import gc
+import itertools
 import json
 import os
+import posix
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -264,6 +268,12 @@ NOTHING_COMPUTED: dict[str, tuple[Callable[[], object], str]] = {
     "generator expression": (lambda: (x for x in [1]), "a generator"),
     "async generator": (_async_generator, "an async generator"),
     "map": (lambda: map(str, [1]), "an iterator"),
+    "iterator": (lambda: itertools.chain([1]), "an iterator"),
+    "future": (concurrent.futures.Future, "a future that nothing waits for: return its result()"),
+    "function": (lambda: _generator, "a function, and nothing was computed: call it"),
+    "partial": (lambda: functools.partial(functools.partial(_coroutine)), "a function"),
+    "coroutine in a dict": (lambda: {"loss": [_coroutine()]}, "nothing but a coroutine"),
+    "generators in a list": (lambda: [_generator(), _generator()], "nothing but a generator"),
     "awaitable": (_Awaitable, "an awaitable that nothing waits for"),
 }
 
@@ -285,6 +295,28 @@ def test_coroutines_that_were_never_gathered_are_not_done(execute: _Execute, run
     gc.collect()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: {"loss": 0.5, "batches": _generator()},  # the loss would be lost
+        lambda: functools.partial(max, [1.5]),  # bound to what was computed
+        lambda: [1].count,
+        list,
+        lambda: _itself([]),
+    ],
+)
+def test_a_result_of_which_a_part_was_computed_is_done(
+    execute: _Execute, run: Run, make: Callable[[], object]
+) -> None:
+    assert execute(lambda **_: make()).failure is None
+    assert run.result.exists()
+
+
+def _itself(value: list[object]) -> list[object]:
+    value.append(value)
+    return value
+
+
 @pytest.mark.processes
 def test_a_child_that_the_task_forks_ends_as_it_says(execute: _Execute) -> None:
     def main(**_: Any) -> list[int]:
@@ -300,7 +332,8 @@ def test_a_child_that_the_task_forks_ends_as_it_says(execute: _Execute) -> None:
 
 
 @pytest.mark.processes
-def test_a_task_that_ends_its_process_says_so(run: Run, demo: Any) -> None:
+@pytest.mark.parametrize("module", [os, posix], ids=["os", "posix"])
+def test_a_task_that_ends_its_process_says_so(run: Run, demo: Any, module: Any) -> None:
     run.config_meta.write_text("grow { }")
     read, write = os.pipe()
     pid = os.fork()
@@ -313,7 +346,7 @@ def test_a_task_that_ends_its_process_says_so(run: Run, demo: Any) -> None:
             if child == 0:
                 os._exit(0)  # a forked one ends by it as ever
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-            os._exit(0)
+            module._exit(0)
 
         with job.claimed(run):
             job.execute(run, main, demo.MetaCfg, "WARN", copy_output_to)

@@ -88,6 +88,8 @@ def kind_of(path: str | Path) -> str:
         return "a link to nothing" if os.path.islink(path) else ""
     except NotADirectoryError:
         return ""
+    except ValueError:
+        return ""  # a NUL, of a path that somebody has edited: nothing can have this name
     except OSError as problem:
         return "a link to itself" if problem.errno == errno.ELOOP else f"unreadable ({problem.strerror})"
     return _kind(mode)

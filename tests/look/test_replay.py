@@ -347,6 +347,17 @@ def test_a_nul_is_one_line(garden: Garden, values: dict[str, object]) -> None:
         assert "has a NUL, which no command line can have" in done.err
 
 
+@pytest.mark.parametrize("name", ["snapshot", "project_root", "experiment_root", "id"])
+def test_a_nul_in_a_path_is_one_line(garden: Garden, name: str) -> None:
+    run = edited(garden, **{name: "/a\0b"})
+    for words in ([], ["--check"]):
+        done = replay(garden, run, *words)
+        assert "Traceback" not in done.err
+        assert "\0" not in done.out + done.err
+    status = garden.python("-m", "heyhi.commands", "status")
+    assert (status.status, status.err) == (0, "")
+
+
 # ---- Moved roots --------------------------------------------------------------------------------
 
 MOVES = {

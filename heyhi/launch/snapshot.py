@@ -93,7 +93,8 @@ def root_of(run: Run, known: Mapping[str, Any]) -> Path:
 
     `known` is its heyhi.json. A run that lies in none by its id is still of the root that it was made in.
     """
-    made_in, run_id, folder = str(known.get("experiment_root")), str(known.get("id")), str(run.folder)
+    made_in, folder = str(known.get("experiment_root")), str(run.folder)
+    run_id = str(known.get("id")).removeprefix(f"{made_in}/")  # of --out with a whole path in the root
     is_there_still = real_path(os.path.join(made_in, run_id)) == real_path(folder)
     if is_there_still or os.path.isabs(run_id) or not folder.endswith(f"/{run_id}"):
         return Path(made_in)

@@ -92,14 +92,16 @@ def replay_of(run: Run, out: Path | None = None, *, check: bool = False) -> Repl
         _refuse_others_code(run, place)
     problems, notes = _state_of_code(place, known, why, with_changes=check)
     root = root_of(run, known)
-    own = root / known["id"]
+    own = Path(
+        moved(os.path.join(known["experiment_root"], known["id"]), known["experiment_root"], str(root))
+    )
     if str(root) != known["experiment_root"]:
         notes.append(f"its experiment root was {known['experiment_root']}: it is made in {root}")
     elif runs.real_path(own) != runs.real_path(run.folder):
         notes.append(f"it was made in {own}, and is made there again")
     more = ["--out", _literal(str(out))] if out else []
     if not more and _was_named(known, place):
-        more = ["--out", _literal(known["id"])]
+        more = ["--out", _literal(moved(known["id"], known["experiment_root"], str(root)))]
     command = _command(run, known, place, root, more, notes)
     notes += [f"{name} has to be set: its value is a secret, which no file has" for name in command.secrets]
     if check:

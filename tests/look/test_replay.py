@@ -410,6 +410,30 @@ def test_a_run_of_a_moved_root_is_made_in_that_root(moved: tuple[Garden, Path, P
     assert (root / name / "result.json").read_bytes() == expected
 
 
+@pytest.mark.parametrize("out", ["inner/one", "{root}/inner/one"])
+def test_a_run_with_a_folder_of_its_own_moves_along_with_the_root(
+    garden: Garden, out: str, tmp_path: Path
+) -> None:
+    assert garden(*CARROT, "--out", out.format(root=garden.exp)).status == 0
+    root = garden.home / "moved"
+    shutil.copytree(garden.exp, root)
+    shutil.rmtree(garden.exp / "checkpoints")
+    garden.more["HH_EXP_DIR"] = str(root)
+    for words in ([], ["--check"]):
+        told = replay(garden, root / "inner/one", *words)
+        assert told.status == 0, told.err
+        assert f"(cd '{root}/checkpoints/" in told.out
+        assert str(garden.exp) not in told.out
+    (root / "inner/one/result.json").unlink()
+    old = (garden.exp / "inner/one/heyhi.json").read_bytes()
+    assert (
+        in_shell(garden, told.out.replace(" python run.py", " python run.py --mode restart"), tmp_path).status
+        == 0
+    )
+    assert (root / "inner/one/result.json").exists()
+    assert (garden.exp / "inner/one/heyhi.json").read_bytes() == old
+
+
 @pytest.mark.parametrize("moved", ["mv", "cp"], indirect=True)
 def test_what_looks_at_a_moved_root_sees_its_runs_as_they_were(moved: tuple[Garden, Path, Path]) -> None:
     garden, root, name = moved

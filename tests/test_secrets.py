@@ -126,6 +126,26 @@ def test_the_runs_of_a_batch_have_their_secrets_and_no_file_has_them(vault: Vaul
     check_vault_batch(vault)
 
 
+def test_a_copy_of_a_secret_whose_name_has_gone_is_one(vault: Vault) -> None:
+    vault.garden.more["HF_TOKEN"] = vault.secret("outer")
+    write_batch(
+        vault.garden,
+        "!export OUTER=$HF_TOKEN",
+        f"!export HF_TOKEN={vault.read('one')}",
+        "!export COPY=$HF_TOKEN",
+        "seed=1 fail=hash",
+        f"!export HF_TOKEN={vault.read('two')}",
+        "seed=2 fail=hash",
+    )
+    done = snakemake(vault.garden)
+    assert done.status == 0, done.err
+    for seed, name in ((1, "one"), (2, "two")):
+        path = folder(vault.garden, f"seed={seed} fail=hash")
+        assert hash_of(path) == sha(vault.secret(name))
+        assert environment_of(path) == {"OUTER": True, "HF_TOKEN": True, "COPY": True}
+    assert vault.finds() == []
+
+
 def test_a_detached_driver_has_them_too(vault: Vault) -> None:
     write_vault_batch(vault)
     done = vault.heyhi("start", "batch.sh", "--detach")

@@ -75,7 +75,9 @@ def _exported(project: Project) -> "dict[str, Kept]":
         return {}
     from heyhi.runs import Secrets
 
-    return Secrets.of(project).kept({name: os.environ.get(name) for name in names})
+    secrets = Secrets.of(project)
+    known = secrets.values(os.environ).values()
+    return secrets.kept({name: os.environ.get(name) for name in names}, known)
 
 
 def _is_for_rank_0() -> bool:

@@ -13,8 +13,10 @@ The rules rather take too many: a variable that is no secret has to be set for a
 they miss is in a file that others can read.
 """
 
+import os
 import re
-from collections.abc import Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -96,25 +98,26 @@ class Secrets(NamedTuple):
             return True
         return _is_name_secret(name, value) or _VALUES.search(value) is not None
 
-    def kept(self, environment: Mapping[str, Any]) -> dict[str, Kept]:
-        """An environment as files and people may have it."""
-        secret = self._secret_in(environment)
+    def kept(self, environment: Mapping[str, Any], known: Iterable[str] = ()) -> dict[str, Kept]:
+        """An environment as files and people may have it; `known` are secrets that others have."""
+        secret = self._secret_in(environment, known)
         # A value that is no text is one of a file that somebody has edited.
         return {
             name: value if value is None or value is True else True if name in secret else str(value)
             for name, value in environment.items()
         }
 
-    def _secret_in(self, environment: Mapping[str, Any]) -> set[str]:
+    def _secret_in(self, environment: Mapping[str, Any], known: Iterable[str] = ()) -> set[str]:
         """The names of variables that hold a secret: one of their own, or that of another one."""
         texts = {name: str(value) for name, value in environment.items() if value and value is not True}
         own = {name for name, text in texts.items() if self.is_secret(name, text)}
-        values = [texts[name] for name in own if len(texts[name]) >= _LONG_ENOUGH]
-        return own | {name for name, text in texts.items() if any(value in text for value in values)}
+        values = {value for value in (*known, *(texts[name] for name in own)) if len(value) >= _LONG_ENOUGH}
+        forms = [form for value in values for form in _forms(value)]
+        return own | {name for name, text in texts.items() if any(form in text for form in forms)}
 
-    def values(self, environment: Mapping[str, str | None]) -> dict[str, str]:
-        """The secrets of an environment, to be handed on from process to process."""
-        secret = self._secret_in(environment)
+    def values(self, environment: Mapping[str, str | None], known: Iterable[str] = ()) -> dict[str, str]:
+        """The secrets of an environment, to be handed on from process to process; `known` as of `kept`."""
+        secret = self._secret_in(environment, known)
         return {name: value for name, value in environment.items() if value and name in secret}
 
     def hide(self, text: str, known: Iterable[str] = ()) -> str:
@@ -131,6 +134,15 @@ class Secrets(NamedTuple):
         """The secrets that a text assigns to variables."""
         found = (match.groups() for match in _ASSIGNED.finditer(text))
         return [value.strip("$'\"") for name, _, value in found if self.is_secret(name, value)]
+
+
+def _forms(value: str) -> Iterator[str]:
+    """What another variable may hold of a secret: the value, and the same in base64, after any other text."""
+    yield value
+    data = os.fsencode(value)
+    for before in range(3):
+        text = b64encode(bytes(before) + data).decode()
+        yield text[-(-before * 4 // 3) : (before + len(data)) * 4 // 3]
 
 
 def _is_name_secret(name: str, value: str) -> bool:

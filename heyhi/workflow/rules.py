@@ -348,10 +348,16 @@ class Workflow:
         return Secrets.of(self.project)
 
     def _secrets_of(self, item: Item) -> dict[str, str]:
-        return self._secrets.values(item.entry.environment)
+        return self._secrets.values(item.entry.environment, self._known_secrets)
+
+    @cached_property
+    def _known_secrets(self) -> set[str]:
+        """The secrets of this process and of each run: a variable may hold one of which the name has gone."""
+        each = {id(item.entry.environment): item.entry.environment for item in self._todo.values()}
+        return {value for one in (os.environ, *each.values()) for value in self._secrets.values(one).values()}
 
     def _order(self, item: Item) -> Order:
-        environment = self._secrets.kept(item.entry.environment)
+        environment = self._secrets.kept(item.entry.environment, self._known_secrets)
         order = make_order(item.entry.draft)
         return order._replace(environment=environment, gpus=self._gpus_taken(item))
 

@@ -1,3 +1,4 @@
+import base64
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,20 @@ def test_a_value_that_holds_the_secret_of_another_variable_is_one() -> None:
     kept = Secrets().kept(environment)
     assert kept == {"DB_PASSWORD": True, "COPY": True, "LR": "0.1", "PIN": None, "SHORT_KEY": True}
     assert Secrets().values(environment) == {**password, "SHORT_KEY": "0.1"}
+
+
+def test_a_value_that_holds_a_secret_of_others_is_one() -> None:
+    environment = {"COPY": "t0ken-t0ken", "HEADER": "X t0ken-t0ken", "A": "1"}
+    assert Secrets().kept(environment, ["t0ken-t0ken", "1"]) == {"COPY": True, "HEADER": True, "A": "1"}
+    assert set(Secrets().values(environment, ["t0ken-t0ken"])) == {"COPY", "HEADER"}
+
+
+@pytest.mark.parametrize("before", ["", "m", "me", "me:", "user:"])
+@pytest.mark.parametrize("after", ["", ":", "::"])
+def test_a_secret_in_base64_is_one(before: str, after: str) -> None:
+    text = base64.b64encode(f"{before}t0ken-t0ken{after}".encode()).decode()
+    kept = Secrets().kept({"HF_TOKEN": "t0ken-t0ken", "GIVEN": f"x {text}", "OTHER": "dDBrZW4="})
+    assert kept == {"HF_TOKEN": True, "GIVEN": True, "OTHER": "dDBrZW4="}
 
 
 def test_a_number_of_tokens_is_no_secret() -> None:

@@ -36,6 +36,7 @@ from heyhi.runs import (
     find_drift,
     find_obstacle,
     make_draft,
+    ownership,
     parse_argv,
     read_state,
     real_path,
@@ -268,9 +269,16 @@ def _aliases(entries: Sequence[Entry]) -> Iterator[Remark]:
 def _beside_disk(entry: Entry, problems: _Problems) -> Entry:
     """The entry with its drift; whose folder it is, if it cannot be used."""
     named = entry.invocation.pattern is not None
-    if not (named or entry.run.folder.exists()) or _frozen_like(entry):
+    is_there = entry.run.folder.exists()
+    if (is_there or named) and _frozen_like(entry):
         return entry
     reason = None
+    if not (is_there or named):
+        if reason := ownership.find_file_above(entry.run.folder):
+            problems.add(
+                entry.where, f"{entry.run.folder}: {reason}; HH_EXP_DIR names another experiment root"
+            )
+        return entry
     if files.is_file(entry.run.provenance):
         reason = None if named else find_collision(entry.draft)
         entry = entry._replace(drift=tuple(find_drift(entry.draft)))

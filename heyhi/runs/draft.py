@@ -165,8 +165,10 @@ def find_obstacle(draft: Draft, mode: Mode | None = None) -> str | None:
     for above in folder.parents:
         if any(files.is_file(above / path.name) for path in (draft.run.jobid, draft.run.provenance)):
             return f"{above} is a run, and it would be in it"
-    if not os.path.lexists(folder) or os.path.lexists(draft.run.jobid) or files.is_file(draft.run.provenance):
-        return None  # new, or a run: its state says whose
+    if not os.path.lexists(folder):
+        return ownership.find_file_above(folder)
+    if os.path.lexists(draft.run.jobid) or files.is_file(draft.run.provenance):
+        return None  # a run: its state says whose
     if os.path.realpath(draft.run.lock) in claim.holders_of_deleted():
         return None  # its process lives, and its files were deleted
     if result_place(draft.run):

@@ -17,7 +17,7 @@ from heyhi import files
 from heyhi.runs.folder import Run, is_own_name
 from heyhi.runs.ids import real_path
 
-__all__ = ["find_link", "find_obstacle", "find_strangers", "noted_strangers"]
+__all__ = ["find_file_above", "find_link", "find_obstacle", "find_strangers", "noted_strangers"]
 
 _LOCK = "heyhi.lock"
 # What HeyHi writes into it, at once.
@@ -32,7 +32,7 @@ def find_obstacle(run: Run, config: str, config_meta: str, *, mode_wipes: bool =
     folder, which must not happen to files of others.
     """
     if not os.path.lexists(run.folder):
-        return None
+        return find_file_above(run.folder)
     if not run.folder.is_dir():
         return "it is no folder"
     if files.is_file(run.provenance):
@@ -50,6 +50,12 @@ def find_obstacle(run: Run, config: str, config_meta: str, *, mode_wipes: bool =
         if mode_wipes:
             return f"{name} is in it, and HeyHi did not write it; start it by a mode that does not wipe"
     return None
+
+
+def find_file_above(folder: Path) -> str | None:
+    """Why a folder that is not there cannot be made: a file lies where one above it should be."""
+    above = next((path for path in folder.parents if os.path.lexists(path)), Path("/"))
+    return None if os.path.isdir(above) else f"{above} is no folder"
 
 
 def _is_lock(path: Path) -> bool:

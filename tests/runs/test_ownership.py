@@ -66,6 +66,28 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     assert ownership.find_obstacle(Run("it", tmp_path / "it"), "", "") == "it is no folder"
 
 
+def test_a_file_in_place_of_a_folder_above_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p").touch()
+    run = Run("p/some/it", tmp_path / "p/some/it")
+    assert ownership.find_obstacle(run, "", "") == f"{tmp_path / 'p'} is no folder"
+    assert ownership.find_obstacle(Run("q/it", tmp_path / "q/it"), "", "") is None
+
+
+@pytest.mark.parametrize("name", ["", "p"])
+def test_a_file_in_place_of_the_root_is_one_line(garden: Garden, name: str) -> None:
+    shutil.rmtree(garden.exp, ignore_errors=True)
+    path = garden.exp / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    (garden.root / "it.sh").write_text(f"python run.py {' '.join(CARROT)}\n")
+    for words in (("plan", "it.sh"), ("start", "it.sh")):
+        done = garden.python("-m", "heyhi.commands", *words)
+        assert done.status == 2
+        assert f"{path} is no folder; HH_EXP_DIR names another experiment root" in done.err
+        assert "Traceback" not in done.err
+    assert f"{path} is no folder" in garden(*CARROT).err
+
+
 def test_every_file_of_a_run_has_a_name_of_ours(garden: Garden) -> None:
     garden(*CARROT, "fail=raise")
     garden(*CARROT, "fail=once")

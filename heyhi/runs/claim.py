@@ -96,7 +96,8 @@ def take_again(path: Path, owner: str) -> bool:
     if not got:
         os.close(descriptor)
         return False
-    drop(path)
+    if _held.get(os.path.realpath(path)) != descriptor:  # the same number, if the task has closed it
+        drop(path)
     _held[os.path.realpath(path)] = descriptor
     try:
         _write_owner(descriptor, owner)
@@ -156,7 +157,8 @@ def _is_still_there(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except OSError as problem:
-        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+        # EBADF: a task may close every descriptor that it finds.
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EBADF):
             return False
         raise  # what cannot be seen may well be there: that is no lost race
 
@@ -165,10 +167,19 @@ def drop(path: Path) -> None:
     """Give it back, if this process holds it."""
     held = _held.pop(os.path.realpath(path), None)
     try:
-        if held is not None:
+        if held is not None and _is_named_like(path, held):
             os.close(held)
     except OSError:
         pass  # a task may close every descriptor that it finds
+
+
+def _is_named_like(path: Path, descriptor: int) -> bool:
+    """Whether a descriptor is of a file of this name, moved or deleted as it may be; not of another one."""
+    try:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+    except FileNotFoundError:
+        return not os.path.isdir("/proc/self")  # closed; or there is no /proc here
+    return name.removesuffix(_DELETED) == path.name or name.startswith(".nfs")
 
 
 def descriptor(path: Path) -> int:

@@ -317,6 +317,27 @@ def _itself(value: list[object]) -> list[object]:
     return value
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_the_result_of_a_task_that_closes_all_descriptors_is_in_its_folder(
+    execute: _Execute, run: Run, is_replaced: bool
+) -> None:
+    def main(**_: Any) -> int:
+        lock = claim.descriptor(run.lock)
+        if is_replaced:
+            with open(os.devnull) as other:
+                os.dup2(other.fileno(), lock)
+        else:
+            os.close(lock)
+        return 3
+
+    outcome = execute(main)
+    assert (outcome.value, outcome.failure, outcome.place) == (3, None, None)
+    assert run.result.exists()
+    assert read_state(run).status is Status.RUNNING, "the claim is held until it is let go"
+    claim.drop(run.lock)
+    assert read_state(run).status is Status.DONE
+
+
 @pytest.mark.processes
 def test_a_child_that_the_task_forks_ends_as_it_says(execute: _Execute) -> None:
     def main(**_: Any) -> list[int]:

@@ -291,9 +291,9 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
     original = records._load
 
-    def load(path: str) -> tuple[Any, str]:
+    def load(path: str, *how: str) -> tuple[Any, str]:
         read.append(path)
-        return original(path)
+        return original(path, *how)
 
     monkeypatch.setattr(records, "_load", load)
     return read

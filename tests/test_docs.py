@@ -61,6 +61,7 @@ def check(page: Path, outcomes: list[Outcome], steps: int) -> None:
         pytest.fail(f"{told[0]}(and {len(told) - 1} more)", pytrace=False)
 
 
+@pytest.mark.processes
 @pytest.mark.pages
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_of_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_what_others_have_written_is_one_short_line(dead: Run) -> None:
     text = json.dumps({"reason": "a\n\x1b[31m" + "b" * 1000})
     (dead.folder / "ended.00112233445566ff.json").write_text(text)
     assert deaths.cause(dead).isprintable()
-    assert len(deaths.cause(dead)) == 303
+    assert len(deaths.cause(dead)) == 300
 
 
 WORDS = {

@@ -96,14 +96,28 @@ def _belongs_to(folder: Path, repository: Path) -> bool:
     return real.is_relative_to(repository) and len(owners) == 1
 
 
-def git_state(root: Path, *, trusted: bool = False) -> GitState:
-    """The commit that a folder is at, and whether it, or anything else of its repository, differs."""
+def git_state(root: Path, *, trusted: bool = False, without: Path | None = None) -> GitState:
+    """The commit that a folder is at, and whether it, or anything else of its repository, differs.
+
+    `without` is a folder whose files do not count, wherever it is.
+    """
     words = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     try:
-        lines = run_git(root, *words, trusted=trusted).splitlines()
+        lines = run_git(root, *words, *_all_but(root, without), trusted=trusted).splitlines()
     except GitError:
         return GitState(None, dirty=False)
     headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
     commit = headers.get("branch.oid", "(initial)")
     is_dirty = any(not line.startswith("#") for line in lines)
     return GitState(None if commit == "(initial)" else commit, is_dirty and commit != "(initial)")
+
+
+def _all_but(root: Path, folder: Path | None) -> list[str]:
+    """The words that leave a folder out, if it is in the repository; git fails for one outside."""
+    if folder is None:
+        return []
+    root, folder = (Path(os.path.realpath(path)) for path in (root, folder))
+    top = next((above for above in (root, *root.parents) if (above / ".git").exists()), root)
+    if not folder.is_relative_to(top) or root.is_relative_to(folder):
+        return []
+    return ["--", ":(top)", f":(exclude,literal){os.path.relpath(folder, root)}"]

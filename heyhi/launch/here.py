@@ -452,11 +452,11 @@ def code_state(order: Order, say: Say) -> dict[str, Any]:
     if project.origin != project.root:  # the code is a copy itself: none is made of it
         git = snapshot.noted_git_state(project.root)
         return {"git_commit": git.commit, "git_dirty": git.dirty, "snapshot": str(project.root)}
-    copy = None
+    copy, root = None, Path(order.experiment_root)
     if order.snapshot_place is not None:
-        place, root = Path(order.snapshot_place), Path(order.experiment_root)
+        place = Path(order.snapshot_place)
         copy = str(snapshot.take_snapshot(project, place, exclude=root, say=say).project_root)
-    git = snapshot.git_state(project.root, trusted=True)
+    git = snapshot.git_state(project.root, trusted=True, without=root)  # runs are no code
     return {"git_commit": git.commit, "git_dirty": git.dirty, "snapshot": copy}
 
 

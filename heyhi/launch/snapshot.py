@@ -23,6 +23,7 @@ from heyhi.errors import LaunchError
 from heyhi.launch.git import GitError, GitState, git_state, run_git
 from heyhi.project import Project, moved
 from heyhi.runs import Run, places, real_path
+from heyhi.texts import on_one_line
 
 __all__ = [
     "Snapshot",
@@ -275,7 +276,7 @@ def _copy(tree: _Tree, place: Path) -> Path:
             _copy_file(f"{tree.top}/{name}", f"{partial}/{name}")
         # Of what was copied, not of what was there before: a file may have changed meanwhile.
         digest = _hash_tree(tree._replace(top=partial))
-        _write_git_notes(tree.top, partial)
+        _write_git_notes(tree, partial)
         return _move(partial, _folder(place, digest))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -326,14 +327,21 @@ def _copy_file(source: str, target: str) -> None:
         # else it is deleted
 
 
-def _write_git_notes(top: Path, folder: Path) -> None:
+def _write_git_notes(tree: _Tree, folder: Path) -> None:
+    """Note the commit, and what the copy has besides: the names of untracked files, and a patch."""
+    asked = ("ls-files", "-z", "--others", "--exclude-standard")
     try:
-        commit = run_git(top, "rev-parse", "--verify", "HEAD", trusted=True)
-        difference = run_git(top, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD", trusted=True)
+        commit = run_git(tree.top, "rev-parse", "--verify", "HEAD", trusted=True)
+        others = run_git(tree.top, *asked, trusted=True).split("\0")
+        patch = run_git(tree.top, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD", trusted=True)
     except GitError:
         return
+    known, nested = {*others}, tuple(name for name in others if name.endswith("/"))
+    untracked = [name for name in tree.names if name in known or (nested and name.startswith(nested))]
+    # `git apply` passes over these lines, which are no patch.
+    names = "".join(f"untracked: {on_one_line(name)}\n" for name in untracked)
     (folder / _COMMIT).write_text(commit)
-    (folder / _CHANGES).write_bytes(os.fsencode(difference))
+    (folder / _CHANGES).write_bytes(os.fsencode(names + patch))
 
 
 def _hash_tree(tree: _Tree) -> str:

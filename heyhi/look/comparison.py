@@ -176,7 +176,7 @@ def _code(old: Record, new: Record, known: Sequence[Mapping[str, Any]], *, with_
     if lacking := [record.id for record in (old, new) if not record.snapshot]:
         return Section("code", found, f"there is no copy of the code of {' and of '.join(lacking)}")
     commits = {one.get("git_commit") for one in known}  # untracked files are changes, but not of the copy
-    same = Section("code", found if len(commits) > 1 else [], "one copy of the code")
+    same = Section("code", [], _one_copy(found if len(commits) > 1 else []))
     if old.snapshot == new.snapshot:
         return same
     copies = [
@@ -192,6 +192,12 @@ def _code(old: Record, new: Record, known: Sequence[Mapping[str, Any]], *, with_
     files = _differing_files(before, after)
     text = [line for change in files for line in _lines(before, after, change.name)] if with_code else []
     return Section("code", [*found, *files], text=text)
+
+
+def _one_copy(commits: Sequence[Change]) -> str:
+    """The code is the same, also if it was committed between the two runs."""
+    told = "".join(f", {change.name} {change.old} -> {change.new}" for change in commits)
+    return f"one copy of the code{on_one_line(told)}"
 
 
 def _commit(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -202,13 +202,13 @@ def _state_of_code(
 
 def _state_of_copy(copy: Path, known: dict[str, Any]) -> tuple[list[str], list[str]]:
     """The changes of a snapshot, and notes; files that a run left in it change no code."""
+    if is_as_its_name_says(copy):
+        return [], []  # also if the run is of a later commit: what it ran was copied before it was committed
+    notes = [f"files were added to its copy of the code, or changed, since it was made: {copy}"]
     commit, noted = known.get("git_commit"), noted_git_state(copy).commit
-    problems, notes = [], []
-    if commit and noted and commit != noted:
-        problems.append(f"its copy of the code is of commit {noted}, and it ran at commit {commit}")
-    if not is_as_its_name_says(copy):
-        notes.append(f"files were added to its copy of the code, or changed, since it was made: {copy}")
-    return problems, notes
+    if not commit or not noted or commit == noted:
+        return [], notes
+    return [f"its copy of the code is of commit {noted}, and it ran at commit {commit}"], notes
 
 
 def _state_of_working_tree(

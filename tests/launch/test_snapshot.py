@@ -11,7 +11,7 @@ import pytest
 from heyhi.errors import LaunchError
 from heyhi.launch import snapshot
 from heyhi.launch.git import GitState, git_state
-from heyhi.launch.snapshot import Snapshot, take_snapshot
+from heyhi.launch.snapshot import Snapshot, noted_git_state, take_snapshot
 from heyhi.project import Project
 
 pytestmark = pytest.mark.processes
@@ -407,10 +407,12 @@ def test_it_says_which_commit_and_what_differs(code: Code) -> None:
     commit = git_state(code.root).commit
     code.write("data", "a\0c")
     code.write("run.py", "print(2)\n")
+    code.write("new\n.py")
     code.git("config", "color.ui", "always")
     code.git("config", "diff.external", "false")
     folder = code.take().folder
     assert (folder / "GITHASH.txt").read_text() == f"{commit}\n"
+    assert (folder / "GITDIFF.txt").read_bytes().startswith(b"untracked: new\\n.py\ndiff --git a/data ")
     code.git("reset", "-q", "--hard")
     code.git("apply", str(folder / "GITDIFF.txt"))
     assert (code.root / "run.py").read_text() == "print(2)\n"
@@ -427,6 +429,28 @@ def test_git_state(code: Code, tmp_path: Path) -> None:
     assert git_state(tmp_path) == GitState(None, dirty=False)
     code.git("init", "-q", "no commits")
     assert git_state(code.root / "no commits") == GitState(None, dirty=False)
+
+
+@pytest.mark.parametrize("new", ["new", "nested/new", "conf/new_pb2.py", "exp/new"])
+def test_a_copy_notes_what_git_says_of_the_code_in_it(code: Code, new: str) -> None:
+    code.exp = code.root / "exp"
+    if new.startswith("nested/"):
+        code.git("init", "-q", "nested")
+    code.write(new)
+    noted, now = noted_git_state(code.take().project_root), git_state(code.root, without=code.exp)
+    assert noted == now
+    assert now.dirty == (not new.endswith("pb2.py") and not new.startswith("exp/"))
+
+
+@pytest.mark.parametrize("folder", ["exp", "more/exp", "../outside", "."])
+def test_files_of_a_folder_do_not_count_as_changes(code: Code, folder: str) -> None:
+    code.write(f"{folder}/file")
+    root = code.write("project/run.py").parent
+    code.git("add", "project")
+    code.git("commit", "-q", "-m", "x")
+    assert git_state(root, without=code.root / folder).dirty == (folder == ".")
+    code.write("file")
+    assert git_state(root, without=code.root / folder).dirty
 
 
 def test_the_copy_can_be_read_by_whom_the_umask_lets(code: Code) -> None:

@@ -167,7 +167,8 @@ def test_a_run_and_its_replay_have_the_same_code_whatever_git_called_changed(tmp
     for name, known in told.items():
         (tmp_path / name / "heyhi.json").write_text(json.dumps(known))
     assert section("code", old, new) == Section("code", [], "one copy of the code")
-    assert [change.name for change in section("code", old, other).changes] == ["commit"]
+    note = "one copy of the code, commit c1, with changes -> c2, with changes"
+    assert section("code", old, other) == Section("code", [], note), "committed between the two"
 
 
 # ---- As text ------------------------------------------------------------------------------------

@@ -89,6 +89,40 @@ def test_the_commit_that_it_is_from_stays_on_record(garden: Garden, tmp_path: Pa
     assert_made_again(garden, run, tmp_path)
 
 
+def diff(garden: Garden, one: Path, other: Path) -> list[str]:
+    return garden.python("-m", "heyhi.commands", "diff", str(one), str(other)).out.splitlines()
+
+
+def test_a_run_and_its_replay_have_one_code_also_with_files_that_git_does_not_track(
+    garden: Garden, tmp_path: Path
+) -> None:
+    commit(garden)
+    (garden.root / "new.py").touch()
+    garden(*CARROT, "seed=1")
+    run = folder(garden, "seed=1")
+    assert json.loads((run / "heyhi.json").read_text())["git_dirty"]
+    assert_made_again(garden, run, tmp_path)
+    assert "code: one copy of the code; no difference" in diff(garden, tmp_path / "kept", run)
+
+
+def test_code_that_was_committed_after_its_first_run_is_the_same_code(garden: Garden, tmp_path: Path) -> None:
+    (garden.root / ".gitignore").write_text("__pycache__\n.heyhi_protos*\n")
+    commit(garden)
+    (garden.root / "new.py").touch()
+    garden(*CARROT, "seed=1")
+    commit(garden)
+    garden(*CARROT, "seed=2")
+    first, second = folder(garden, "seed=1"), folder(garden, "seed=2")
+    assert len(list((garden.exp / "checkpoints").iterdir())) == 1
+    told = replay(garden, second, "--out", "../again", "--check")
+    assert (told.status, told.err) == (0, "")
+    assert in_shell(garden, told.out, tmp_path).status == 0
+    for other in (first, tmp_path / "again"):
+        (code,) = (line for line in diff(garden, other, second) if line.startswith("code:"))
+        assert code.startswith("code: one copy of the code, commit ")
+        assert code.endswith("; no difference")
+
+
 def test_the_config_and_the_code_are_those_of_then(garden: Garden, tmp_path: Path) -> None:
     base = garden.root / "conf/beds/carrot.prototxt"
     base.write_text(base.read_text().replace('"carrot"', '"{{ROOT_DIR}}/carrot"'))

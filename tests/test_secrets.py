@@ -344,6 +344,34 @@ def test_a_secret_in_a_file_that_a_script_sources_or_in_a_function_is_pointed_ou
     assert "canary" not in done.out + done.err
 
 
+NOT_WRITTEN = {
+    "in a file that git ignores": ". ./ignored.sh\nRUN",
+    "an override on a line of its own": "RUN \\\n  seed=1 note=a-key=canary-42 \\\n  lr=1",
+    "a switch": "export USE_AUTH=false\nRUN note=false",
+}
+
+
+@pytest.mark.parametrize("script", NOT_WRITTEN.values(), ids=NOT_WRITTEN)
+def test_what_is_no_secret_or_in_no_snapshot_is_not_pointed_out(vault: Vault, script: str) -> None:
+    root = vault.garden.root
+    (root / "it.sh").write_text(script.replace("RUN", f"python {root}/run.py {' '.join(CARROT)}"))
+    (root / "ignored.sh").write_text("export HF_TOKEN=canary-42")
+    (root / ".gitignore").write_text("ignored.sh\n")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    done = vault.heyhi("plan", "it.sh")
+    assert done.status == 0, done.err
+    assert "a secret is in this file" not in done.out
+
+
+def test_a_secret_in_a_file_of_the_repository_beside_the_project_is_pointed_out(vault: Vault) -> None:
+    top = vault.garden.root.parent
+    subprocess.run(["git", "init", "-q"], cwd=top, check=True)
+    (top / "it.sh").write_text(f"HF_TOKEN=canary-42 python {vault.garden.root}/run.py {' '.join(CARROT)}\n")
+    done = vault.heyhi("plan", str(top / "it.sh"))
+    assert done.status == 0, done.err
+    assert "it.sh:1: a secret is in this file" in done.out
+
+
 def test_lines_on_stdin_with_a_secret_are_refused_without_it(vault: Vault) -> None:
     line = f"HF_TOKEN={vault.secret('one')} python run.py {' '.join(CARROT)}\n"
     done = vault.garden.python("-m", "heyhi.commands", "start", "-", stdin=line)

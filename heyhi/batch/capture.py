@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 from heyhi import files
 from heyhi.batch.intercept import VARIABLE
 from heyhi.errors import LaunchError, UsageError
+from heyhi.launch import those_copied
 from heyhi.project import Project, display
 from heyhi.runs import Secrets, places
 from heyhi.texts import cut, first_line
@@ -113,8 +114,8 @@ def capture(script: Path, project: Project, limits: Limits | None = None) -> Cap
         lines = _read_lines(folder, trace)
     remarks = [*_hints(lines, trace), *_uses_of_runs(trace, project.experiment_root)]
     sources = {**{path: hash_of(path) for path in _sources(trace, lines, cwd)}, **own}
-    in_project = [path for path in sources if Path(path).is_relative_to(project.root)]
-    remarks += _written_secrets(in_project, lines, secrets)
+    texts = {**{path: _text_of(path) for path in sources}, str(script.absolute()): text}
+    remarks += _written_secrets(texts, lines, secrets, project)
     return Captured(tuple(lines), tuple(_other_commands(trace)), tuple(remarks), sources)
 
 
@@ -590,38 +591,19 @@ def _hints(lines: Sequence[Line], trace: Sequence[_Step]) -> Iterator[Remark]:
             yield Remark(step.where, "no run that fails comes to this trap: in a batch, the others go on")
 
 
-_ASSIGNMENT = r"""\w+\+?=(?:'[^']*'|"[^"]*"|[^\s;&|'"])*"""
-# Assignments where a command may begin, also in the body of a function.
-_ASSIGNMENTS = re.compile(
-    rf"{_START}(?:(?:export|local|readonly|declare|typeset)\s+(?:-\w+\s+)*)?(?P<all>(?:{_ASSIGNMENT}\s*)+)"
-)
-
-
-def _written_secrets(paths: Iterable[str], lines: Sequence[Line], secrets: Secrets) -> Iterator[Remark]:
-    """The lines of a project's files that contain a secret: the snapshot contains these files too.
-
-    A secret is a value that a run gets, or one that stands in an assignment, whether or not a run gets it.
-    """
+def _written_secrets(
+    texts: Mapping[str, str], lines: Sequence[Line], secrets: Secrets, project: Project
+) -> Iterator[Remark]:
+    """Where a secret stands in the text of the script or of a file that it sources, and a snapshot has it."""
     environments = {id(line.environment): line.environment for line in lines}.values()
-    given = {value for one in environments for value in secrets.values(one).values() if len(value) > 3}
-    given = set(sorted(given)[:_MOST_SECRETS])
-    for path in paths:
-        for number, line in enumerate(_lines_of(path), 1):
-            assigned = (value for word in _literals(line) for value in secrets.assigned(word))
-            if any(value in line for value in given) or any(len(value) > 3 for value in assigned):
-                problem = "a secret is in this file, and the snapshot copies it; use $(cat FILE) instead"
-                yield Remark(f"{display(path)}:{number}", problem)
+    known = {value for one in environments for value in secrets.values(one).values()}
+    found = {path: numbers for path, text in texts.items() if (numbers := secrets.written_in(text, known))}
+    for path in those_copied(project, found) if found else ():
+        for number in found[path]:
+            yield Remark(f"{display(path)}:{number}", _WRITTEN)
 
 
-_MOST_SECRETS = 20  # values that are looked for in each line
-
-
-def _literals(line: str) -> Iterator[str]:
-    """The assignments of a line whose values the shell does not compute."""
-    match = _ASSIGNMENTS.match(line)
-    for word in re.findall(_ASSIGNMENT, match["all"]) if match else ():
-        if not re.search(r"`|\$(?!')", word):
-            yield word
+_WRITTEN = "a secret is in this file, and the snapshot copies it; use $(cat FILE) instead"
 
 
 def _statement(lines: Sequence[str]) -> str:
@@ -635,10 +617,14 @@ def _statement(lines: Sequence[str]) -> str:
 
 
 def _lines_of(source: str) -> list[str]:
+    return _text_of(source).splitlines()
+
+
+def _text_of(source: str) -> str:
     try:
-        return Path(source).read_text(errors="replace").splitlines()
+        return files.read_text(source, "replace")
     except OSError:
-        return []
+        return ""
 
 
 _ONLY_WORDS = {"echo", "printf", ":", "export", "local", "declare", "read", "for", "case", "python"}

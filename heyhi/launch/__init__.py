@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from heyhi.launch.slurm import get_slurm_job_id, get_slurm_master, is_on_slurm
     from heyhi.launch.slurm_options import resources_from_defaults
     from heyhi.launch.submission import Submission
-    from heyhi.launch.snapshot import find_snapshot, is_as_its_name_says, noted_git_state, root_of, top_of
+    from heyhi.launch.snapshot import (
+        find_snapshot,
+        is_as_its_name_says,
+        noted_git_state,
+        root_of,
+        those_copied,
+        top_of,
+    )
     from heyhi.launch.start import Report, start_run
 
 __getattr__ = hand_on(
@@ -44,7 +51,7 @@ __getattr__ = hand_on(
     slurm="get_slurm_job_id get_slurm_master is_on_slurm",
     slurm_options="resources_from_defaults",
     submission="Submission",
-    snapshot="find_snapshot is_as_its_name_says noted_git_state root_of top_of",
+    snapshot="find_snapshot is_as_its_name_says noted_git_state root_of those_copied top_of",
     start="Report start_run",
 )
 # fmt: on

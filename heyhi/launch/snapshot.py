@@ -33,6 +33,7 @@ __all__ = [
     "noted_git_state",
     "root_of",
     "take_snapshot",
+    "those_copied",
     "top_of",
 ]
 
@@ -87,6 +88,17 @@ def take_snapshot(project: Project, place: Path, *, exclude: Path, say: Say) -> 
             f'({problem.filename or "?"}); --snapshot="" goes without'
         ) from None
     return Snapshot(folder, folder / root.relative_to(tree.top))
+
+
+def those_copied(project: Project, paths: Iterable[str]) -> list[str]:
+    """Those of some files that a snapshot of the project has."""
+    root = _real(project.root)
+    try:
+        tree = _find_tree(root, _real(project.conf), lambda _: None)
+    except OSError:
+        return list(paths)  # most likely; a start says what is wrong
+    names = set(tree.names)
+    return [path for path in paths if os.path.relpath(os.path.realpath(path), tree.top) in names]
 
 
 def root_of(run: Run, known: Mapping[str, Any]) -> Path:

@@ -62,6 +62,13 @@ _VALUES = re.compile(
 )
 _IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _ASSIGNED = re.compile(r"\b([A-Za-z_]\w*)(\+?=)(\$?'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s;&|]+)")
+# Where bash takes assignments: at the start of a command, and after these words.
+_COMMAND = re.compile(
+    r"(?:^|(?<!=)[;&|({]|\b(?:export|declare|typeset|local|readonly|env|then|do|else)\s)[^\S\n]*"
+    rf"(?:-\w+\s+)*((?:{_ASSIGNED.pattern}[^\S\n]*)+)",
+    re.MULTILINE,
+)
+_NO_VALUES = {"true", "false", "none", "null"}  # of a switch whose name looks secret
 _LONG_ENOUGH = 6  # characters of a secret that is looked for in other values
 _SHORTEST = 4  # characters of a value that is looked for in texts: shorter ones are words like any other
 
@@ -134,6 +141,29 @@ class Secrets(NamedTuple):
         """The secrets that a text assigns to variables."""
         found = (match.groups() for match in _ASSIGNED.finditer(text))
         return [value.strip("$'\"") for name, _, value in found if self.is_secret(name, value)]
+
+    def written_in(self, text: str, known: Iterable[str] = ()) -> list[int]:
+        """The lines of a bash script, counted from 1, that assign a secret as it is, or have a `known` one.
+
+        Also in functions that are never called; `$(cat FILE)` and `$NAME` are no secrets.
+        """
+        code = text.replace("\\\n", "  ")  # a line that is continued; all stays in its place
+        found = {
+            command.start(1) + one.start()
+            for command in _COMMAND.finditer(code)
+            for one in _ASSIGNED.finditer(command[1])
+            if self._is_literal_secret(one[1], one[3])
+        }
+        for value in known:
+            if len(value) >= _SHORTEST and value.lower() not in _NO_VALUES:
+                found |= {match.start() for match in re.finditer(re.escape(value), text)}
+        return sorted({text.count("\n", 0, place) + 1 for place in found})
+
+    def _is_literal_secret(self, name: str, quoted: str) -> bool:
+        value = quoted.removeprefix("$").strip("'\"") if quoted.startswith("$'") else quoted.strip("'\"")
+        if not quoted.startswith(("'", "$'")) and re.search(r"[$`]|^\(", value):
+            return False  # from elsewhere, or an array
+        return len(value) >= _SHORTEST and value.lower() not in _NO_VALUES and self.is_secret(name, value)
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -159,3 +159,32 @@ def test_settings_that_are_no_names_are_one_line(settings: str, tmp_path: Path) 
         Secrets.of(Project(tmp_path))
     assert "\n" not in str(caught.value)
     assert Secrets.tolerant(Project(tmp_path)) == Secrets()
+
+
+WRITTEN = {
+    "HF_TOKEN=abcd": [1],
+    "\n export A=1 HF_TOKEN='a bc' ; x": [2],
+    "if x; then DB_PASSWORD=abcd y; fi": [1],
+    "declare -x -r DB_PASSWORD=$'abcd'": [1],
+    "# export DB_PASSWORD=abcd": [1],
+    "f() { local apiKey=abcd; }": [1],
+    "a \\\n  b=c\nHF_TOKEN=abcd": [3],
+    "HF_TOKEN=abcd x\nW_KEY=abcd x": [1, 2],
+    "echo known": [1],
+    "HF_TOKEN=$1": [],
+    'HF_TOKEN="$(cat x)" y': [],
+    "HF_TOKEN=`cat x`": [],
+    "HF_TOKEN= x": [],
+    "SORT_KEY=lr": [],
+    "USE_AUTH=false": [],
+    "python run.py -c x sort_key=abcd a.key=abcd --key=abcd": [],
+    "python run.py \\\n  sort_key=abcd": [],
+    "args=(sort_key=abcd)": [],
+    "keys=(abcd)": [],
+    "# a key=value pair": [],
+}
+
+
+@pytest.mark.parametrize(("text", "lines"), WRITTEN.items())
+def test_lines_of_a_script_that_have_a_secret(text: str, lines: list[int]) -> None:
+    assert Secrets().written_in(text, ["known", "x"]) == lines

@@ -214,10 +214,10 @@ def test_a_frozen_config_loads_without_what_the_schema_has_no_more_and_says_so(
 import warnings, heyhi
 with warnings.catch_warnings(record=True) as told:
     cfg = heyhi.load_config("run/{name}.prototxt"){path}
-print(cfg.name, cfg.soil.kind, told[0].message)
+print(cfg.name, cfg.soil.kind, told[0].filename, told[0].lineno, told[0].message)
 """
     done = project.python("-c", code)
-    assert done.out == f"carrot loam run/{name}.prototxt: {LEFT_OUT.format(start)}\n", done.err
+    assert done.out == f"carrot loam <string> 3 run/{name}.prototxt: {LEFT_OUT.format(start)}\n", done.err
 
 
 def test_only_a_frozen_config_of_a_run_may_have_unknown_fields(project: Garden) -> None:

@@ -91,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[1:] in (["-h"], ["--help"]):
             print(__doc__.strip(), flush=True)
             return 0
+        if "" in words:
+            raise UsageError(f"heyhi {words[0]}: argument {words.index('')} is empty; is a variable unset?")
         status = _COMMANDS[words[0]].do(words[1:])
         sys.stdout.flush()
         return status

@@ -1,5 +1,6 @@
 """The `heyhi` commands that look at runs: each takes its words, prints, and returns an exit status."""
 
+import argparse
 import os
 import select
 import shutil
@@ -52,7 +53,8 @@ def summary(words: Sequence[str]) -> int:
         table = tables.sort(tables.group(records, asked.over, _note), asked.sort)
     else:
         table = tables.columns(records, every=asked.all, by=asked.sort)
-    written = [_write_table(form, path, table) for form in _FORMS for path in [getattr(asked, form)] if path]
+    paths = {form: getattr(asked, form) for form in _FORMS}
+    written = [_write_table(form, path, table) for form, path in paths.items() if path is not None]
     if not written:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         show("\n".join(formats.text_lines(table, width)))
@@ -337,14 +339,20 @@ def _summary_parser() -> Parser:
     parser.add_argument("--sort", action="append", default=[], metavar="[-]COLUMN")
     parser.add_argument("--over", action="append", default=[], metavar="FIELD")
     for form in _FORMS:
-        parser.add_argument(f"--{form}", metavar="FILE")
+        parser.add_argument(f"--{form}", metavar="FILE", type=_file)
     return parser
+
+
+def _file(word: str) -> str:
+    if not word:  # --csv=
+        raise argparse.ArgumentTypeError("needs a file, not an empty text")
+    return word
 
 
 def _report_parser() -> Parser:
     parser = Parser(prog="heyhi report")
     parser.add_argument("places", nargs="*", metavar=PLACES)
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the page to this file")
+    parser.add_argument("-o", "--output", metavar="FILE", type=_file, help="write the page to this file")
     return parser
 
 

@@ -365,6 +365,14 @@ def test_the_summary_for_python_executes_nothing_of_a_project(trap: Trap, code: 
     assert not trap.executed.exists()
 
 
+def test_a_warning_of_the_summary_for_python_names_the_line_that_asked(trap: Trap) -> None:
+    path = trap.garden.root / "look.py"
+    path.write_text("import heyhi\n\nheyhi.summary('batch.sh')\n")
+    done = trap.garden.python("-P", str(path))
+    assert done.status == 0, done.err
+    assert done.err.startswith(f"{path}:3: UserWarning: "), done.err
+
+
 def test_what_a_batch_was_is_told_and_that_it_has_changed_since(trap: Trap) -> None:
     for words in (["status"], ["summary"], ["report"]):
         done = trap(*words, "batch.sh")
@@ -675,14 +683,6 @@ def test_a_mistake_in_words_is_one_line(garden: Garden, words: str, problem: str
     assert done.err.startswith(problem)
 
 
-@pytest.mark.parametrize("command", ["status", "summary", "report", "logs", "diff", "kill", "replay"])
-def test_an_empty_word_is_not_the_current_folder(garden: Garden, command: str) -> None:
-    (garden.root / "heyhi.json").write_text("{}")  # as in a run's folder
-    done = heyhi(garden, command, "", *([""] if command == "diff" else []))
-    told = "error: no run '': an empty word names none; give an id, a part of one, a folder or a job\n"
-    assert (done.status, done.out, done.err) == (2, "", told)
-
-
 def test_a_stdout_that_cannot_show_it_all_gets_escapes_and_none_gets_nothing(garden: Garden) -> None:
     run = garden.exp / "p/seed"
     run.mkdir(parents=True)
@@ -705,3 +705,34 @@ def test_what_is_terminated_ends(garden: Garden) -> None:
     assert watch.wait(timeout=60) == -signal.SIGTERM
     go.touch()
     process.communicate()
+
+
+# ---- Empty arguments -----------------------------------------------------------------------------
+
+EMPTY = ["status", "status --watch", "summary", "report", "logs", "kill", "replay --check", "migrate --check"]
+EMPTY += ["plan", "start", "init", "completion --trust", "report -o", "summary --csv", "status p", "kill p"]
+
+
+@pytest.mark.parametrize("command", EMPTY)
+def test_an_empty_argument_is_one_line(garden: Garden, command: str) -> None:
+    done = heyhi(garden, *command.split(), "")
+    number = len(command.split())
+    assert done == Done(
+        2, "", f"error: heyhi {command.split()[0]}: argument {number} is empty; is a variable unset?\n"
+    )
+
+
+def test_an_empty_argument_is_one_line_also_among_others(garden: Garden) -> None:
+    for words in (["diff", "", "x"], ["diff", "x", ""], ["status", "", "--watch"]):
+        done = heyhi(garden, *words)
+        assert (done.status, done.err.count("\n")) == (2, 1)
+        assert f"argument {words.index('')} is empty" in done.err
+
+
+@pytest.mark.parametrize("words", ["summary --csv=", "summary --json=", "report --output="])
+def test_a_file_needs_a_name(garden: Garden, words: str) -> None:
+    done = heyhi(garden, *words.split())
+    flag = words.split()[1].rstrip("=")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert flag in done.err
+    assert "needs a file, not an empty text" in done.err

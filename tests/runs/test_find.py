@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,12 @@ def test_the_whole_name_of_a_folder_is_no_part_of_another_id(project: Project) -
     make(project, "p/sl/lr@1_aaaa", job="7")
     make(project, "p/sl/sta@lr@1_aaaa_bbbb", job="8")
     assert find_run("lr@1_aaaa", project).id == "p/sl/lr@1_aaaa"
+
+
+@pytest.mark.parametrize("find", [find_run, runs_at])
+def test_an_empty_text_is_not_the_current_folder(
+    find: Callable[[str, Project], object], project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make(project, "p/a"))
+    with pytest.raises(UsageError, match="an empty word names none"):
+        find("", project)

@@ -100,6 +100,25 @@ def test_an_error_of_a_write_names_the_file_that_the_user_knows(
             assert os.listdir(disk) == []
 
 
+OBJECTS = {
+    '{"a": [1]}': {"a": [1]},
+    "{}": {},
+    "[1]": {},
+    '"a"': {},
+    "{": {},
+    "": {},
+    '{"a": "\udcff"}': {},
+    '{"a":' * 300 + "1" + "}" * 300: {},
+}
+
+
+@pytest.mark.parametrize("text", OBJECTS, ids=range(len(OBJECTS)))
+def test_an_object_is_read_or_none_of_its_members(tmp_path: Path, text: str) -> None:
+    (tmp_path / "it").write_text(text, errors="surrogateescape")
+    assert files.read_object(tmp_path / "it") == OBJECTS[text]
+    assert files.read_object(tmp_path / "other") == {}
+
+
 def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "it").write_text("ü")
     (tmp_path / "link").symlink_to("it")

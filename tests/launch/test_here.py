@@ -42,32 +42,24 @@ def start(order: Order, plan: Plan, demo: Any) -> Any:
     return launch_here(order, plan, lambda **_: 1, demo.MetaCfg, lambda _: None)
 
 
-def test_what_lost_a_race_says_what_the_run_is_once_that_is_decided(
-    order: Order, run: Run, demo: Any
-) -> None:
-    """Another process has the claim for a moment, and leaves the run as it was."""
+@pytest.mark.parametrize(
+    "has_begun", [False, True], ids=["once_that_is_decided", "without_waiting_if_it_has_begun"]
+)
+def test_what_lost_a_race_says_what_the_run_is(order: Order, run: Run, demo: Any, has_begun: bool) -> None:
+    """Another process has the claim, and leaves the run as it was after a moment, or begins."""
     end_as(run, Status.DEAD)
-    plan = plan_of(run, Mode.START_RESTART)
+    plan, before = plan_of(run, Mode.START_RESTART), read_state(run)
     assert claim.take(run.lock, "local:there:1")
-    timer = threading.Timer(0.5, claim.drop, [run.lock])
-    timer.start()
+    other = threading.Timer(0.5, claim.drop, [run.lock])
+    if has_begun:
+        run.jobid.write_text("local:there:1")
+    else:
+        other.start()
     lost = start(order, plan, demo)
-    timer.join()
+    (claim.drop(run.lock) if has_begun else other.join())
     assert isinstance(lost, Lost)
-    assert lost.state.status is Status.DEAD
-
-
-def test_what_lost_a_race_to_a_run_that_has_begun_waits_for_nothing(
-    order: Order, run: Run, demo: Any
-) -> None:
-    end_as(run, Status.DEAD)
-    plan = plan_of(run, Mode.START_RESTART)
-    assert claim.take(run.lock, "local:there:1")
-    run.jobid.write_text("local:there:1")
-    lost = start(order, plan, demo)
-    claim.drop(run.lock)
-    assert isinstance(lost, Lost)
-    assert (lost.state.status, lost.state.job) == (Status.RUNNING, JobId("local:there:1"))
+    expected = (Status.RUNNING, JobId("local:there:1")) if has_begun else (before.status, before.job)
+    assert (lost.state.status, lost.state.job) == expected
 
 
 def test_a_lock_whose_owner_is_not_written_yet_is_no_job_of_slurm(run: Run) -> None:

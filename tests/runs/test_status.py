@@ -4,7 +4,7 @@ import pytest
 
 from heyhi.api import experiments
 from heyhi.runs import claim
-from heyhi.runs.folder import Run
+from heyhi.runs.folder import Run, execution_of, read_provenance
 from heyhi.runs.ids import JobId
 from heyhi.runs.processes import this_host
 from heyhi.runs.status import QueuedJob, RunState, Status, read_state, status_on_disk
@@ -136,3 +136,20 @@ def test_a_folder_that_is_not_there_is_not_started(tmp_path: Path) -> None:
     assert read_state(run).status is Status.NOT_STARTED
     (tmp_path / "p").write_text("a file in its way")
     assert read_state(run).status is Status.NOT_STARTED
+
+
+NO_OBJECTS = ["", "[]", "{", "\udcff", '{"a":' * 300 + "1" + "}" * 300, "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", NO_OBJECTS, ids=range(len(NO_OBJECTS)))
+def test_a_file_that_says_nothing_of_a_run_is_damaged_to_all_that_read_it(run: Run, text: str) -> None:
+    run.folder.mkdir(exist_ok=True)
+    run.provenance.write_text(text, errors="surrogateescape")
+    run.jobid.write_text("local:here:1")
+    run.ended(execution_of(run)).write_text(text, errors="surrogateescape")
+    assert read_provenance(run) == {}
+    state = read_state(run)
+    assert (state.status, state.keeps) == (Status.UNKNOWN, ""), "of another host, and not settled"
+    run.jobid.write_text(f"local:{this_host()}:1")
+    state = read_state(run)
+    assert (state.status, state.keeps) == (Status.DEAD, "heyhi.json is damaged")

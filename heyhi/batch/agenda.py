@@ -141,9 +141,9 @@ def _reason(item: Item, blocker: str | None) -> str:
 
 def _why_left(run: Run, state: RunState) -> str:
     if state.status is Status.NOT_STARTED:
-        return ": left, by mode=dryrun"
+        return ": left, as mode=dryrun starts nothing"
     if state.result_place is not None:
-        return f": left; a start on {state.result_place.host or 'this machine'} moves it in"
+        return f": left; start it on {state.result_place.host or 'this machine'} to move the result in"
     if state.status is Status.UNKNOWN:
         return f": left: {state.detail}; {state.way_on(run)}"
     return f" ({deaths.why(run, state)}): left; mode=start_continue goes on, mode=start_restart starts anew"

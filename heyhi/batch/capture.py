@@ -5,7 +5,7 @@ each Python interpreter is a function that writes `python run.py ...` down in pl
 variables, functions and quotes mean what they mean. What does not pass through such a function (env, exec,
 xargs, sh) reaches run.py itself, which writes itself down (intercept.py).
 
-The script's other commands do run, as they make the loop's values; they are named in `Captured.commands`.
+The script's other commands do run, as the values of its loops come from them; `Captured.commands` names them.
 """
 
 import bisect
@@ -42,7 +42,7 @@ _PRELUDE = Path(__file__).with_name("capture.bash")
 
 
 class Line(NamedTuple):
-    """A `run.py` command line of a script: its arguments, and where and how it would have run."""
+    """A `run.py` command line of a script: its arguments, place, working directory and environment."""
 
     argv: tuple[str, ...]
     run_py: str
@@ -53,16 +53,16 @@ class Line(NamedTuple):
 
 
 class Remark(NamedTuple):
-    """A command of a script that a batch cannot honour, or that its author should know of."""
+    """A note on a line of a script: something that a batch cannot do, or that its author should know."""
 
     where: str
     problem: str
 
 
 class Captured(NamedTuple):
-    """The runs of a script in its order, its other commands, and the remarks about it.
+    """The command lines of a script in their order, the other commands that it ran, and notes on it.
 
-    `sources` are the script and the files that it sources, by their absolute paths, with the hash of each.
+    `sources` maps the absolute paths of the script and of the files that it sources to their hashes.
     """
 
     lines: tuple[Line, ...]
@@ -72,7 +72,7 @@ class Captured(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """The limits on a script's runs and time; a script beyond them most likely loops forever."""
+    """Limits for scripts that loop forever: the most runs, and the most seconds."""
 
     runs: int = 200_000
     seconds: float = 600
@@ -93,10 +93,11 @@ class Limits(NamedTuple):
 
 
 def capture(script: Path, project: Project, limits: Limits | None = None) -> Captured:
-    """Run a script with `run.py` intercepted. Raises UsageError if it is none, fails, or does not end.
+    """Run a script with `run.py` intercepted, and return what it would have run.
 
-    It runs in the current folder if that is in the project, else in the project's root: so that
-    `python run.py` in it means the same from wherever it is called.
+    The script runs in the current folder if that is in the project, else in the project's root, so that
+    `python run.py` means the same from anywhere. Raises UsageError if it is no bash script, fails, or does
+    not end.
     """
     text, secrets = _read(script), Secrets.of(project)
     own = {str(script.absolute()): hash_of(script)}  # as it is before it runs
@@ -134,7 +135,7 @@ def _read(script: Path) -> str:
         raise UsageError(f"{script}: is not a bash script ({first[:60]})")
     if first.endswith("\r"):
         raise UsageError(
-            f"{script}: has line ends of Windows, which bash cannot read; sed -i 's/\\r$//' mends it"
+            f"{script}: has Windows line endings, which bash cannot read; remove them with sed -i 's/\\r$//'"
         )
     done = subprocess.run(["bash", "-n", str(script.absolute())], capture_output=True, check=False)
     if done.returncode:
@@ -164,7 +165,7 @@ _INTERPRETER = re.compile(r"python(3(\.\d+)?)?")
 
 
 def _interpreters() -> list[str]:
-    """The names and paths of Python on this machine."""
+    """The names and the paths of the Python interpreters on the PATH."""
     names = {"python", "python3"}
     paths = {sys.executable}
     for folder in os.get_exec_path():
@@ -177,7 +178,7 @@ def _interpreters() -> list[str]:
     return [word for word in sorted(names | paths) if re.fullmatch(r"[\w./+@-]+", word)]
 
 
-# What can give a later line another environment: to write it down with each costs as much as all else.
+# What can change the environment of a later line. Recording it with each line doubles the time of a capture.
 _CHANGES_ENVIRONMENT = re.compile(
     r"\b(export|declare|typeset|local|readonly|source|eval|module|conda|mamba|bash|sh)\b"
     r"|\bset\s+-\w*(a|o\s+allexport)"
@@ -203,9 +204,9 @@ _PREFIX = "heyhi-captured-"
 
 @contextmanager
 def _folder() -> "Iterator[tuple[Path, int]]":
-    """A temporary folder, and a descriptor: the process that gets it ends when we do.
+    """A temporary folder, and a descriptor: the process whose pid is written to it is killed when we die.
 
-    It holds all that the script exports, secrets too: so it is in memory, where there is room.
+    The folder holds all that the script exports, secrets too, so it is in memory if there is room.
     """
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=places.in_memory()) as name, _locked(name):
         _remove_what_was_killed(Path(name).parent)
@@ -225,7 +226,7 @@ def _folder() -> "Iterator[tuple[Path, int]]":
 
 @contextmanager
 def _locked(folder: str) -> Iterator[bool]:
-    """Hold a lock on a folder. Yields False if another process has it, or if it cannot be locked."""
+    """Lock a folder. Yields False if another process holds the lock, or if the folder cannot be locked."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     is_ours = False
     try:
@@ -256,7 +257,7 @@ _JUST_MADE = 60  # seconds in which a folder may not be locked yet
 def _run(
     script: Path, cwd: Path, environment: Mapping[str, str], limits: Limits, ends_with_us: int
 ) -> int | None:
-    """The exit status of the script; None: it has not come to its end in time."""
+    """The exit status of the script; None if it has not ended in time."""
     # What it prints goes to stderr: stdout is for the plan. In a session of its own, to end all of it.
     process = subprocess.Popen(
         ["bash", str(script)],
@@ -314,25 +315,25 @@ def _refuse_unfinished(
     """Raise UsageError unless the script came to its end."""
     if too_many:
         raise UsageError(
-            f"{script}: more than {limits.runs:,} runs: does it loop for ever? "
-            f"{VARIABLE}_RUNS=... allows more"
+            f"{script}: has more than {limits.runs:,} runs; if it does not loop forever, "
+            f"raise the limit: {VARIABLE}_RUNS=..."
         )
     if status is None:
         last = steps.told(steps.trace[-1] if steps.trace else None)
         raise UsageError(
-            f"{script}: not at its end after {limits.seconds:g} s: does it loop for ever, or do much itself? "
-            f"{VARIABLE}_SECONDS=... gives it longer{last}"
+            f"{script}: has not ended after {limits.seconds:g} s; if it does not loop forever, "
+            f"raise the limit: {VARIABLE}_SECONDS=...{last}"
         )
     if status:
         last = steps.told(_failed_step(steps.trace, status))
         raise UsageError(f"{script}: failed with status {status}; nothing was started{last}")
 
 
-# ---- What it wrote: the trace -------------------------------------------------------------------
+# ---- Reading the trace -------------------------------------------------------------------
 
 
 class _Step(NamedTuple):
-    """A command that bash traced: when, what the one before ended with, where, its words after expansion."""
+    """A traced command: its time, the exit status before it, its place, and its words after expansion."""
 
     time: float
     status_before: int
@@ -346,13 +347,13 @@ class _Step(NamedTuple):
 
 
 class _Last(NamedTuple):
-    """Tells the last command of a script, without the secrets that are in it."""
+    """Shows the last command of a script, without the secrets in it."""
 
     trace: Sequence[_Step]
     secrets: Secrets
 
     def told(self, step: _Step | None) -> str:
-        """The place and the remark, in one line."""
+        """Its place and the command, in one line."""
         if step is None:
             return ""
         known = [*self.secrets.values(os.environ).values()]
@@ -392,7 +393,7 @@ def _shown(source: str, cwd: Path) -> str:
 
 
 def _failed_step(trace: Sequence[_Step], status: int) -> _Step | None:
-    """The command that a script ended with, most likely: what a trap on EXIT did comes after it."""
+    """The command that most likely ended a script: those of a trap on EXIT come after it."""
     if any(re.match(r"trap .* (EXIT|0)$", step.command, re.DOTALL) for step in trace):
         for step, following in itertools.pairwise(trace):
             if following.status_before == status and not following.runs:
@@ -403,7 +404,7 @@ def _failed_step(trace: Sequence[_Step], status: int) -> _Step | None:
 _Environment = Mapping[str, str | None]
 
 
-# ---- What it wrote: the lines -------------------------------------------------------------------
+# ---- Reading the lines -------------------------------------------------------------------
 
 
 def _read_lines(folder: Path, trace: Sequence[_Step]) -> list[Line]:
@@ -423,7 +424,7 @@ def _read_lines(folder: Path, trace: Sequence[_Step]) -> list[Line]:
 
 
 def _records(data: bytes, environments: Iterator[_Environment]) -> Iterator[tuple[float, Line]]:
-    """The records that the functions in capture.bash wrote."""
+    """The lines that the functions in capture.bash recorded, with their times."""
     parts = [os.fsdecode(part) for part in data.split(b"\0")]
     position = 0
     while position < len(parts) - 1:
@@ -437,7 +438,7 @@ def _records(data: bytes, environments: Iterator[_Environment]) -> Iterator[tupl
 
 
 def _environments(path: Path) -> Iterator[_Environment]:
-    """The environment of each record of a process, if it may have changed."""
+    """The changes of the environment for each record of a process; endless if none were recorded."""
     last = b""
     changes: _Environment = {}
     for text in path.read_bytes().split(b"\0") if path.exists() else ():
@@ -451,14 +452,14 @@ _path = cache(Path)
 
 
 def _process(content: Mapping[str, Any]) -> tuple[float, Line]:
-    """The record of a run.py that bypassed the functions."""
+    """The line that a run.py recorded itself, as no function intercepted it, with its time."""
     run_py, *argv = content["words"]
     cwd, changes = content["cwd"], _changes(content["environment"])
     return content["time"], Line(tuple(argv), os.path.join(cwd, run_py), Path(cwd), "", changes)
 
 
 class _Places:
-    """The traced command that a process comes from: the last one with run.py and its first arguments."""
+    """Finds the traced command of a process: the last one that names run.py and its first arguments."""
 
     def __init__(self, trace: Sequence[_Step]) -> None:
         self._steps = [step for step in trace if step.where]
@@ -469,7 +470,7 @@ class _Places:
                 self._named.setdefault(_arguments(step.command), []).append(step)
 
     def fill_in(self, line: Line, when: float) -> tuple[float, Line]:
-        """The line with its place, and when it was come to: a process tells of itself some time later."""
+        """The line with its place, and the time of its command: a process records itself some time later."""
         step = self._find(line.argv, when)
         return (step.time, line._replace(where=step.where)) if step else (when, line)
 
@@ -504,7 +505,7 @@ _NOT_OF_THE_SCRIPT = {"_", "SHLVL", "PWD", "OLDPWD", "BASH_ENV", "COLUMNS", "LIN
 
 
 def _parse_exports(text: bytes) -> dict[str, str]:
-    """Parse the output of `declare -x`."""
+    """The variables in the output of `declare -x`."""
     found = {}
     for name, plain, ansi in _EXPORT.findall(text):
         value = _ESCAPE.sub(_unescaped, ansi) if ansi else re.sub(rb"\\(.)", rb"\1", plain, flags=re.DOTALL)
@@ -518,7 +519,7 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def _changes(now: Mapping[str, str]) -> _Environment:
-    """The differences from the environment at the script's start."""
+    """The variables that differ from the environment that the script began with; None: unset."""
     names = sorted({*now, *os.environ} - _NOT_OF_THE_SCRIPT)
     return {
         name: now.get(name)
@@ -527,11 +528,11 @@ def _changes(now: Mapping[str, str]) -> _Environment:
     }
 
 
-# ---- Which files it was read from ---------------------------------------------------------------
+# ---- The files it was read from ---------------------------------------------------------------
 
 
 def hash_of(path: str | Path) -> str:
-    """The hash of a file's content; empty if it is not there or cannot be read."""
+    """The hash of a file's content; empty if the file is missing or cannot be read."""
     try:
         return hashlib.sha256(files.read(path)).hexdigest()[:16]
     except (OSError, ValueError):
@@ -552,33 +553,33 @@ def _sources(trace: Sequence[_Step], lines: Sequence[Line], cwd: Path) -> Iterat
             yield path
 
 
-# ---- What is to be said of it -------------------------------------------------------------------
+# ---- Notes -------------------------------------------------------------------
 
 _RUN = r"run\.py\b[^#\n]*?"
 _START = r"(.*([;&|({]|\b(do|then|else)\s))?\s*"  # of a command in a line
 _HINTS = [
     (
         rf"{_START}(if|while|until|elif|!)\s.*{_RUN}|.*{_RUN}\n?[^#\n]*\$\{{?(\?|PIPESTATUS)",
-        "the script asks for the exit status of this run, which is 0 while it is captured",
+        "the script reads the exit status of this run, which is always 0 during the capture",
     ),
     (
         rf".*{_RUN}(&&|\|\|(?!\s*(true|:)\b))",
-        "what follows depends on the exit status of this run, which is 0 while it is captured; "
-        "--after DIR makes one run wait for another",
+        "the next command depends on the exit status of this run, which is always 0 during the capture; "
+        "to make a run wait for another one, give it --after DIR",
     ),
     (
         rf".*(\$\(|`|<\().*{_RUN}[)`]",
-        "the script reads what this run prints, which is nothing while it is captured",
+        "the script reads the output of this run, which is empty during the capture",
     ),
     (
         rf".*{_RUN}(?<![<&|])(&?>>?|\|(?!\|))(?!\s*(&\d|/dev/null))",
-        "what a run prints goes to the run.log in its folder, not where the script sends it",
+        "the output of a run goes to run.log in its folder, not where the script redirects it",
     ),
 ]
 
 
 def _hints(lines: Sequence[Line], trace: Sequence[_Step]) -> Iterator[Remark]:
-    """Remarks on commands in the text of the lines that a batch cannot honour."""
+    """Notes on what the text of the lines asks for and a batch cannot do."""
     read_lines = cache(_lines_of)
     for where in dict.fromkeys(line.where for line in lines if line.where):
         source, _, number = where.rpartition(":")
@@ -588,13 +589,15 @@ def _hints(lines: Sequence[Line], trace: Sequence[_Step]) -> Iterator[Remark]:
             yield Remark(where, problem)
     for step in trace:
         if re.match(r"trap .*\bERR$", step.command, re.DOTALL):
-            yield Remark(step.where, "no run that fails comes to this trap: in a batch, the others go on")
+            yield Remark(
+                step.where, "a run that fails does not run this trap: in a batch, the other runs continue"
+            )
 
 
 def _written_secrets(
     texts: Mapping[str, str], lines: Sequence[Line], secrets: Secrets, project: Project
 ) -> Iterator[Remark]:
-    """Where a secret stands in the text of the script or of a file that it sources, and a snapshot has it."""
+    """A note for each line with a secret, of the script and the files it sources, if they are copied."""
     environments = {id(line.environment): line.environment for line in lines}.values()
     known = {value for one in environments for value in secrets.values(one).values()}
     found = {path: numbers for path, text in texts.items() if (numbers := secrets.written_in(text, known))}
@@ -631,7 +634,7 @@ _ONLY_WORDS = {"echo", "printf", ":", "export", "local", "declare", "read", "for
 
 
 def _uses_of_runs(trace: Sequence[_Step], experiment_root: Path) -> Iterator[Remark]:
-    """Commands that use the files of runs, which are those that are there now."""
+    """Notes on commands that use the files of runs, which are those of before the batch."""
     root, seen = f"{experiment_root}/", set()
     for step in trace:
         if root not in step.command or step.runs or step.where in seen:
@@ -640,7 +643,7 @@ def _uses_of_runs(trace: Sequence[_Step], experiment_root: Path) -> Iterator[Rem
         if word in _ONLY_WORDS or re.match(r"\w+(\+?=|\[.*\]\+?=)", word):
             continue
         seen.add(step.where)
-        problem = f"`{word}` uses files of a run: those that are there while the script is captured"
+        problem = f"`{word}` uses files of a run as they are during the capture, before the batch starts"
         yield Remark(step.where, problem)
 
 

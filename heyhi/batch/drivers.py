@@ -65,7 +65,7 @@ SUMMARY, PAGE = ("summaries", ".csv"), ("reports", ".html")
 
 
 class Driver(NamedTuple):
-    """A driver: its files' common path, and who it is as its claim says."""
+    """A driver: the common path of its files, and its process as its claim says."""
 
     path: Path
     owner: str
@@ -105,7 +105,7 @@ def file_about(project: Project, batch: str, folder: str, suffix: str) -> Path:
 
 
 def write_script(project: Project, text: str) -> str:
-    """Write a batch that is no script of the user's as one, named by its content. Returns its path."""
+    """Write a batch that has no script as one, named by its content. Returns its path."""
     name = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
     path = batches_place(project) / f"{name}.sh"
     _make(path.parent)
@@ -114,7 +114,7 @@ def write_script(project: Project, text: str) -> str:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder in `.heyhi` of an experiment root. Raises LaunchError if somebody else has made it."""
+    """Make a folder in `.heyhi` of an experiment root. Raises LaunchError if another user has made it."""
     folder.mkdir(parents=True, exist_ok=True)
     places.refuse_foreign(folder, folder.parent.parent)
 
@@ -123,8 +123,11 @@ def _make(folder: Path) -> None:
 
 
 def record(path: Path, batch: str, on_stop: Callable[[], None], executor: str = "") -> None:
-    """Say, in a driver, that it is one: `path` is its files' common path. From now on `stop` ends it, as
-    Ctrl-C does, after a call of `on_stop`. `executor` is Snakemake's name of what starts its jobs."""
+    """Register this process as a driver; `path` is the common path of its files.
+
+    From now on `stop` ends it as Ctrl-C does, after a call of `on_stop`. `executor` is Snakemake's name of
+    what starts its jobs.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         on_stop()
@@ -174,7 +177,7 @@ def _wake_main_thread_by_signals() -> None:
 
 
 def forget(path: Path) -> None:
-    """Remove a driver's files, once none of its jobs will start any more. The lock goes last."""
+    """Remove a driver's files, the lock last. Call it once none of its jobs will start any more."""
     for file in path.parent.glob(f"{path.name}.*"):
         if file.suffix != ".lock":
             file.unlink(missing_ok=True)
@@ -182,11 +185,11 @@ def forget(path: Path) -> None:
 
 
 def sweep(place: Path) -> None:
-    """Remove what this user's drivers left that were killed, once no job of theirs has yet to read it.
+    """Remove the files of this user's killed drivers, once no job of theirs will read them any more.
 
-    That is known where jobs are processes of the driver's machine: none has the orders in its command line.
-    A job of Snakemake's own Slurm executor may wait for days, unseen: there, and for a driver of another
-    host, a month counts.
+    If jobs are processes of the driver's machine, their command lines show it: they name the orders. A job
+    of Snakemake's own Slurm executor may wait for days unseen; its files, and those of a driver of another
+    host, are removed after a month.
     """
     for lock in place.glob("*.lock"):
         try:
@@ -237,12 +240,10 @@ def _command_lines() -> Iterator[bytes]:
 
 
 def command(project: Project, batch: str, profile: str, mode: str, *, force: bool) -> list[str]:
-    """The command line that carries a batch out. Raises UsageError if it has no such profile."""
+    """The command line of a driver of a batch. Raises UsageError if the project has no such profile."""
     snakefile = project.root / "Snakefile"
     if not os.path.isfile(snakefile):
-        raise UsageError(
-            f"{project.root}: no Snakefile; `heyhi init DIR` makes a project that has one: copy it"
-        )
+        raise UsageError(f"{project.root}: no Snakefile; copy the one that `heyhi init DIR` creates")
     try:
         files.read_text(snakefile)
     except UnicodeDecodeError as problem:
@@ -274,7 +275,7 @@ def _profile(project: Project, name: str) -> Path:
 
 
 def become(words: Sequence[str]) -> int:
-    """Be the driver from now on: signals and the exit status are its own. Does not return."""
+    """Replace this process by the driver, which gets its signals and sets its status. Does not return."""
     sys.stdout.flush()
     sys.stderr.flush()
     # A Python that is just starting would answer Ctrl-C by a traceback: `driver` lets it come in again.
@@ -283,9 +284,9 @@ def become(words: Sequence[str]) -> int:
 
 
 def start(project: Project, words: Sequence[str], *, detach: bool) -> int:
-    """Run the command line of a driver to its end, or leave it behind, writing to a log.
+    """Run the command line of a driver to its end, or detached with its output in a log.
 
-    Returns its exit status; 0 for one that is left behind, alive.
+    Returns its exit status; 0 for a detached driver that lives.
     """
     sys.stdout.flush()  # what was said before stands before what the driver says, also in a file
     if detach:
@@ -326,10 +327,10 @@ def _leave_behind(project: Project, words: Sequence[str]) -> int:
             start_new_session=True,
             env={**os.environ, "HEYHI_DRIVER_LOG": str(log)},
         )
-    # What is wrong with the batch is said here, where it is read.
+    # Errors of the batch are printed here, where the user reads them.
     while process.poll() is None:
         if any(driver.log == str(log) for driver in alive(project)):
-            show(f"started, process {process.pid}; it needs no terminal\n  tail -F {quoted(str(log))}")
+            show(f"started process {process.pid}, detached from this terminal\n  tail -F {quoted(str(log))}")
             print("  heyhi stop ends it")
             return 0
         time.sleep(0.05)
@@ -341,7 +342,7 @@ def _leave_behind(project: Project, words: Sequence[str]) -> int:
 
 
 def alive(project: Project) -> list[Driver]:
-    """The drivers of this experiment root that live, the oldest first."""
+    """The living drivers of this experiment root, the oldest first."""
     found = []
     for lock in sorted(orders_place(project).glob("*.lock")):
         owner = claim.holder(lock)
@@ -357,13 +358,15 @@ def stop(driver: Driver, *, patience: float = 90) -> None:
     """End a driver and the jobs that it started here, as Ctrl-C does. Raises LaunchError if it lives on."""
     host, pid = driver.host_and_pid
     if host != this_host():
-        raise LaunchError(f"the driver of {driver.batch} runs on {host}, process {pid}: stop it there")
+        raise LaunchError(f"the driver of {driver.batch} is process {pid} on {host}; run `heyhi stop` there")
     try:
         claim.signal_holder(driver.lock, pid, _STOP)
     except PermissionError:
-        raise LaunchError(f"the driver of {driver.batch}, process {pid}, is another user's") from None
+        raise LaunchError(f"the driver of {driver.batch}, process {pid}, belongs to another user") from None
     end = time.monotonic() + patience
     while claim.holder(driver.lock) == driver.owner:
         if time.monotonic() > end:
-            raise LaunchError(f"the driver of {driver.batch}, process {pid}, has not ended in {patience:g} s")
+            raise LaunchError(
+                f"the driver of {driver.batch}, process {pid}, has not ended after {patience:g} s"
+            )
         time.sleep(0.05)

@@ -245,7 +245,7 @@ def _each_once(entries: Iterable[Entry], problems: _Problems, remarks: list[Rema
             and known.draft.canonical == entry.draft.canonical
         ):
             remarks.append(
-                Remark(entry.where, f"is the same run as {known.where}, which counts: {entry.run.id}")
+                Remark(entry.where, f"is the same run as {known.where}, and is left out: {entry.run.id}")
             )
         else:
             problems.add(

@@ -68,7 +68,7 @@ class Listing:
 
 
 def summary(agenda: Agenda) -> Iterator[str]:
-    """The counts, and what is to be known."""
+    """The counts, then the notes."""
     yield from _summary(agenda)
     yield from _notes(agenda)
 
@@ -108,9 +108,9 @@ def _overrides(item: Item, needs: Sequence[Path], numbers: Mapping[Path, int]) -
 
 def _notes(agenda: Agenda) -> Iterator[str]:
     if agenda.batch.commands:
-        yield f"to list them, the script was run: its own commands too ({', '.join(agenda.batch.commands)})"
+        yield f"listing ran the script, with these commands of its own: {', '.join(agenda.batch.commands)}"
     notes = [
-        f"{item.entry.where}: {item.run.id}: {item.reason}; mode=restart runs it anew"
+        f"{item.entry.where}: {item.run.id}: {item.reason}; to run it again: mode=restart"
         for item in agenda.items
         if item.entry.drift and item.kind is Kind.NOTHING
     ]

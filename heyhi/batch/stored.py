@@ -122,7 +122,7 @@ def store(batch: "Batch") -> str:
         files.write_whole(path, json.dumps(content, separators=(",", ":")), mode=0o600)
     except OSError as problem:
         return (
-            f"{batch.name}: how it was captured cannot be kept, so looking will not know its runs: "
+            f"{batch.name}: the capture cannot be saved, so `heyhi status` will not know its runs: "
             f"{problem.filename or path}: {problem.strerror}"
         )
     return ""
@@ -218,10 +218,12 @@ def _why_none(place: str) -> str:
     try:
         is_script = place.endswith((".sh", ".bash")) or b"run.py" in files.read(place)
     except OSError as problem:
-        return f"is no batch that was planned: {problem.strerror}"
+        return f"is not a batch that has been planned: {problem.strerror}"
     if is_script:
-        return f"is no batch that was planned, and looking runs no script: heyhi plan {shlex.quote(place)}"
-    return "is no batch; looking runs no file"
+        return (
+            f"has not been planned yet, and this command runs no script; run heyhi plan {shlex.quote(place)}"
+        )
+    return "is not a batch; this command runs no file"
 
 
 def _read(place: str, project: Project) -> StoredBatch:

@@ -104,8 +104,8 @@ ELSEWHERE = [
     ("", Mode.GENTLE_START, Kind.MOVE_IN, "move the result in"),
     ("", Mode.START_CONTINUE, Kind.MOVE_IN, "move the result in"),
     ("", Mode.RESTART, Kind.START, "wipe, start"),
-    ("", Mode.DRYRUN, Kind.LEAVE, "left; a start on this machine moves it in"),
-    ("node07", Mode.GENTLE_START, Kind.LEAVE, "left; a start on node07 moves it in"),
+    ("", Mode.DRYRUN, Kind.LEAVE, "left; start it on this machine to move the result in"),
+    ("node07", Mode.GENTLE_START, Kind.LEAVE, "left; start it on node07 to move the result in"),
 ]
 
 
@@ -127,7 +127,10 @@ def test_a_result_that_is_elsewhere(
 
 def test_by_dryrun_all_is_left(batch_of: BatchOf) -> None:
     agenda = _agenda(batch_of, Mode.DRYRUN, {"lr=1": Status.NOT_STARTED, "lr=2": Status.DONE})
-    assert [item.reason for item in agenda.items] == ["NOT_STARTED: left, by mode=dryrun", "DONE: skip"]
+    assert [item.reason for item in agenda.items] == [
+        "NOT_STARTED: left, as mode=dryrun starts nothing",
+        "DONE: skip",
+    ]
 
 
 def test_counts(batch_of: BatchOf) -> None:

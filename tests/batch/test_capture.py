@@ -284,7 +284,7 @@ REMARKS = {
     f"python run.py {CFG}; echo $?": "exit status",
     f"python run.py {CFG}\necho $?": "exit status",
     f"python run.py {CFG} | cat\necho ${{PIPESTATUS[0]}}": "exit status",
-    f"score=$(python run.py {CFG})": "prints",
+    f"score=$(python run.py {CFG})": "output",
     f"score=$(python run.py {CFG} --print-out-dir)": "",
     f'python run.py {CFG} note="$(python run.py {CFG} lr=2 --print-out-dir)/model"': "",
     f"python run.py {CFG} > log.txt": "run.log",
@@ -341,7 +341,7 @@ BAD = {
     "for x in 1; do\necho $x": "sweep.sh: is not a bash script: line 3: syntax error: unexpected end of file",
     "echo \0": "sweep.sh: is not a bash script, but binary",
     "#!/bin/bash\r\npython run.py\r\n": (
-        "sweep.sh: has line ends of Windows, which bash cannot read; sed -i 's/\\r$//' mends it"
+        "sweep.sh: has Windows line endings, which bash cannot read; remove them with sed -i 's/\\r$//'"
     ),
 }
 
@@ -360,7 +360,7 @@ def test_a_script_that_is_not_there(garden: Garden) -> None:
 
 
 def test_endless_runs_come_to_a_limit(capture_text: Capture) -> None:
-    with pytest.raises(UsageError, match=r"more than 50 runs: .*HEYHI_CAPTURE_RUNS"):
+    with pytest.raises(UsageError, match=r"more than 50 runs; .*HEYHI_CAPTURE_RUNS"):
         capture_text(f"while true; do python run.py {CFG}; done", Limits(runs=50))
     assert len(capture_text(f"for i in {{1..50}}; do python run.py {CFG}; done", Limits(runs=50)).lines) == 50
 
@@ -368,7 +368,7 @@ def test_endless_runs_come_to_a_limit(capture_text: Capture) -> None:
 def test_an_endless_loop_comes_to_a_limit_and_is_ended(capture_text: Capture, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     text = f"sleep 60 & echo $! >> {pids}\necho $$ >> {pids}\nwhile true; do sleep 0.05; done"
-    with pytest.raises(UsageError, match=r"not at its end after 0.3 s: .*sweep.sh:3: sleep 0.05"):
+    with pytest.raises(UsageError, match=r"has not ended after 0.3 s; .*sweep.sh:3: sleep 0.05"):
         capture_text(text, Limits(seconds=0.3))
     _assert_all_end(pids)
 

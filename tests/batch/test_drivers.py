@@ -77,7 +77,7 @@ def test_a_project_without_a_snakefile_says_what_to_do(garden: Garden) -> None:
     (garden.root / "Snakefile").unlink()
     done = heyhi(garden, "start", str(batch))
     assert (done.status, done.err.count("\n")) == (2, 1)
-    assert f"{garden.root}: no Snakefile; `heyhi init DIR` makes" in done.err
+    assert f"{garden.root}: no Snakefile; copy the one that `heyhi init DIR` creates" in done.err
 
 
 @pytest.mark.parametrize(("words", "problem"), WRONG.values(), ids=WRONG)
@@ -92,7 +92,7 @@ def test_a_detached_driver_needs_no_terminal_and_stop_ends_it_and_its_jobs(garde
     done = heyhi(garden, "start", str(batch), "--detach")
     assert done.status == 0, done.err
     first, tail, last = done.out.splitlines()
-    pid = int(first.split()[2].rstrip(";"))
+    pid = int(first.split()[2].rstrip(","))
     assert os.getsid(pid) == pid
     assert last == "  heyhi stop ends it"
     wait_until(lambda: garden.executions() == 2)
@@ -128,7 +128,7 @@ def test_a_process_that_has_the_number_of_a_driver_is_never_signalled(tmp_path: 
     assert claim.take(lock, f"local:{this_host()}:{bystander.pid}")
     driver = drivers.Driver(tmp_path / "one", f"local:{this_host()}:{bystander.pid}", "b.sh", "")
     try:
-        with pytest.raises(LaunchError, match="has not ended in"):
+        with pytest.raises(LaunchError, match="has not ended after"):
             drivers.stop(driver, patience=0.2)
         assert bystander.poll() is None
         claim.drop(lock)
@@ -141,7 +141,7 @@ def test_a_process_that_has_the_number_of_a_driver_is_never_signalled(tmp_path: 
 
 def test_a_driver_on_another_host_is_not_stopped_from_here(tmp_path: Path) -> None:
     driver = drivers.Driver(tmp_path / "one", "local:moon:1", "b.sh", "")
-    with pytest.raises(LaunchError, match=r"the driver of b.sh runs on moon, process 1: stop it there"):
+    with pytest.raises(LaunchError, match=r"the driver of b.sh is process 1 on moon; run `heyhi stop` there"):
         drivers.stop(driver)
 
 

@@ -83,7 +83,7 @@ def test_what_is_to_be_known_comes_last(batch_of: BatchOf) -> None:
     batch = agenda.batch._replace(commands=("ls", "seq"), remarks=remarks)
     items = (agenda.items[0]._replace(entry=entry, reason="DONE (drifted: seed 7 -> 3): skip"),)
     told = _lines(agenda._replace(batch=batch, items=items))
-    assert told[1] == "to list them, the script was run: its own commands too (ls, seq)"
+    assert told[1] == "listing ran the script, with these commands of its own: ls, seq"
     assert told[2].startswith(f"note: it.sh:1: {entry.run.id}: DONE (drifted: seed 7 -> 3): skip")
     assert told[3] == "note: it.sh:0: look 0"
     assert told[-1] == "note: ... and 11 more"
@@ -150,7 +150,7 @@ def test_plan_lists_a_script_and_starts_nothing(garden: Garden) -> None:
     assert [line.partition("  NOT")[2] for line in out[:2]] == ["_STARTED: start  (it.sh:2)"] * 2
     assert out[2:] == [
         "it.sh: 2 runs: 2 NOT_STARTED; 2 to start",
-        "to list them, the script was run: its own commands too (ls)",
+        "listing ran the script, with these commands of its own: ls",
     ]
     assert os.listdir(garden.exp) == [".heyhi"], "what looking at the batch needs"
 

@@ -82,7 +82,7 @@ def test_it_is_found_by_the_path_of_the_script(
     places = ("sweep.sh", "./sweep.sh", script, tmp_path / "link/sweep.sh")
     assert [len(find_batch(str(place), batch_of.project, pytest.fail).entries) for place in places] == [2] * 4
     other = batch_of.write("lib/sweep.sh", script.read_text())
-    with pytest.raises(UsageError, match="is no batch that was planned"):
+    with pytest.raises(UsageError, match="has not been planned yet"):
         told_of(batch_of, other)
     script.unlink()
     assert is_batch(str(script), batch_of.project), "also once it is gone"
@@ -149,7 +149,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_one_is_none(batch_of: BatchOf, script: Path, damage: Callable[[Path], object]) -> None:
     path = captured(batch_of, script)
     damage(path)
-    with pytest.raises(UsageError, match="is no batch that was planned, and looking runs no script"):
+    with pytest.raises(UsageError, match="has not been planned yet, and this command runs no script"):
         told_of(batch_of, script)
     store(read_batch(str(script), batch_of.project))
     assert told_of(batch_of, script) == []
@@ -170,10 +170,13 @@ def test_a_config_that_cannot_be_read_is_a_problem_of_its_run(
 
 
 NO_BATCHES = {
-    "notes.txt": ("touch executed", "is no batch; looking runs no file"),
-    "x.csv": ("a,b\n1,2", "is no batch; looking runs no file"),
-    "sweep.sh": ("python run.py", "is no batch that was planned, and looking runs no script: heyhi plan "),
-    "sweep": ("python run.py", "is no batch that was planned, and looking runs no script: heyhi plan "),
+    "notes.txt": ("touch executed", "is not a batch; this command runs no file"),
+    "x.csv": ("a,b\n1,2", "is not a batch; this command runs no file"),
+    "sweep.sh": (
+        "python run.py",
+        "has not been planned yet, and this command runs no script; run heyhi plan ",
+    ),
+    "sweep": ("python run.py", "has not been planned yet, and this command runs no script; run heyhi plan "),
 }
 
 
@@ -191,7 +194,7 @@ def test_what_was_never_planned_is_said(batch_of: BatchOf, name: str, text: str,
 def test_a_fifo_is_no_batch(batch_of: BatchOf, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.sh")
     assert kind_of(tmp_path / "pipe.sh") == "a fifo"
-    with pytest.raises(UsageError, match="is no batch"):
+    with pytest.raises(UsageError, match="has not been planned"):
         told_of(batch_of, tmp_path / "pipe.sh")
 
 
@@ -227,4 +230,4 @@ def test_where_it_cannot_be_kept_that_is_said(batch_of: BatchOf) -> None:
     batch_of.exp.mkdir()
     (batch_of.exp / ".heyhi").write_text("in the way")
     told = store(batch_of("lr=1"))
-    assert told.startswith("it.sh: how it was captured cannot be kept, so looking will not know its runs: ")
+    assert told.startswith("it.sh: the capture cannot be saved, so `heyhi status` will not know its runs: ")

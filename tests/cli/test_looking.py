@@ -354,7 +354,7 @@ def test_looking_executes_nothing_of_a_project(trap: Trap, line: str, expected: 
     assert done.status == expected[0], done.err
     assert done.out.startswith(expected[1]) or f"\n{expected[1]}" in done.out
     if done.status == 2:
-        assert done == Done(2, "", "error: notes.txt: is no batch; looking runs no file\n")
+        assert done == Done(2, "", "error: notes.txt: is not a batch; this command runs no file\n")
 
 
 @pytest.mark.parametrize("code", ["heyhi.summary()", "heyhi.summary('batch.sh', where='seed == 2')"])

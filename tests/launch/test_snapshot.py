@@ -549,7 +549,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(code: Code) -> None:
     with pytest.raises(LaunchError) as info:
         code.take(place)
     assert str(info.value) == (
-        f'{place}: the code cannot be copied: Not a directory ({place}); --checkpoint="" goes without'
+        f'{place}: the code cannot be copied: Not a directory ({place}); --snapshot="" goes without'
     )
 
 

@@ -454,9 +454,10 @@ sys.addaudithook(_note_start)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what has processes by its fixtures, before tests are chosen by their marks."""
+    """Mark what has processes by its fixtures or its suite, before tests are chosen by their marks."""
     for item in items:
-        if "processes" in getattr(item, "fixturenames", ()):
+        has_suite = any(item.get_closest_marker(suite) for suite in ("faults", "pages", "slurm"))
+        if has_suite or "processes" in getattr(item, "fixturenames", ()):
             item.add_marker("processes")
 
 

@@ -37,7 +37,7 @@ test-fast: protos  ## Run the tests that start no process (under a minute)
 	@$(BIN)/pytest -n auto --dist worksteal -m "not processes and not slurm and not pages and not faults"
 
 test-pages: protos  ## Run the documentation's commands, the notebook, reports in a browser (two minutes)
-	@$(BIN)/pytest -n auto --dist worksteal -m pages
+	@$(BIN)/pytest -n logical --dist worksteal -m pages
 
 test-slurm: slurm-up  ## Run the tests that need Slurm, on a cluster that this starts
 	@$(BIN)/pytest -n 4 --dist worksteal -m slurm
@@ -49,10 +49,10 @@ slurm-down: protos  ## End this cluster, its jobs and its folder
 	@$(BIN)/python -m tests.cluster down
 
 test-kill: protos  ## Kill drivers and jobs at random moments, 100 rounds (under fifteen minutes)
-	@HEYHI_KILL_ROUNDS=$${HEYHI_KILL_ROUNDS:-100} $(BIN)/pytest -n auto tests/test_kill.py
+	@HEYHI_KILL_ROUNDS=$${HEYHI_KILL_ROUNDS:-100} $(BIN)/pytest -n logical tests/test_kill.py
 
 test-faults: protos  ## Try a kill, a torn write and an error at every file call, and broken run folders (under ten minutes)
-	@$(BIN)/pytest -n auto --dist worksteal -m faults
+	@$(BIN)/pytest -n logical --dist worksteal -m faults
 
 check: protos  ## Check format, lint, types, layers and generated modules
 	$(BIN)/ruff format --check .

@@ -478,10 +478,15 @@ def pytest_runtest_logstart() -> None:
     _started.clear()
 
 
-def pytest_xdist_auto_num_workers() -> int | None:
-    """Twice as many as there are cores, as half of the time tests wait; None: as xdist itself does."""
-    asked = "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ
-    return None if asked else 2 * len(os.sched_getaffinity(0))
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """For `-n auto`, return twice the number of cores, as half of the time tests wait.
+
+    For `-n logical` (suites that compute all the time), the number of cores. None: xdist decides itself.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return cores if config.option.numprocesses == "logical" else 2 * cores
 
 
 # ---- The last line ------------------------------------------------------------------------------

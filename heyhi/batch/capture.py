@@ -615,7 +615,7 @@ def _statement(lines: Sequence[str]) -> str:
     text = (
         "".join(line.removesuffix("\\") for line in lines[:count]) + "\n" + "".join(lines[count : count + 1])
     )
-    text = re.sub(r"\$\([^()]*--print-out-dir[^()]*\)", "_", text)  # which is told, also while it is captured
+    text = re.sub(r"\$\([^()]*--print-out-dir[^()]*\)", "_", text)  # it answers during a capture too
     return re.sub(r"'[^']*'|\"(\\.|[^\"\\])*\"", lambda quoted: re.sub("[&|<>;#`]", "_", quoted[0]), text)
 
 

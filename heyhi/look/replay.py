@@ -225,7 +225,7 @@ def _state_of_working_tree(
         return [f"{told}, and no commit is known of it"], []
     if commit == now.commit and not now.dirty and not known.get("git_dirty"):
         return [], [f"{told}, at the same commit{'' if with_changes else '; its changes are not verified'}"]
-    edited = ", with changes that nobody has kept" if known.get("git_dirty") else ""
+    edited = ", with uncommitted changes that are not recorded" if known.get("git_dirty") else ""
     at = f"{now.commit or 'no commit'}{', with changes' if now.dirty else ''}"
     return [f"{told}: it ran at commit {commit}{edited}, and there is {at}"], []
 

@@ -25,9 +25,9 @@ class Order(NamedTuple):
 
     `provenance` is what heyhi.json will say, as far as it is known now. `snapshot_place` is where a copy of
     the code is to be made at the start; None: none is, or `provenance` says where it is. `environment` is
-    what the job's environment has besides the usual (None: has not; True: has, from whoever starts the job: a
-    secret, which is in no file). `gpus` is how many of this machine's
-    it has to itself; on a cluster others see to that.
+    what the job's environment has besides the usual. None: the variable is not set; True: a secret, which is
+    in no file: the process that starts the job passes it on. `gpus` is the number of GPUs of this machine
+    that the job has to itself; on a cluster the scheduler assigns them.
     """
 
     id: str

@@ -193,7 +193,7 @@ CASES: dict[str, tuple[Changes, Changes, list[str]]] = {
     "edited": ([], [edit], [NONE_MADE, CHANGED]),
     "a commit": ([commit], [], [f"note: {NONE_MADE}at the same commit"]),
     "a commit since": ([commit], [edit, commit], [": it ran at commit", CHANGED]),
-    "changes": ([commit, edit], [], [", with changes that nobody has kept, and there is"]),
+    "changes": ([commit, edit], [], [", with uncommitted changes that are not recorded, and there is"]),
 }
 
 
